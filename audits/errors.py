@@ -1,0 +1,5 @@
+"""The one error `audits` raises on purpose."""
+
+
+class AuditInputError(ValueError):
+    """The arrays given cannot be audited; the message says the rule, what was got and the way out."""

@@ -1,0 +1,165 @@
+"""What an audit says: estimates, test results, verdicts, and the report that holds them.
+
+Conventions: a number never travels alone (`Estimate`); fractions, never percentages; everything here is
+plain data that turns into JSON without NaN.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """A verdict, for one harm or for the release as a whole."""
+
+    LEAK = "LEAK"
+    NO_LEAK_FOUND = "NO LEAK FOUND"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+    @property
+    def exit_code(self) -> int:
+        """0 no leak found, 1 leak, 4 inconclusive."""
+        return {Outcome.NO_LEAK_FOUND: 0, Outcome.LEAK: 1, Outcome.INCONCLUSIVE: 4}[self]
+
+
+class Harm(StrEnum):
+    """What a leak would do to a patient."""
+
+    COPYING = "copying"
+    TILE_MEMBERSHIP = "tile membership"
+    PATIENT_MEMBERSHIP = "patient membership"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value with its uncertainty and what it was counted over.
+
+    Attributes:
+      value: the point estimate.
+      low, high: confidence limits; None only where no interval exists, and then `unit` says why.
+      confidence: level of the interval, .95 unless said otherwise.
+      n: how many units it rests on.
+      unit: what was counted: "tile", "patient", "slide", "draw", ...
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    confidence: float = 0.95
+    n: int
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditResult:
+    """One statistic, and its test when it has one.
+
+    Attributes:
+      name: registered name; it fixes every parameter of the test.
+      harm: the harm it speaks of, or None for context such as fidelity and controls.
+      statistic: what was measured.
+      p_value: one-sided p, before adjustment; None for a description.
+      p_adjusted: after Holm over the pre-registered family; None when outside the family.
+      rejected: whether the adjusted p is below the significance; None when outside the family.
+      details: parameters and counts behind the number, JSON-able.
+      note: one sentence for the reader, when the number could mislead.
+    """
+
+    name: str
+    harm: Harm | None
+    statistic: Estimate
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    rejected: bool | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerPoint:
+    """Share of planted data sets in which the copy tests, as registered, cried LEAK.
+
+    Attributes:
+      kind: kind of planted copy: "exact", "symmetry", "odd_rotation", "stain", ...
+      fraction: share of synthetic tiles that were replaced by copies.
+      copies: the same as a count.
+      power: Estimate over draws.
+    """
+
+    kind: str
+    fraction: float
+    copies: int
+    power: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarmVerdict:
+    """The verdict on one harm.
+
+    Attributes:
+      harm: which.
+      outcome: LEAK, NO LEAK FOUND or INCONCLUSIVE.
+      reason: one sentence: which test rejected, or what bound was reached, or what was missing.
+      remedy: what would settle it; empty unless INCONCLUSIVE.
+      gates: whether the policy lets this harm decide the overall verdict.
+    """
+
+    harm: Harm
+    outcome: Outcome
+    reason: str
+    remedy: str = ""
+    gates: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The overall verdict: the worst of the harms that gate.
+
+    Attributes:
+      outcome: overall.
+      sentence: the one line to sign, with the bound when nothing was found.
+      harms: one verdict a harm.
+      significance: family-wise error rate of the registered family.
+      family: names of the tests in it, declared before the data were seen.
+    """
+
+    outcome: Outcome
+    sentence: str
+    harms: tuple[HarmVerdict, ...]
+    significance: float
+    family: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport:
+    """Everything one audit found; aggregates only, nothing about a single real tile.
+
+    Attributes:
+      verdict: first thing to read.
+      warnings: what limits it; second thing to read.
+      results: every statistic, tests of the family first.
+      power: the power curve of the copy tests, all kinds and fractions.
+      mdl80: for each kind of planted copy, the smallest share of copies found with power .8 (None: none of
+        the shares tried).
+      counts: tiles and patients of each role.
+      group_unit: what "patient" really is in these data: "patient", "slide", "source_image" or "tile".
+      encoder: name of the embedding.
+      policy: the policy in force.
+      seed: of every random draw.
+    """
+
+    verdict: Verdict
+    warnings: tuple[str, ...]
+    results: tuple[AuditResult, ...]
+    power: tuple[PowerPoint, ...]
+    mdl80: Mapping[str, float | None]
+    counts: Mapping[str, Mapping[str, int]]
+    group_unit: str
+    encoder: str
+    policy: Mapping[str, Any]
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data, keys as the attributes."""
+        return asdict(self)

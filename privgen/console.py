@@ -1,0 +1,62 @@
+"""The only place that prints: people read stderr, programs read JSON on stdout."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+_stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """One plain line for the person at the terminal."""
+    _stderr.print(message, markup=False)
+
+
+def warn(message: str) -> None:
+    """A line that should be read; never stops the work."""
+    _stderr.print(f"warning: {message}", style="yellow", markup=False)
+
+
+def fail(message: str) -> None:
+    """The one line an error prints."""
+    _stderr.print(f"error: {message}", style="bold red", markup=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for people; numbers arrive as finished text."""
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    for position, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if position == 0 else "right")
+    for row in rows:
+        drawn.add_row(*row)
+    _stderr.print(drawn)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr with elapsed time and ETA; use as a context manager."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=_stderr,
+        disable=not _stderr.is_terminal,
+    )
+
+
+def emit_json(value: Any) -> None:
+    """One JSON document on stdout: the machine-readable result of a command."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")

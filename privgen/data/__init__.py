@@ -1,0 +1,1 @@
+"""Tiles in: images, layouts, splits, stain and the procedural phantom."""

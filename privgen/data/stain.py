@@ -1,0 +1,53 @@
+"""Optical density and the haematoxylin-eosin-DAB colour space.
+
+Light that crosses a stained section is absorbed exponentially (Beer-Lambert), so stains add up in
+optical density, `od = -ln(rgb / white)`, not in RGB. Ruifrok & Johnston 2001 give one unit vector a
+stain; their inverse separates the stains. Every stain perturbation of the project is made here, in
+this space, so that it looks like another laboratory and not like a photo filter.
+
+Conventions: tiles are uint8 RGB, shape (..., 3); densities are float32, natural logarithm.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_RUIFROK = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], dtype=np.float64)
+"""Rows: haematoxylin, eosin, DAB absorbance in R, G, B (Ruifrok & Johnston 2001, table 1)."""
+
+RGB_FROM_HED: NDArray[np.float64] = _RUIFROK / np.linalg.norm(_RUIFROK, axis=1, keepdims=True)
+"""Unit stain vectors, shape (3, 3): `od = hed @ RGB_FROM_HED`."""
+
+HED_FROM_RGB: NDArray[np.float64] = np.linalg.inv(RGB_FROM_HED)
+"""Its inverse: `hed = od @ HED_FROM_RGB`."""
+
+
+def optical_density(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """`-ln((rgb + 1) / 256)`: 0 for white, about 5.5 for black. Shape is kept."""
+    return -np.log((tiles.astype(np.float32) + 1.0) / 256.0)
+
+
+def rgb_from_density(density: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Inverse of `optical_density`, rounded and clipped to uint8."""
+    rgb = np.exp(-density) * 256.0 - 1.0
+    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+
+
+def jitter(
+    tiles: NDArray[np.uint8], rng: np.random.Generator, *, strength: float = 0.1
+) -> NDArray[np.uint8]:
+    """Scale and shift each stain of each tile at random, as another laboratory would.
+
+    Args:
+      tiles: uint8 RGB, shape (n, h, w, 3).
+      rng: draws one scale `1 + U(-strength, strength)` and one shift
+        `U(-strength, strength) / 4` for each tile and stain.
+      strength: 0 leaves the tiles as they are up to rounding; 0.1 is a mild laboratory shift.
+
+    Source: Tellez et al. 2018, "H&E stain augmentation".
+    """
+    count = len(tiles)
+    scale = 1 + rng.uniform(-strength, strength, size=(count, 1, 1, 3))
+    shift = rng.uniform(-strength, strength, size=(count, 1, 1, 3)) / 4
+    stains = optical_density(tiles) @ HED_FROM_RGB
+    density = (stains * scale + shift) @ RGB_FROM_HED
+    return rgb_from_density(density.astype(np.float32))

@@ -1,0 +1,138 @@
+"""Writing files so that a kill, a full disk or a second run loses nothing.
+
+Conventions: every output is written to a temporary file beside its target and moved into place;
+private files (checkpoints, suspects) get mode 0600 before their first byte is written.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from privgen.errors import DiskFullError, OutputError
+
+PRIVATE = 0o600
+SHARED = 0o644
+_TEMPORARY = ".partial-"
+
+
+@contextmanager
+def atomic_write(path: Path, *, mode: int = SHARED) -> Iterator[BinaryIO]:
+    """Open a binary file that replaces `path` only when the block ends without an error.
+
+    Args:
+      path: the target; its folder must exist.
+      mode: permission bits of the finished file; `PRIVATE` for anything that names a member.
+
+    Raises:
+      DiskFullError: no space is left; the previous `path`, if any, is untouched.
+      OutputError: the folder does not exist or cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_error(path: Path, error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(path.parent).free
+        return DiskFullError(
+            f"no space left to write {path.name}: {free / 2**20:.0f} MiB free in {path.parent}. "
+            "Free some space or give another output folder; what was there before is unchanged."
+        )
+    return OutputError(f"cannot write {path}: {error.strerror or error}")
+
+
+def write_json(path: Path, value: Any, *, mode: int = SHARED) -> None:
+    """Write `value` as indented JSON, atomically; NaN and infinity are refused."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with atomic_write(path, mode=mode) as stream:
+        stream.write(text.encode())
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def empty_folder(path: Path) -> Path:
+    """Create `path`, or accept it when it is an empty folder.
+
+    Raises:
+      OutputError: it is a file, or already holds something.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"the output must be a folder: {path} is a file. Give another --out.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        occupied = next(path.iterdir(), None)
+    except OSError as error:
+        raise OutputError(f"cannot use output folder {path}: {error.strerror or error}") from error
+    if occupied is not None:
+        raise OutputError(
+            f"the output folder must be empty: {path} holds {occupied.name}. "
+            "Give a new --out, or empty it first."
+        )
+    return path
+
+
+def new_run_folder(root: Path, name: str) -> Path:
+    """Create the next numbered run folder, `root/00003-name`; two runs never get the same one.
+
+    Raises:
+      OutputError: `root` cannot be created or written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        while True:
+            taken = [re.match(r"(\d{5})-", child.name) for child in root.iterdir()]
+            number = 1 + max((int(found[1]) for found in taken if found), default=-1)
+            try:
+                folder = root / f"{number:05d}-{name}"
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    except OSError as error:
+        raise OutputError(f"cannot create a run folder in {root}: {error.strerror}") from error
+
+
+def require_free_space(folder: Path, needed: int) -> None:
+    """Refuse to start when `folder`'s disk has fewer than `needed` bytes free.
+
+    Raises:
+      DiskFullError: says how much is there and how much is needed.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskFullError(
+            f"not enough space in {folder}: {needed / 2**20:.0f} MiB needed, "
+            f"{free / 2**20:.0f} MiB free. Free some space or give another --out."
+        )
+
+
+def sweep_partial_files(folder: Path) -> None:
+    """Remove temporaries a killed writer left in `folder`."""
+    for leftover in folder.glob(_TEMPORARY + "*"):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""report.json and one self-contained report.html."""
