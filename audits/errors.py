@@ -2,4 +2,4 @@
 
 
 class AuditInputError(ValueError):
-    """The arrays given cannot be audited; the message says the rule, what was got and the way out."""
+    """Arrays that cannot be audited; the message says the rule, what was got and the way out."""

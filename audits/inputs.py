@@ -1,8 +1,9 @@
 """What an audit is given: embeddings with labels and patients, checked once, here.
 
-Roles: `train` tiles were seen by the generator; `siblings` are tiles of the same slides and patients held back
-from it; `holdout` tiles belong to patients it never met; `reference` tiles to further patients it never
-met, used only by calibrated attacks; `synthetic` tiles are what is to be released.
+Roles: `train` tiles were seen by the generator; `siblings` are tiles of the same slides and
+  patients held back
+from it; `holdout` tiles belong to patients it never met; `reference` tiles to further patients it
+never met, used only by calibrated attacks; `synthetic` tiles are what is to be released.
 """
 
 from collections.abc import Mapping
@@ -63,7 +64,8 @@ class Tiles:
         if not np.isfinite(array).all():
             bad = int((~np.isfinite(array).all(axis=1)).sum())
             raise AuditInputError(
-                f"{name} embeddings must be finite: {bad} of {len(array)} rows hold NaN or infinity "
+                f"{name} embeddings must be finite: {bad} of {len(array)} rows hold NaN or "
+                "infinity "
                 "(float16 overflow is the usual cause: embed in float32)."
             )
         count = len(array)
@@ -120,8 +122,8 @@ class AuditData:
       group_unit: what `patients` really holds: "patient", "slide", "source_image" or "tile".
 
     Raises:
-      AuditInputError: feature counts differ, patients are shared between train and holdout (or reference),
-        embeddings are constant, or a fingerprint stands in both train and holdout.
+      AuditInputError: feature counts differ, patients are shared between train and holdout (or
+        reference), embeddings are constant, or a fingerprint stands in both train and holdout.
     """
 
     train: Tiles
@@ -143,7 +145,8 @@ class AuditData:
                 )
         if not np.ptp(self.train.embeddings, axis=0).any():
             raise AuditInputError(
-                "train embeddings are constant: every distance is zero and nothing can be told apart. "
+                "train embeddings are constant: every distance is zero and nothing can be told "
+                "apart. "
                 "Check the encoder and the images."
             )
         self._refuse_shared("patients", self.train.patients)

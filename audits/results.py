@@ -1,6 +1,7 @@
 """What an audit says: estimates, test results, verdicts, and the report that holds them.
 
-Conventions: a number never travels alone (`Estimate`); fractions, never percentages; everything here is
+Conventions: a number never travels alone (`Estimate`); fractions, never percentages; everything
+  here is
 plain data that turns into JSON without NaN.
 """
 
@@ -140,13 +141,14 @@ class AuditReport:
       warnings: what limits it; second thing to read.
       results: every statistic, tests of the family first.
       power: the power curve of the copy tests, all kinds and fractions.
-      mdl80: for each kind of planted copy, the smallest share of copies found with power .8 (None: none of
-        the shares tried).
+      mdl80: for each kind of planted copy, the smallest share of copies found with power .8 (None:
+        none of the shares tried).
       counts: tiles and patients of each role.
-      group_unit: what "patient" really is in these data: "patient", "slide", "source_image" or "tile".
+      group_unit: what "patient" really is in these data: "patient", "slide", "source_image" or
+        "tile".
       encoder: name of the embedding.
       policy: the policy in force.
-      seed: of every random draw.
+      seed: of every random draw; None when the caller passed a generator.
     """
 
     verdict: Verdict
@@ -158,7 +160,7 @@ class AuditReport:
     group_unit: str
     encoder: str
     policy: Mapping[str, Any]
-    seed: int
+    seed: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able data, keys as the attributes."""

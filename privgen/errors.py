@@ -4,9 +4,11 @@
 PrivgenError                 3  base class: catch this to catch them all
 ├── InputError               2  what the caller gave cannot be used
 │   ├── ConfigError          2  an option or configuration key is wrong
-│   ├── TileError            2  one image file cannot be used as a tile (carries its path and the rule)
+│   ├── TileError            2  one image file cannot be used as a tile (carries its path and the
+  rule)
 │   ├── LayoutError          2  a folder, manifest or npz is not a tile set privgen can read
-│   ├── SplitError           2  tiles cannot be split, or two roles share a patient, a digest or pixels
+│   ├── SplitError           2  tiles cannot be split, or two roles share a patient, a digest or
+  pixels
 │   ├── CheckpointError      2  a file is not a checkpoint or generator file of this version
 │   └── OutputError          2  the place to write to cannot be used (not empty, not writable)
 ├── RuntimeFailure           3  the work itself failed

@@ -24,12 +24,14 @@ _TEMPORARY = ".partial-"
 
 
 @contextmanager
-def atomic_write(path: Path, *, mode: int = SHARED) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, mode: int = SHARED, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` only when the block ends without an error.
 
     Args:
       path: the target; its folder must exist.
       mode: permission bits of the finished file; `PRIVATE` for anything that names a member.
+      durable: wait until the disk holds the bytes, so that a power cut cannot leave an empty file
+        in place; False for the thousands of small files that can be made again.
 
     Raises:
       DiskFullError: no space is left; the previous `path`, if any, is untouched.
@@ -45,7 +47,8 @@ def atomic_write(path: Path, *, mode: int = SHARED) -> Iterator[BinaryIO]:
             os.fchmod(stream.fileno(), mode)
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise _write_error(path, error) from error

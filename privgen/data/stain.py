@@ -21,15 +21,35 @@ HED_FROM_RGB: NDArray[np.float64] = np.linalg.inv(RGB_FROM_HED)
 """Its inverse: `hed = od @ HED_FROM_RGB`."""
 
 
+_DENSITY_OF_LEVEL = (-np.log((np.arange(256) + 1.0) / 256.0)).astype(np.float32)
+
+
 def optical_density(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
     """`-ln((rgb + 1) / 256)`: 0 for white, about 5.5 for black. Shape is kept."""
-    return -np.log((tiles.astype(np.float32) + 1.0) / 256.0)
+    return np.asarray(_DENSITY_OF_LEVEL[tiles])
 
 
 def rgb_from_density(density: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Inverse of `optical_density`, rounded and clipped to uint8."""
     rgb = np.exp(-density) * 256.0 - 1.0
     return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+
+
+def turned_stains(rng: np.random.Generator, *, degrees: float) -> NDArray[np.float64]:
+    """Haematoxylin and eosin unit vectors, each turned by a random angle, as dye batches differ.
+
+    Args:
+      rng: draws the direction and the angle of each turn, `N(0, degrees)` in each tangent axis.
+      degrees: standard deviation of the turn; 0 gives the vectors of Ruifrok & Johnston.
+
+    Returns:
+      Unit vectors with no negative component, shape (2, 3): `od = haematoxylin_eosin @ vectors`.
+    """
+    vectors = RGB_FROM_HED[:2]
+    shift = rng.normal(0, np.tan(np.radians(degrees)), size=(2, 3))
+    shift -= vectors * np.sum(shift * vectors, axis=1, keepdims=True)
+    turned = np.clip(vectors + shift, 0.0, None)
+    return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True))
 
 
 def jitter(

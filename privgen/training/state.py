@@ -1,6 +1,7 @@
 """The only door through which tensors come from a file.
 
-Every file is told by its magic bytes before it is opened: a zip archive is read with `torch.load(weights_only=True)`,
+Every file is told by its magic bytes before it is opened: a zip archive is read with
+  `torch.load(weights_only=True)`,
 anything else is refused.
 """
 

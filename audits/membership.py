@@ -1,0 +1,244 @@
+"""Membership: can somebody who holds the synthetic tiles tell who was in training?
+
+The attack is `full_black_box` (GAN-Leaks, Chen et al. 2020): a tile is called a member when some
+synthetic tile comes close to it. Two arms separate two harms:
+- *tile membership*: train tiles against tiles of the same slides that were held back (siblings);
+- *patient membership*: those siblings, tiles the generator never saw of patients it did see,
+  against patients it never met.
+Without siblings the second arm falls back to train tiles against holdout patients and says so.
+
+Conventions: higher score = more likely a member; the patient is the unit of the second arm.
+Source: METHODS.md 2.1, 2.2, 2.4.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from audits.errors import AuditInputError
+from audits.inputs import Floats, Strings
+from audits.neighbors import nearest
+from audits.permutation import (
+    auroc,
+    permutation_p,
+    stratified_auroc,
+    stratified_permutation_p,
+)
+from audits.results import AuditResult, Estimate, Harm
+
+TOP_TILES = 5
+"""A patient's score is the mean of this many highest tile scores."""
+
+BOOTSTRAP_DRAWS = 2_000
+
+
+def full_black_box(tiles: NDArray[np.float32], synthetic: NDArray[np.float32]) -> Floats:
+    """`-min_s d(x, s)`, kept linear because an exponential underflows.
+
+    Args:
+      tiles: embeddings of the candidates, shape (n, d).
+      synthetic: embeddings, shape (s, d).
+
+    Returns:
+      Scores, shape (n,), embedding units; higher = more likely a member.
+
+    Source: Chen et al. 2020, arXiv:1909.03935; METHODS.md 2.1.
+    """
+    return -nearest(tiles, synthetic, k=1).distances[:, 0]
+
+
+def patient_scores(
+    scores: Floats, patients: Strings, *, tiles: int, top: int = TOP_TILES
+) -> tuple[Strings, Floats]:
+    """One score a patient: expected mean of the `top` highest among `tiles` of the patient's tiles.
+
+    The highest of many is higher than the highest of few, so patients with more tiles would pass
+    for members. Every patient is therefore scored as if `tiles` of them had been drawn at random,
+    exactly, by the hypergeometric weight of each rank; `tiles=1` is the plain mean.
+
+    Args:
+      scores: shape (n,).
+      patients: shape (n,).
+      tiles: draw size, at most the smallest number of tiles of a patient here.
+      top: how many of the draw's highest are averaged.
+
+    Returns:
+      (names, shape (p,); scores, shape (p,)).
+
+    Raises:
+      AuditInputError: a patient has fewer than `tiles` tiles.
+    """
+    names, owner = np.unique(patients, return_inverse=True)
+    result = np.empty(len(names))
+    used = min(top, tiles)
+    for index in range(len(names)):
+        own = np.sort(scores[owner == index])[::-1]
+        if len(own) < tiles:
+            raise AuditInputError(f"patient {index} has {len(own)} tiles, fewer than {tiles}.")
+        rank = np.arange(len(own))
+        in_top = stats.hypergeom.cdf(used - 1, len(own) - 1, rank, tiles - 1)
+        result[index] = (own * in_top).sum() * tiles / len(own) / used
+    return names, result
+
+
+def smallest_patient(*groups: Strings) -> int:
+    """Tiles of the patient who has fewest, over all groups."""
+    return int(min(np.unique(patients, return_counts=True)[1].min() for patients in groups))
+
+
+def _bootstrap_auroc(
+    members: Floats, nonmembers: Floats, rng: np.random.Generator, confidence: float
+) -> tuple[float, float]:
+    m, n = len(members), len(nonmembers)
+    wins = (members[:, None] > nonmembers) + 0.5 * (members[:, None] == nonmembers)
+    weights_m = rng.multinomial(m, np.full(m, 1 / m), size=BOOTSTRAP_DRAWS)
+    weights_n = rng.multinomial(n, np.full(n, 1 / n), size=BOOTSTRAP_DRAWS)
+    draws = np.einsum("bi,ij,bj->b", weights_m, wins, weights_n, optimize=True) / (m * n)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def intra_patient_correlation(scores: Floats, patients: Strings) -> float:
+    """One-way ANOVA intraclass correlation of tile scores within patients, clipped to [0, 1]."""
+    _, owner, sizes = np.unique(patients, return_inverse=True, return_counts=True)
+    groups, n = len(sizes), len(scores)
+    if groups < 2 or n == groups:
+        return 0.0
+    means = np.bincount(owner, weights=scores) / sizes
+    between = (sizes * (means - scores.mean()) ** 2).sum() / (groups - 1)
+    within = ((scores - means[owner]) ** 2).sum() / (n - groups)
+    typical = (n - (sizes**2).sum() / n) / (groups - 1)
+    total = between + (typical - 1) * within
+    return float(np.clip((between - within) / total, 0, 1)) if total > 0 else 0.0
+
+
+def patient_membership(
+    name: str,
+    members: Floats,
+    nonmembers: Floats,
+    *,
+    member_patients: Strings,
+    nonmember_patients: Strings,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    harm: Harm | None = Harm.PATIENT_MEMBERSHIP,
+) -> AuditResult:
+    """Patient-level AUROC of a membership score, with permutation p and patient bootstrap interval.
+
+    Args:
+      name: registered name of the result.
+      members: tile scores of training patients, shape (m,).
+      nonmembers: tile scores of other patients, shape (n,).
+      member_patients, nonmember_patients: patient of each tile.
+      rng: permutation and bootstrap draws.
+      confidence: of the interval.
+      harm: None when used as a control.
+
+    Raises:
+      AuditInputError: fewer than 2 patients on a side.
+
+    Source: METHODS.md 2.2.
+    """
+    size = smallest_patient(member_patients, nonmember_patients)
+    _, ours = patient_scores(members, member_patients, tiles=size)
+    _, others = patient_scores(nonmembers, nonmember_patients, tiles=size)
+    if len(ours) < 2 or len(others) < 2:
+        raise AuditInputError(
+            f"patient membership needs 2 patients a side: got {len(ours)} and {len(others)}."
+        )
+    low, high = _bootstrap_auroc(ours, others, rng, confidence)
+    tiles = np.concatenate([members, nonmembers])
+    owners = np.concatenate(
+        [np.char.add("m", member_patients), np.char.add("n", nonmember_patients)]
+    )
+    correlation = intra_patient_correlation(tiles, owners)
+    typical = len(tiles) / (len(ours) + len(others))
+    return AuditResult(
+        name=name,
+        harm=harm,
+        statistic=Estimate(
+            value=auroc(ours, others),
+            low=low,
+            high=high,
+            confidence=confidence,
+            n=len(ours) + len(others),
+            unit="patient",
+        ),
+        p_value=permutation_p(ours, others, rng),
+        details={
+            "member_patients": len(ours),
+            "nonmember_patients": len(others),
+            "tiles_scored_a_patient": size,
+            "tile_auroc": auroc(members, nonmembers),
+            "intra_patient_correlation": correlation,
+            "effective_tiles": len(tiles) / (1 + (typical - 1) * correlation),
+        },
+    )
+
+
+def tile_membership(
+    train: Floats,
+    siblings: Floats,
+    *,
+    train_slides: Strings,
+    sibling_slides: Strings,
+    train_patients: Strings,
+    sibling_patients: Strings,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+) -> AuditResult:
+    """AUROC of train tiles against held-back tiles of the same slides, compared within slides only.
+
+    Siblings are drawn at random within slides, so permuting within slides repeats the very
+      experiment: p is exact whatever the
+    correlation of tiles. The interval resamples patients.
+
+    Args:
+      train, siblings: tile scores, shapes (t,) and (s,).
+      train_slides, sibling_slides, train_patients, sibling_patients: of each tile.
+      rng: permutation and bootstrap draws.
+
+    Raises:
+      AuditInputError: no slide holds both a train tile and a sibling.
+
+    Source: METHODS.md 2.4.
+    """
+    scores = np.concatenate([train, siblings])
+    is_member = np.arange(len(scores)) < len(train)
+    slides = np.concatenate([train_slides, sibling_slides])
+    patients = np.concatenate([train_patients, sibling_patients])
+    names, strata = np.unique(np.char.add(np.char.add(patients, "\n"), slides), return_inverse=True)
+    concordant, pairs = stratified_auroc(scores, is_member, strata)
+    if pairs.sum() == 0:
+        raise AuditInputError(
+            "tile membership needs slides with both train tiles and siblings: none."
+        )
+    _, first = np.unique(strata, return_index=True)
+    owners, owner = np.unique(patients[first], return_inverse=True)
+    won, played = np.bincount(owner, weights=concordant), np.bincount(owner, weights=pairs)
+    use = played > 0
+    won, played = won[use], played[use]
+    weights = rng.multinomial(len(won), np.full(len(won), 1 / len(won)), size=BOOTSTRAP_DRAWS)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile((weights @ won) / (weights @ played), [tail, 1 - tail])
+    return AuditResult(
+        name="tile_membership",
+        harm=Harm.TILE_MEMBERSHIP,
+        statistic=Estimate(
+            value=float(concordant.sum() / pairs.sum()),
+            low=float(low),
+            high=float(high),
+            confidence=confidence,
+            n=int(use.sum()),
+            unit="patient",
+        ),
+        p_value=stratified_permutation_p(scores, is_member, strata, rng),
+        details={
+            "train_tiles": len(train),
+            "sibling_tiles": len(siblings),
+            "slides_compared": int((pairs > 0).sum()),
+            "slides": len(names),
+            "patients_with_slides": len(owners),
+        },
+    )

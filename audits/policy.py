@@ -1,0 +1,73 @@
+"""What the data steward decides before the audit: which harms gate, and how small a leak must be "
+"visible."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from audits.errors import AuditInputError
+from audits.results import Harm
+
+FRACTIONS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """A release policy; the defaults are METHODS.md 4's.
+
+    Attributes:
+      significance: family-wise error rate of the registered tests.
+      gates: harms that decide the overall verdict.
+      copying_mdl80: largest MDL80 with which "no leak found" may be said of copying.
+      copying_kinds: kinds of copies that must be visible at that share.
+      membership_excess: largest upper 95 % bound of AUROC - .5 with which "no leak found" may be
+        said of membership.
+      fractions: shares of planted copies on the power curve.
+    """
+
+    significance: float = 0.05
+    gates: tuple[Harm, ...] = (Harm.COPYING, Harm.TILE_MEMBERSHIP, Harm.PATIENT_MEMBERSHIP)
+    copying_mdl80: float = 0.01
+    copying_kinds: tuple[str, ...] = ("exact", "symmetry", "odd_rotation", "stain")
+    membership_excess: float = 0.1
+    fractions: tuple[float, ...] = FRACTIONS
+
+    def __post_init__(self) -> None:
+        for name in ("significance", "copying_mdl80", "membership_excess"):
+            value = getattr(self, name)
+            if not (isinstance(value, float) and math.isfinite(value) and 0 < value < 1):
+                raise AuditInputError(f"policy {name} must be a number in (0, 1): got {value!r}.")
+        if not self.gates:
+            raise AuditInputError("policy gates must name at least one harm: got none.")
+        if not self.fractions or not all(0 < share <= 1 for share in self.fractions):
+            raise AuditInputError(f"policy fractions must lie in (0, 1]: got {self.fractions}.")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "Policy":
+        """A policy from parsed TOML or JSON.
+
+        Raises:
+          AuditInputError: an unknown key, or a value of the wrong kind.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise AuditInputError(f"unknown policy key {key!r}: known are {', '.join(known)}.")
+        ready: dict[str, Any] = dict(values)
+        try:
+            if "gates" in ready:
+                ready["gates"] = tuple(Harm(name) for name in ready["gates"])
+            for key in ("copying_kinds", "fractions"):
+                if key in ready:
+                    ready[key] = tuple(ready[key])
+        except (TypeError, ValueError) as error:
+            raise AuditInputError(f"policy: {error}.") from error
+        return cls(**ready)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }

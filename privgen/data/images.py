@@ -1,0 +1,329 @@
+"""The only door that opens or writes an image.
+
+A tile is an array: uint8 RGB, shape (h, w, 3), row 0 at the top. A file becomes a tile only when
+nothing has to be guessed: PNG, JPEG or TIFF (told by content, never by name), one picture, 8-bit
+RGB without alpha, no side over `MAX_SIDE`, decoded to its last row. Everything else is a
+`TileError` that names the rule and the way out.
+
+Metadata never comes in and never goes out: files are written from arrays alone. An EXIF
+orientation is metadata too, so it is ignored: a tile is its stored pixels, never rotated.
+"""
+
+import hashlib
+import io
+import stat
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from privgen.errors import InputError, TileError
+from privgen.files import atomic_write
+
+MAX_SIDE = 8192
+"""Longest side of a tile in pixels; 8192 squared is 64 Mi pixels, 192 MiB of RGB."""
+
+MAX_FILE_BYTES = 256 * 2**20
+"""Largest image file read."""
+
+SIGNATURES: dict[bytes, type[ImageFile]] = {
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"\xff\xd8\xff": JpegImageFile,
+    b"II*\0": TiffImageFile,
+    b"MM\0*": TiffImageFile,
+    b"II+\0": TiffImageFile,
+    b"MM\0+": TiffImageFile,
+}
+"""First bytes of a file and the reader they call for."""
+
+_TO_RGB = "Save it as 8-bit RGB PNG."
+_AGAIN = "Export or copy it again."
+_COLOUR_RULES = {
+    "1": "greyscale, but H&E tiles are RGB colour",
+    "L": "greyscale, but H&E tiles are RGB colour",
+    "P": "palette image, but tiles are RGB",
+    "PA": "palette image with alpha, but tiles are RGB",
+    "LA": "has an alpha channel, but tiles are plain RGB",
+    "La": "has an alpha channel, but tiles are plain RGB",
+    "RGBA": "has an alpha channel, but tiles are plain RGB",
+    "RGBa": "has an alpha channel, but tiles are plain RGB",
+    "RGBX": "has a fourth channel, but tiles are plain RGB",
+    "CMYK": "CMYK, but tiles are RGB",
+    "I": "more than 8 bits a channel, but tiles are 8-bit",
+    "F": "more than 8 bits a channel, but tiles are 8-bit",
+}
+
+
+def has_image_signature(path: Path) -> bool:
+    """True when the first bytes of a regular file are those of a PNG, JPEG or TIFF."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            return _reader(stream.read(8)) is not None
+    except OSError:
+        return False
+
+
+def read_tile(path: Path) -> NDArray[np.uint8]:
+    """Read one image file as uint8 RGB, shape (h, w, 3).
+
+    Raises:
+      TileError: the file is missing, unreadable or breaks one of the rules above.
+    """
+    return decode(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of an image file, not yet looked at.
+
+    Raises:
+      TileError: it is missing, no regular file, unreadable, empty or over `MAX_FILE_BYTES`.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise TileError(str(path), "is a folder, not an image file. Give the files inside it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise TileError(str(path), "is not a regular file. Give an image file.")
+        if status.st_size == 0:
+            raise TileError(str(path), f"the file is empty (0 bytes). {_AGAIN}")
+        if status.st_size > MAX_FILE_BYTES:
+            raise TileError(
+                str(path),
+                f"the file has {status.st_size / 2**20:.0f} MiB; a tile may have "
+                f"{MAX_FILE_BYTES // 2**20}. Cut it into tiles first.",
+            )
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TileError(
+            str(path), f"cannot be read ({reason}). Check the path and its permissions."
+        ) from error
+
+
+def decode(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode the bytes of one image file as uint8 RGB, shape (h, w, 3).
+
+    Args:
+      data: the whole file.
+      name: what to call it in an error.
+
+    Raises:
+      TileError: the bytes break one of the rules above.
+    """
+    if not data:
+        raise TileError(name, f"the file is empty (0 bytes). {_AGAIN}")
+    reader = _reader(data)
+    if reader is None:
+        raise TileError(name, "is not a PNG, JPEG or TIFF image. Convert it to 8-bit RGB PNG.")
+    if reader is PngImageFile:
+        _check_png(data, name)
+    try:
+        # The reader's class, not Image.open: that would print a size warning before we can refuse.
+        image = reader(io.BytesIO(data), name)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises a dozen types on malformed headers
+        raise TileError(
+            name, f"its header is damaged, or says zero pixels ({error}). {_AGAIN}"
+        ) from error
+    with image:
+        _check_header(image, name)
+        try:
+            image.load()
+        except MemoryError:
+            raise
+        except Exception as error:  # and as many on malformed pixel data
+            raise TileError(name, f"truncated or damaged: {error}. {_AGAIN}") from error
+        if image.mode != "RGB" or "transparency" in image.info:
+            raise TileError(name, f"{_colour_rule(image)}. {_TO_RGB}")
+        return np.array(image, dtype=np.uint8)
+
+
+def _reader(data: bytes) -> type[ImageFile] | None:
+    for signature, reader in SIGNATURES.items():
+        if data.startswith(signature):
+            return reader
+    return None
+
+
+def _check_png(data: bytes, name: str) -> None:
+    """What Pillow lets pass in a PNG: 16 bits a channel, a bad checksum, a missing end."""
+    if len(data) < 33 or data[12:16] != b"IHDR":
+        raise TileError(name, f"its header is damaged: no IHDR chunk. {_AGAIN}")
+    if 0 in (int.from_bytes(data[16:20]), int.from_bytes(data[20:24])):
+        raise TileError(name, f"has zero pixels. {_AGAIN}")
+    if data[24] == 16:
+        raise TileError(name, f"16 bits a channel, but tiles are 8-bit. {_TO_RGB}")
+    position = 8
+    view = memoryview(data)
+    while True:
+        end = position + 12 + int.from_bytes(view[position : position + 4])
+        if end > len(data) or position + 12 > len(data):
+            raise TileError(
+                name, f"truncated: the file ends after {len(data)} bytes, inside a chunk. {_AGAIN}"
+            )
+        if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+            raise TileError(name, f"damaged: a chunk's checksum is wrong. {_AGAIN}")
+        if data[position + 4 : position + 8] == b"IEND":
+            return
+        position = end
+
+
+def _check_header(image: ImageFile, name: str) -> None:
+    width, height = image.size
+    if max(width, height) > MAX_SIDE:
+        raise TileError(
+            name,
+            f"{width}x{height} pixels; a tile may have {MAX_SIDE} a side. Cut it into tiles first.",
+        )
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+    except Exception as error:  # a damaged list of frames raises as freely as a damaged header
+        raise TileError(name, f"its list of frames is damaged ({error}). {_AGAIN}") from error
+    if frames > 1 or "mp" in image.info:  # "mp": the multi-picture segment of a JPEG
+        raise TileError(name, "holds several pictures (frames). Save the one wanted as PNG.")
+    if isinstance(image, TiffImageFile):
+        bits = tuple(image.tag_v2.get(258, (1,)))
+        if max(bits) > 8:
+            raise TileError(name, f"{max(bits)} bits a channel, but tiles are 8-bit. {_TO_RGB}")
+    if image.mode != "RGB" or "transparency" in image.info:
+        raise TileError(name, f"{_colour_rule(image)}. {_TO_RGB}")
+
+
+def _colour_rule(image: ImageFile) -> str:
+    if image.mode.startswith("I;16"):
+        return "16 bits a channel, but tiles are 8-bit"
+    if "transparency" in image.info and image.mode in ("RGB", "L", "1"):
+        return "has a transparent colour (alpha), but tiles are plain RGB"
+    return _COLOUR_RULES.get(image.mode, f"colour mode {image.mode}, but tiles are RGB")
+
+
+def encode_png(tile: NDArray[np.uint8]) -> bytes:
+    """The tile as PNG bytes, without metadata.
+
+    Raises:
+      InputError: `tile` is not uint8 of shape (h, w, 3).
+    """
+    buffer = io.BytesIO()
+    _picture(tile).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_jpeg(tile: NDArray[np.uint8], quality: int) -> bytes:
+    """The tile as JPEG bytes of `quality` 1 to 95, chroma halved (4:2:0), without metadata.
+
+    Raises:
+      InputError: `tile` is not uint8 of shape (h, w, 3).
+    """
+    buffer = io.BytesIO()
+    _picture(tile).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    return buffer.getvalue()
+
+
+def write_png(path: Path, tile: NDArray[np.uint8]) -> None:
+    """Write one tile as PNG, without metadata; `path` is replaced whole or not at all.
+
+    The disk is not waited for: after a power cut the last tiles may be missing or empty, which
+    the full decode at the next opening reports.
+
+    Raises:
+      InputError: `tile` is not uint8 of shape (h, w, 3).
+      OutputError, DiskFullError: as `privgen.files.atomic_write`.
+    """
+    data = encode_png(tile)
+    with atomic_write(path, durable=False) as stream:
+        stream.write(data)
+
+
+def resize(tiles: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Scale square tiles to `side`, antialiased.
+
+    Args:
+      tiles: uint8, shape (n, h, h, 3); a tile that is not square is refused, never cropped.
+      side: pixels of the result; tiles that have it already come back as they are.
+
+    Returns:
+      uint8, shape (n, side, side, 3).
+
+    Raises:
+      InputError: the shape or the type is another, or `side` is not positive.
+
+    Source: Pillow's bicubic filter widens with the scale when it shrinks, which avoids the
+      aliasing of Parmar et al. 2022, "On aliased resizing and surprising subtleties in GAN
+      evaluation", arXiv:2104.11222.
+    """
+    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
+        raise InputError(
+            f"tiles must be uint8 of shape (n, side, side, 3): got {tiles.dtype} of shape "
+            f"{tiles.shape}. Give RGB tiles."
+        )
+    if side < 1:
+        raise InputError(f"the side of a tile must be 1 pixel or more: got {side}. Give another.")
+    count, height, width, _ = tiles.shape
+    if height != width:
+        raise InputError(
+            f"tiles must be square: got {width}x{height} pixels. Cut squares; nothing is cropped "
+            "here."
+        )
+    if height == side:
+        return tiles
+    resized = np.empty((count, side, side, 3), dtype=np.uint8)
+    for row, tile in enumerate(tiles):
+        scaled = Image.fromarray(tile).resize((side, side), Image.Resampling.BICUBIC)
+        resized[row] = np.asarray(scaled)
+    return resized
+
+
+def pixel_digest(tile: NDArray[np.uint8]) -> str:
+    """SHA-256 over the shape and the RGB bytes, 64 hex digits: equal exactly for equal pixels."""
+    digest = hashlib.sha256(f"{tile.dtype.str} {tile.shape} ".encode())
+    digest.update(np.ascontiguousarray(tile).data)
+    return digest.hexdigest()
+
+
+def contact_sheet(tiles: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArray[np.uint8]:
+    """Lay tiles out row by row on white.
+
+    Args:
+      tiles: uint8, shape (n, h, w, 3), n at least 1.
+      columns: tiles a row; the last row may be short.
+      gap: white pixels between tiles.
+
+    Returns:
+      uint8, shape (rows * (h + gap) - gap, columns * (w + gap) - gap, 3).
+
+    Raises:
+      InputError: there is no tile, or `columns` or `gap` is out of range.
+    """
+    if len(tiles) == 0 or columns < 1 or gap < 0:
+        raise InputError(
+            f"a contact sheet needs tiles, a column and no negative gap: got {len(tiles)} tiles, "
+            f"columns {columns}, gap {gap}. Give other values."
+        )
+    count, height, width, _ = tiles.shape
+    rows = -(-count // columns)
+    sheet = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
+    )
+    for position, tile in enumerate(tiles):
+        row, column = divmod(position, columns)
+        top, left = row * (height + gap), column * (width + gap)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def _picture(tile: NDArray[np.uint8]) -> Image.Image:
+    if tile.dtype != np.uint8 or tile.ndim != 3 or tile.shape[2] != 3 or 0 in tile.shape:
+        raise InputError(
+            f"a tile to write must be uint8 of shape (h, w, 3): got {tile.dtype} of shape "
+            f"{tile.shape}. Convert it first."
+        )
+    return Image.fromarray(np.ascontiguousarray(tile))

@@ -1,0 +1,311 @@
+"""A set of tiles and what is known about each: its class, its patient, its place on the slide.
+
+A `TileSet` is immutable and holds records, not pixels: tiles are decoded when `load` is called,
+by a few threads. Sets made from arrays hold their pixels and behave the same.
+
+Conventions: a record's `path` is relative to `root`, with `/`; unknown is None, never "" or 0;
+`sha256` is the digest of the *pixels* (`images.pixel_digest`), so a PNG and a TIFF of the same
+tile have the same one; `x`, `y` are the pixels left of and above the tile, on its slide or source
+image, at the tile's own resolution.
+"""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from privgen.data import images
+from privgen.errors import LayoutError, TileError
+from privgen.files import atomic_write
+
+Array = TypeVar("Array", bound=NDArray[Any])
+GroupUnit = Literal["patient", "slide", "source_image", "tile"]
+GROUP_UNITS: tuple[GroupUnit, ...] = get_args(GroupUnit)
+"""What a group may be, from the coarsest, which is the right one, to none at all."""
+
+MANIFEST_COLUMNS = ("path", "label", "patient", "slide", "x", "y", "mpp", "sha256")
+"""Columns of a manifest; `source_image` comes after `slide` where it is known."""
+
+DECODERS = min(4, os.cpu_count() or 1)
+"""Threads that decode tiles; Pillow lets go of the interpreter while it decodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileRecord:
+    """What is known about one tile.
+
+    Attributes:
+      path: relative to the set's root, with `/`.
+      label: its class.
+      patient, slide, source_image: whose it is and what it was cut from.
+      x, y: pixels left of and above it on its slide (or, without one, its source image).
+      mpp: micrometres a pixel.
+      sha256: digest of its pixels.
+      width, height: its size as stored, pixels.
+    """
+
+    path: str
+    label: str
+    patient: str | None = None
+    slide: str | None = None
+    source_image: str | None = None
+    x: int | None = None
+    y: int | None = None
+    mpp: float | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TileSet:
+    """An immutable set of labelled tiles.
+
+    Attributes:
+      root: folder the paths are relative to; None for tiles in memory.
+      records: one a tile, in order.
+      layout: what was recognised, in words for people.
+      group_unit: what `groups` are.
+      skipped: (path, rule) of every tile left out because it could not be used.
+      source: what to give `open_tiles` to open this set again; None for tiles in memory.
+      pixels: uint8 (m, h, w, 3) for tiles in memory, else None; `rows` says which are this set's.
+      rows: row of each tile in `pixels`, shape (n,).
+    """
+
+    root: Path | None
+    records: tuple[TileRecord, ...]
+    layout: str
+    group_unit: GroupUnit
+    skipped: tuple[tuple[str, str], ...] = ()
+    source: Path | None = None
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
+    rows: NDArray[np.intp] | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        tiles: NDArray[np.uint8],
+        labels: Sequence[str] | NDArray[np.str_],
+        *,
+        patients: Sequence[str] | NDArray[np.str_] | None = None,
+        slides: Sequence[str] | NDArray[np.str_] | None = None,
+        layout: str = "arrays",
+    ) -> Self:
+        """A set in memory; tile i is called `label/00000i.png`, the name it would have on disk.
+
+        Args:
+          tiles: uint8, shape (n, h, w, 3); copied unless it is read-only.
+          labels: class of each tile, shape (n,).
+          patients, slides: the same, where known; patients, else slides, else tiles are the groups.
+          layout: what to call it.
+
+        Raises:
+          LayoutError: shapes or types do not fit, or a label cannot be a folder's name.
+        """
+        if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
+            raise LayoutError(
+                f"tiles in memory must be uint8 of shape (n, h, w, 3): got {tiles.dtype} of shape "
+                f"{tiles.shape}. Convert them first."
+            )
+        count, height, width, _ = tiles.shape
+        for name, values in (("labels", labels), ("patients", patients), ("slides", slides)):
+            if values is not None and len(values) != count:
+                raise LayoutError(
+                    f"{name} must be one a tile: got {len(values)} for {count} tiles. Give as many."
+                )
+        for label in set(labels):
+            if not re.fullmatch(r"[^./\\\s][^/\\\r\n]*", str(label)):
+                raise LayoutError(
+                    f"a label must be usable as a folder's name: got {str(label)!r}. Use letters, "
+                    "digits, - and _."
+                )
+        records = tuple(
+            TileRecord(
+                path=f"{labels[row]}/{row:06d}.png",
+                label=str(labels[row]),
+                patient=None if patients is None else str(patients[row]),
+                slide=None if slides is None else str(slides[row]),
+                width=width,
+                height=height,
+            )
+            for row in range(count)
+        )
+        pixels = tiles if not tiles.flags.writeable else _read_only(tiles.copy())
+        unit: GroupUnit = "tile" if slides is None else "slide"
+        return cls(
+            root=None,
+            records=records,
+            layout=layout,
+            group_unit=unit if patients is None else "patient",
+            pixels=pixels,
+            rows=np.arange(count),
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that occur, sorted."""
+        return tuple(sorted({record.label for record in self.records}))
+
+    @cached_property
+    def labels(self) -> NDArray[np.str_]:
+        """Class of each tile, shape (n,)."""
+        return _names([record.label for record in self.records])
+
+    @cached_property
+    def groups(self) -> NDArray[np.str_]:
+        """The unit of every split and test, shape (n,): `group_unit` of each tile, or its path."""
+        if self.group_unit == "tile":
+            return _names([record.path for record in self.records])
+        return _names([getattr(record, self.group_unit) for record in self.records])
+
+    @cached_property
+    def slides(self) -> NDArray[np.str_]:
+        """Slide of each tile, shape (n,); where it is unknown its source image, else its group."""
+        return _names(
+            [
+                record.slide or record.source_image or str(group)
+                for record, group in zip(self.records, self.groups, strict=True)
+            ]
+        )
+
+    @cached_property
+    def digests(self) -> NDArray[np.str_]:
+        """Pixel digest of each tile, shape (n,).
+
+        `open_tiles` computes them from the decoded pixels (a manifest's own figure is checked,
+        never believed) and `load` checks them again; in memory they are computed here, once.
+        """
+        known = [record.sha256 for record in self.records]
+        with ThreadPoolExecutor(DECODERS) as pool:
+            return _names(
+                list(
+                    pool.map(
+                        lambda row: known[row] or images.pixel_digest(self._tile(row)),
+                        range(len(self)),
+                    )
+                )
+            )
+
+    def subset(self, indices: ArrayLike) -> Self:
+        """The tiles at `indices`, in that order; pixels in memory are shared, not copied.
+
+        Args:
+          indices: integers, shape (k,), each in 0 .. n-1.
+
+        Raises:
+          IndexError: an index is out of range or no integer.
+        """
+        chosen = np.atleast_1d(np.asarray(indices))
+        if chosen.size == 0:
+            chosen = chosen.astype(np.intp)
+        if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+            raise IndexError(f"indices must be integers of shape (k,): got {chosen.dtype}")
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
+            raise IndexError(
+                f"indices must be 0 to {len(self) - 1}: got {chosen.min()} to {chosen.max()}"
+            )
+        return replace(
+            self,
+            records=tuple(self.records[index] for index in chosen),
+            rows=None if self.rows is None else self.rows[chosen],
+        )
+
+    def load(self, side: int | None = None) -> NDArray[np.uint8]:
+        """Decode every tile.
+
+        Args:
+          side: scale to this many pixels a side, antialiased; None keeps the stored size.
+
+        Returns:
+          uint8, shape (n, side, side, 3); without `side` (n, h, w, 3).
+
+        Raises:
+          TileError: a file vanished, broke or changed since it was opened.
+          LayoutError: without `side`, the tiles differ in size; with it, one is not square.
+        """
+        if not self.records:
+            return np.empty((0, side or 0, side or 0, 3), dtype=np.uint8)
+        first = self._sized(0, side)
+        loaded = np.empty((len(self), *first.shape), dtype=np.uint8)
+
+        def fill(row: int) -> None:
+            tile = first if row == 0 else self._sized(row, side)
+            if tile.shape != first.shape:
+                raise LayoutError(
+                    "tiles must have one size to be loaded as stored: got "
+                    f"{_size(first)} ({self.records[0].path}) and {_size(tile)} "
+                    f"({self.records[row].path}). Give a resolution to scale them to."
+                )
+            loaded[row] = tile
+
+        with ThreadPoolExecutor(DECODERS) as pool:
+            for _ in pool.map(fill, range(len(self))):
+                pass
+        return loaded
+
+    def write_manifest(self, path: Path) -> None:
+        """Write the records as CSV, digests included; `open_tiles` reads it back beside the tiles.
+
+        Raises:
+          OutputError, DiskFullError: as `privgen.files.atomic_write`.
+        """
+        columns = list(MANIFEST_COLUMNS)
+        if any(record.source_image is not None for record in self.records):
+            columns.insert(columns.index("slide") + 1, "source_image")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        for record, digest in zip(self.records, self.digests, strict=True):
+            known = replace(record, sha256=str(digest))
+            writer.writerow([getattr(known, column) for column in columns])
+        with atomic_write(path) as stream:
+            stream.write(text.getvalue().encode())
+
+    def _tile(self, row: int) -> NDArray[np.uint8]:
+        if self.pixels is not None and self.rows is not None:
+            tile: NDArray[np.uint8] = self.pixels[self.rows[row]]
+            return tile
+        record = self.records[row]
+        tile = images.read_tile((self.root or Path()) / record.path)
+        if record.sha256 is not None and images.pixel_digest(tile) != record.sha256:
+            raise TileError(
+                record.path, "its pixels changed since the set was opened. Open the set again."
+            )
+        return tile
+
+    def _sized(self, row: int, side: int | None) -> NDArray[np.uint8]:
+        tile = self._tile(row)
+        if side is None:
+            return tile
+        if tile.shape[0] != tile.shape[1]:
+            raise LayoutError(
+                f"tiles must be square to be scaled: {self.records[row].path} is {_size(tile)}. "
+                "Cut squares; nothing is cropped here."
+            )
+        scaled: NDArray[np.uint8] = images.resize(tile[np.newaxis], side)[0]
+        return scaled
+
+
+def _size(tile: NDArray[np.uint8]) -> str:
+    return f"{tile.shape[1]}x{tile.shape[0]}"
+
+
+def _names(values: Sequence[str]) -> NDArray[np.str_]:
+    return _read_only(np.array(values, dtype=np.str_))
+
+
+def _read_only(array: Array) -> Array:
+    array.setflags(write=False)
+    return array

@@ -1,0 +1,76 @@
+"""`cdcgan`: a conditional DCGAN made modern, the default generator.
+
+DCGAN's transposed 4x4 convolutions, styled at every block by a small mapping of (z, class), with
+noise inputs and no batch statistics (Radford et al. 2016; Karras et al. 2020). The latent has a spatial part:
+tissue has no fixed layout, so the coarsest map is drawn, not learned, and a class cannot fall back on
+one arrangement.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from privgen.models.layers import LEAK, ModulatedUpConv, channels_at, pixel_norm
+
+COARSEST = 4
+"""Side of the map the generator starts from."""
+
+STYLE_Z = 64
+"""Entries of z that go through the mapping."""
+
+SPATIAL_Z = 16
+"""Channels of z laid out on the coarsest map."""
+
+
+class ConditionalGenerator(nn.Module):
+    """z and class to tiles.
+
+    Args:
+      resolution: side of the tiles, a power of two, at least 8.
+      classes: number of classes.
+      width: channels at 64 px.
+      style_dim: length of the style that reaches every block.
+    """
+
+    z_dim = STYLE_Z + SPATIAL_Z * COARSEST**2
+
+    def __init__(self, *, resolution: int, classes: int, width: int, style_dim: int = 128) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.embedding = nn.Embedding(classes, STYLE_Z)
+        self.mapping = nn.Sequential(
+            nn.Linear(2 * STYLE_Z, style_dim),
+            nn.LeakyReLU(LEAK),
+            nn.Linear(style_dim, style_dim),
+            nn.LeakyReLU(LEAK),
+        )
+        channels = channels_at(COARSEST, width=width)
+        self.start = nn.Conv2d(SPATIAL_Z, channels, 1)
+        blocks: list[nn.Module] = [ModulatedUpConv(channels, channels, style_dim, up=False)]
+        sides = [COARSEST]
+        while sides[-1] < resolution:
+            side = 2 * sides[-1]
+            c_out = channels_at(side, width=width)
+            blocks.append(ModulatedUpConv(channels, c_out, style_dim, up=True))
+            blocks.append(ModulatedUpConv(c_out, c_out, style_dim, up=False))
+            sides += [side, side]
+            channels = c_out
+        self.blocks = nn.ModuleList(blocks)
+        self.noise_shapes = tuple((1, side, side) for side in sides)
+        self.to_rgb = nn.Conv2d(channels, 3, 3, padding=1)
+
+    def forward(self, z: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
+        """Tiles in [-1, 1], shape (n, 3, r, r).
+
+        Args:
+          z: standard normal, shape (n, z_dim).
+          labels: class numbers, shape (n,).
+          noise: one standard normal map a block, shapes (n, *noise_shapes[k]).
+        """
+        condition = torch.cat([pixel_norm(z[:, :STYLE_Z]), pixel_norm(self.embedding(labels))], 1)
+        w = self.mapping(condition)
+        x = z[:, STYLE_Z:].reshape(-1, SPATIAL_Z, COARSEST, COARSEST)
+        x = F.leaky_relu(self.start(x.contiguous(memory_format=torch.channels_last)), LEAK)
+        for block, block_noise in zip(self.blocks, noise, strict=True):
+            x = block(x, w, block_noise)
+        return torch.tanh(self.to_rgb(x).float())
