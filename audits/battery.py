@@ -7,7 +7,7 @@ whole family at the policy's significance. Equal pixels are proof and stand outs
 Source: METHODS.md 4.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -76,14 +76,10 @@ def audit(
     synthetic, holdout, textured_holdout = _textured_scores(data)
     warnings = _input_warnings(data, holdout)
 
-    results = [
-        tail_count(
-            "tail_count", synthetic.nearest, holdout.nearest, holdout_patients=textured_holdout
-        ),
-        tail_count("tail_ratio", synthetic.ratio, holdout.ratio, holdout_patients=textured_holdout),
-    ]
-    results += _membership(data, streams[0], streams[1])
-    results, proofs = _adjust(results, names, policy.significance), _proofs(data)
+    results = _family_results(
+        data, synthetic, holdout, textured_holdout, policy.significance, streams[:2]
+    )
+    proofs = _proofs(data)
     controls = _controls(data, streams[2], streams[3])
     power = _power(data, synthetic, holdout, policy, level, streams[4])
     mdl80 = minimum_detectable(power)
@@ -125,6 +121,44 @@ def audit(
         policy=policy.to_dict(),
         seed=seed,
     )
+
+
+def run_family(
+    data: AuditData, *, significance: float = 0.05, rng: int | np.random.Generator = 0
+) -> list[AuditResult]:
+    """The registered tests alone, Holm-adjusted: no controls, no power, no verdict.
+
+    What a calibration study needs many thousand times; `audit` runs the same tests on the same
+    random streams.
+
+    Args:
+      data: the tiles of every role.
+      significance: family-wise.
+      rng: as in `audit`.
+
+    Raises:
+      AuditInputError: as `audit`.
+    """
+    streams = np.random.default_rng(rng).spawn(6)
+    return _family_results(data, *_textured_scores(data), significance, streams[:2])
+
+
+def _family_results(
+    data: AuditData,
+    synthetic: CopyScores,
+    holdout: CopyScores,
+    holdout_patients: NDArray[np.str_],
+    significance: float,
+    streams: Sequence[np.random.Generator],
+) -> list[AuditResult]:
+    results = [
+        tail_count(
+            "tail_count", synthetic.nearest, holdout.nearest, holdout_patients=holdout_patients
+        ),
+        tail_count("tail_ratio", synthetic.ratio, holdout.ratio, holdout_patients=holdout_patients),
+        *_membership(data, *streams),
+    ]
+    return _adjust(results, family(data), significance)
 
 
 def _textured(tiles: Tiles | Planted) -> NDArray[np.bool_]:

@@ -252,7 +252,11 @@ def fidelity(
             interval = clustered_mean(terms, owners[metric])
             results.append(
                 _described(
-                    f"{metric}/{first}_holdout", *interval, len(terms), {"k": NEIGHBORS}, note
+                    f"{metric}_{feature_name}/{first}_holdout",
+                    *interval,
+                    len(terms),
+                    {"k": NEIGHBORS},
+                    note,
                 )
             )
     return tuple(results)

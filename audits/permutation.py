@@ -35,8 +35,25 @@ def permutation_p(
     ranks = stats.rankdata(np.concatenate([members, nonmembers]))
     m = len(members)
     observed = ranks[:m].sum()
-    shuffled = rng.permuted(np.broadcast_to(ranks, (draws, len(ranks))), axis=1)
-    return float((1 + (shuffled[:, :m].sum(axis=1) >= observed - 1e-9).sum()) / (draws + 1))
+    sums = _subset_sums(ranks, m, draws, rng)
+    return float((1 + (sums >= observed - 1e-9).sum()) / (draws + 1))
+
+
+def _subset_sums(values: Floats, size: int, draws: int, rng: np.random.Generator) -> Floats:
+    """Sums of `draws` random subsets of `size` values, drawn without replacement (Floyd's method).
+
+    Floyd draws `size` numbers a subset instead of shuffling them all; the smaller side is drawn.
+    """
+    n = len(values)
+    if size > n // 2:
+        return values.sum() - _subset_sums(values, n - size, draws, rng)
+    chosen = np.empty((size, draws), dtype=np.intp)
+    for step, top in enumerate(range(n - size, n)):
+        candidate = rng.integers(top + 1, size=draws)
+        taken = (chosen[:step] == candidate).any(axis=0)
+        chosen[step] = np.where(taken, top, candidate)
+    sums: Floats = values[chosen].sum(axis=0)
+    return sums
 
 
 def stratified_auroc(
@@ -85,8 +102,7 @@ def stratified_permutation_p(
             continue
         ranks = stats.rankdata(scores[inside])
         observed += ranks[is_member[inside]].sum()
-        shuffled = rng.permuted(np.broadcast_to(ranks, (draws, len(ranks))), axis=1)
-        total += shuffled[:, :members].sum(axis=1)
+        total += _subset_sums(ranks, members, draws, rng)
     return float((1 + (total >= observed - 1e-9).sum()) / (draws + 1))
 
 

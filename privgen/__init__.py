@@ -1,0 +1,62 @@
+"""Train class-conditional histology generators; audit synthetic tiles for leaks, at patient level.
+
+```python
+import privgen
+
+run = privgen.train("tiles/", out="runs", resolution=64, minutes=10)
+result = privgen.audit(train="a/", holdout="b/", synthetic="c/")   # folders, arrays or a function
+print(result.verdict.sentence)
+```
+
+Names are loaded when they are first used, so that importing privgen costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from privgen.auditing import Audit, audit, audit_generator
+    from privgen.data.layouts import open_tiles
+    from privgen.data.phantom import make_phantom
+    from privgen.data.splits import split_by_patient
+    from privgen.data.tileset import TileSet
+    from privgen.errors import PrivgenError
+    from privgen.sampling import load_generator, sample
+    from privgen.training.session import train
+    from privgen.utility.protocol import augment_bench
+
+_HOMES = {
+    "Audit": "privgen.auditing",
+    "audit": "privgen.auditing",
+    "audit_generator": "privgen.auditing",
+    "open_tiles": "privgen.data.layouts",
+    "make_phantom": "privgen.data.phantom",
+    "split_by_patient": "privgen.data.splits",
+    "TileSet": "privgen.data.tileset",
+    "PrivgenError": "privgen.errors",
+    "load_generator": "privgen.sampling",
+    "sample": "privgen.sampling",
+    "train": "privgen.training.session",
+    "augment_bench": "privgen.utility.protocol",
+}
+
+__all__ = [
+    "Audit",
+    "PrivgenError",
+    "TileSet",
+    "audit",
+    "audit_generator",
+    "augment_bench",
+    "load_generator",
+    "make_phantom",
+    "open_tiles",
+    "sample",
+    "split_by_patient",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'privgen' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -17,11 +17,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from privgen.data.public_sets import NCT_CLASSES
 from privgen.data.tileset import TileSet
 from privgen.errors import LayoutError
-
-NCT_CLASSES = ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
-"""Classes of NCT-CRC-HE-100K, in PathMNIST's order."""
 
 MAX_BYTES = 4 * 2**30
 """Most pixels an archive may hold: they are kept in memory."""

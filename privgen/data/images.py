@@ -2,11 +2,12 @@
 
 A tile is an array: uint8 RGB, shape (h, w, 3), row 0 at the top. A file becomes a tile only when
 nothing has to be guessed: PNG, JPEG or TIFF (told by content, never by name), one picture, 8-bit
-RGB without alpha, no side over `MAX_SIDE`, decoded to its last row. Everything else is a
-`TileError` that names the rule and the way out.
+RGB without alpha, no side over `MAX_SIDE`, decoded whole. Everything else is a `TileError` that
+names the rule and the way out.
 
 Metadata never comes in and never goes out: files are written from arrays alone. An EXIF
-orientation is metadata too, so it is ignored: a tile is its stored pixels, never rotated.
+orientation is metadata too, so it is ignored: a tile is its stored pixels, never rotated (a TIFF
+with an orientation, which no reader may ignore, is refused).
 """
 
 import hashlib
@@ -42,6 +43,8 @@ SIGNATURES: dict[bytes, type[ImageFile]] = {
 }
 """First bytes of a file and the reader they call for."""
 
+_TIFF_BITS = 258
+_TIFF_ORIENTATION = 274
 _TO_RGB = "Save it as 8-bit RGB PNG."
 _AGAIN = "Export or copy it again."
 _COLOUR_RULES = {
@@ -186,14 +189,21 @@ def _check_header(image: ImageFile, name: str) -> None:
         )
     try:
         frames = int(getattr(image, "n_frames", 1))
+        tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+        bits = max(tags.get(_TIFF_BITS, (8,)))
+        orientation = tags.get(_TIFF_ORIENTATION, 1)
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged list of frames raises as freely as a damaged header
         raise TileError(name, f"its list of frames is damaged ({error}). {_AGAIN}") from error
     if frames > 1 or "mp" in image.info:  # "mp": the multi-picture segment of a JPEG
         raise TileError(name, "holds several pictures (frames). Save the one wanted as PNG.")
-    if isinstance(image, TiffImageFile):
-        bits = tuple(image.tag_v2.get(258, (1,)))
-        if max(bits) > 8:
-            raise TileError(name, f"{max(bits)} bits a channel, but tiles are 8-bit. {_TO_RGB}")
+    if bits > 8:
+        raise TileError(name, f"{bits} bits a channel, but tiles are 8-bit. {_TO_RGB}")
+    if orientation != 1:
+        raise TileError(
+            name, f"is stored turned (TIFF orientation {orientation}). Save it upright."
+        )
     if image.mode != "RGB" or "transparency" in image.info:
         raise TileError(name, f"{_colour_rule(image)}. {_TO_RGB}")
 

@@ -1,33 +1,24 @@
 """Opening tiles as people have them: class folders, a CSV manifest, an archive, a flat folder.
 
-Recognised by names, and said in `TileSet.layout`:
-
-- a CSV manifest: `manifest.csv` in the folder, or the path of a CSV (`privgen.data.manifest`);
-- NCT-CRC-HE-100K and CRC-VAL-HE-7K (Kather et al. 2019): class folders ADI .. TUM, tiles
-  `ADI-AAAMHQMK.tif` and `ADI-TCGA-AAICEQFN.tif`; the names hold no patient;
-- Kather-2016 (Kather et al. 2016, "Multi-class texture analysis in colorectal cancer histology"):
-  folders `01_TUMOR` .. `08_EMPTY`, tiles `10009_CRC-Prim-HE-03_009.tif_Row_301_Col_151.tif`. The
-  name before `.tif_Row` is the image the tile was cut from, taken as the slide; its number
-  (`CRC-Prim-HE-03`) is one of ten tissue slides and is taken as the patient, because two images of
-  one tissue slide must never stand on both sides of a split; Row and Col count from 1;
-- LC25000 (Borkowski et al. 2019): folders `colon_aca`, `lung_n`, ..., tiles `colonca123.jpeg`;
-- MedMNIST and other `.npz` archives (`privgen.data.archive`);
-- plain class folders, and with `flat=True` a folder of images without classes.
+A folder with a `manifest.csv`, or a CSV by itself, is a manifest (`privgen.data.manifest`); an
+`.npz` is an archive (`privgen.data.archive`); any other folder holds class folders or, with
+`flat=True`, images. Published data sets are known by their names (`privgen.data.public_sets`).
+`TileSet.layout` says what was recognised.
 
 Every tile is decoded once here, so that no later step can trip over a bad one; pixels are not kept.
 """
 
 import hashlib
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from privgen.data import images
-from privgen.data.archive import NCT_CLASSES, read_archive
+from privgen.data.archive import read_archive
 from privgen.data.manifest import read_manifest
+from privgen.data.public_sets import recognise
 from privgen.data.tileset import DECODERS, GROUP_UNITS, GroupUnit, TileRecord, TileSet
 from privgen.errors import ConfigError, LayoutError, TileError
 
@@ -39,13 +30,6 @@ _IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx", MANIFEST})
 _IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
 )
-_NCT_NAME = re.compile(r"(?P<label>[A-Z]+)-(?P<tcga>TCGA-)?[A-Z]{8}\.\w+")
-_KATHER_FOLDER = re.compile(r"0[1-8]_[A-Z]+")
-_KATHER_NAME = re.compile(
-    r"[0-9A-F]+_(?P<slide>(?P<patient>CRC-Prim-HE-\d+)\w*)\.tif_Row_(?P<row>\d+)_Col_(?P<col>\d+)\.\w+"
-)
-_LC25000_FOLDERS = frozenset({"colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc"})
-_LC25000_NAME = re.compile(r"(colonca|colonn|lungaca|lungn|lungscc)\d+\.jpe?g")
 
 
 def open_tiles(
@@ -79,23 +63,26 @@ def open_tiles(
     if group_by is not None and group_by not in GROUP_UNITS:
         raise ConfigError(f"group_by must be one of {', '.join(GROUP_UNITS)}: got {group_by!r}.")
     path = Path(path)
-    if not path.exists():
-        raise LayoutError(f"there is nothing at {path}. Check the path.")
-    if path.suffix.lower() == ".npz" and path.is_file():
-        tiles = read_archive(path)
-        tiles = replace(tiles, group_unit=_group_unit(tiles.records, group_by))
-    else:
-        tiles = _open_files(path, on_bad_tile, group_by, flat)
-    if len(tiles.classes) < min_classes and not flat:
+    minimum = 1 if flat else min_classes
+    try:
+        if not path.exists():
+            raise LayoutError(f"there is nothing at {path}. Check the path.")
+        if path.suffix.lower() == ".npz" and path.is_file():
+            tiles = read_archive(path)
+            tiles = replace(tiles, group_unit=_group_unit(tiles.records, group_by))
+        else:
+            tiles = _open_files(path, on_bad_tile, group_by, flat, minimum)
+    except OSError as error:
         raise LayoutError(
-            f"at least {min_classes} classes are needed: {path} has only "
-            f"{', '.join(tiles.classes)}. Give the folder that holds the class folders, or a "
-            "folder with more classes."
-        )
+            f"{error.filename or path} cannot be read ({error.strerror}). Check its permissions."
+        ) from error
+    _require_classes(path, set(tiles.classes), minimum)
     return tiles
 
 
-def _open_files(path: Path, on_bad_tile: str, group_by: str | None, flat: bool) -> TileSet:
+def _open_files(
+    path: Path, on_bad_tile: str, group_by: str | None, flat: bool, minimum: int
+) -> TileSet:
     listing = path / MANIFEST if (path / MANIFEST).is_file() else path
     if listing.is_file():
         if listing.suffix.lower() != ".csv":
@@ -115,7 +102,12 @@ def _open_files(path: Path, on_bad_tile: str, group_by: str | None, flat: bool) 
     else:
         root = path
         records, layout = _scan(root, flat)
-    records, layout = _recognise(records, layout)
+    _require_classes(path, {record.label for record in records}, minimum)
+    records, data_set = recognise(records)
+    if data_set:
+        layout += f", {data_set}"
+    if not any(record.patient for record in records):
+        layout += ", no patients known"
     _require_nesting(records)
     unit = _group_unit(records, group_by)
     usable, skipped = _check_tiles(root, records, on_bad_tile)
@@ -132,6 +124,14 @@ def _open_files(path: Path, on_bad_tile: str, group_by: str | None, flat: bool) 
         skipped=skipped,
         source=path,
     )
+
+
+def _require_classes(path: Path, classes: set[str], minimum: int) -> None:
+    if len(classes) < minimum:
+        raise LayoutError(
+            f"at least {minimum} classes are needed: {path} has only {', '.join(sorted(classes))}. "
+            "Give the folder that holds the class folders, or one with more classes."
+        )
 
 
 def _scan(root: Path, flat: bool) -> tuple[tuple[TileRecord, ...], str]:
@@ -177,16 +177,11 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path], int]:
     A file counts as an image by its suffix or by its first bytes, so that a damaged one is not
     passed over in silence.
     """
-    try:
-        inside = sorted(
-            entry
-            for entry in folder.iterdir()
-            if not entry.name.startswith(".") and entry.name.lower() not in _IGNORED
-        )
-    except OSError as error:
-        raise LayoutError(
-            f"folder {folder} cannot be listed ({error.strerror}). Check its permissions."
-        ) from error
+    inside = sorted(
+        entry
+        for entry in folder.iterdir()
+        if not entry.name.startswith(".") and entry.name.lower() not in _IGNORED
+    )
     folders = [entry for entry in inside if entry.is_dir()]
     files = [entry for entry in inside if not entry.is_dir()]
     images_inside = [file for file in files if _looks_like_image(file)]
@@ -216,36 +211,6 @@ def _count_unlisted(root: Path, records: Sequence[TileRecord]) -> int:
         and file.as_posix() not in listed
         for file in found
     )
-
-
-def _recognise(records: tuple[TileRecord, ...], layout: str) -> tuple[tuple[TileRecord, ...], str]:
-    """Fill in what a known data set's file names tell; a manifest's own columns stay."""
-    names = [PurePosixPath(record.path).name for record in records]
-    labels = {record.label for record in records}
-    if labels <= _LC25000_FOLDERS and all(map(_LC25000_NAME.fullmatch, names)):
-        layout += (
-            "; LC25000: rotated and flipped copies of few source images abound, so only a split by "
-            "source_image means anything"
-        )
-    elif labels <= set(NCT_CLASSES) and all(map(_NCT_NAME.fullmatch, names)):
-        validation = all("-TCGA-" in name for name in names)
-        data_set = "CRC-VAL-HE-7K" if validation else "NCT-CRC-HE-100K"
-        layout += f"; {data_set}: no patients known"
-    elif all(_KATHER_FOLDER.fullmatch(label) for label in labels):
-        found = [_KATHER_NAME.fullmatch(name) for name in names]
-        if all(found):
-            layout += "; Kather-2016: tissue slide CRC-Prim-HE-NN taken as the patient"
-            records = tuple(
-                replace(
-                    record,
-                    patient=record.patient or match["patient"],
-                    slide=record.slide or match["slide"],
-                    x=int(match["col"]) - 1 if record.x is None else record.x,
-                    y=int(match["row"]) - 1 if record.y is None else record.y,
-                )
-                for record, match in zip(records, filter(None, found), strict=True)
-            )
-    return records, layout
 
 
 def _group_unit(records: Sequence[TileRecord], group_by: str | None) -> GroupUnit:

@@ -28,6 +28,7 @@ def read_manifest(path: Path) -> tuple[tuple[TileRecord, ...], tuple[str, ...]]:
       The records in file order, and the columns left aside.
 
     Raises:
+      OSError: the file cannot be read.
       LayoutError: a column or a value is missing or malformed, a path leaves the folder or comes
         twice; the message names the line.
     """
@@ -37,10 +38,6 @@ def read_manifest(path: Path) -> tuple[tuple[TileRecord, ...], tuple[str, ...]]:
             columns = list(reader.fieldnames or ())
             left_aside = _check_columns(path, columns)
             records = tuple(_record(f"{path.name} line {reader.line_num}", row) for row in reader)
-    except OSError as error:
-        raise LayoutError(
-            f"the manifest {path} cannot be read ({error.strerror}). Check its permissions."
-        ) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise LayoutError(
             f"the manifest {path} must be comma-separated UTF-8 text: {error}. Export it again."

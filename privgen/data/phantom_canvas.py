@@ -24,7 +24,9 @@ MARGIN = 14.0
 """How far outside the field objects are placed, so that the border cuts through them."""
 
 _LATTICE = 48
-_SPLINE_STD = 151 / 315  # std of a cubic B-spline surface over unit normals: mean of sum w^2, per axis
+_SPLINE_STD = (
+    151 / 315
+)  # std of a cubic B-spline surface over unit normals: mean of sum w^2, per axis
 
 
 class Canvas:
@@ -93,15 +95,24 @@ class Canvas:
         return np.asarray(found, dtype=np.float64)
 
     def stamp(
-        self, x: Points, y: Points, long: Points, short: Points, angle: Points, ragged: Map | float
+        self,
+        x: Points,
+        y: Points,
+        long: Points | float,
+        short: Points | float,
+        angle: Points,
+        ragged: Map | float,
+        *,
+        where: NDArray[np.bool_] | None = None,
     ) -> tuple[Map, NDArray[np.intp]]:
         """Draw many ellipses at once; where they overlap the deeper one wins.
 
         Args:
           x, y: centres, shape (k,).
-          long, short: semi-axes, shape (k,).
+          long, short: semi-axes, one number or shape (k,).
           angle: direction of the long axis in radians, shape (k,).
           ragged: a map added to the relative radius, which makes outlines uneven.
+          where: which of the k to draw, shape (k,); all when not given.
 
         Returns:
           Depth below the nearest outline (negative outside), shape (n, n), and the number of the
@@ -109,16 +120,14 @@ class Canvas:
         """
         if x.size == 0:
             return np.full((self.n, self.n), -FIELD, np.float32), np.full((self.n,) * 2, -1)
-        blank = np.full((self.n, self.n), -FIELD, np.float32)
-        if x.size == 0:
-            return blank, np.full(blank.shape, -1, np.intp)
-        reach = int(np.ceil(1.25 * float(np.max(long)) / self.pixel)) + 1
+        long, short = np.broadcast_to(long, x.shape), np.broadcast_to(short, x.shape)
+        reach = int(np.ceil(1.25 * float(np.max(long, initial=0)) / self.pixel)) + 1
         column = np.floor(x / self.pixel).astype(np.intp)
         row = np.floor(y / self.pixel).astype(np.intp)
         touching = (np.minimum(column, row) >= -reach) & (np.maximum(column, row) < self.n + reach)
-        which = np.flatnonzero(touching)
+        which = np.flatnonzero(touching if where is None else touching & where)
         if which.size == 0:
-            return blank, np.full(blank.shape, -1, np.intp)
+            return np.full_like(self.eosin, -FIELD), np.full(self.eosin.shape, -1, np.intp)
         window = np.arange(-reach, reach + 1)
         columns, rows = column[which, None] + window, row[which, None] + window
         dx = ((columns + 0.5) * self.pixel - x[which, None]).astype(np.float32)

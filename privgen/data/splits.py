@@ -11,7 +11,7 @@ Two tiles share pixels when they lie on the same slide (or source image) and the
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 
@@ -21,14 +21,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from privgen.data.tileset import TileSet
+from privgen.data.balance import assign
+from privgen.data.tileset import TileRecord, TileSet
 from privgen.errors import ConfigError, SplitError
 
 Indices = NDArray[np.intp]
-
-_RESTARTS = 32
-_MANY_UNITS = 2000
-"""From here on one greedy pass balances the roles to a tile or two; searching on buys nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,40 +84,154 @@ def split_by_patient(
         )
     rng = np.random.default_rng(seed)
     shares = np.array([1 - holdout - reference, holdout, reference][: 3 if reference else 2])
-    tied = _tied_tiles(tiles)
-    units = _units(tiles, tied)
+    pairs = _tied_pairs(tiles.records, tiles.digests)
+    units = _units(tiles, pairs)
     unit_count = int(units.max(initial=-1)) + 1
     if unit_count < len(shares):
-        groups = len(set(tiles.groups))
-        glued = f" ({groups} share digests or pixels and count once)" if groups > unit_count else ""
+        groups = len(np.unique(tiles.groups))
+        glued = f" ({groups}, but they share digests or pixels)" if groups > unit_count else ""
         raise SplitError(
             f"train, holdout{' and reference' if reference else ''} need a {tiles.group_unit} "
-            f"each, {len(shares)} in all: got {unit_count}{glued}. Add patients, or correct the "
-            "manifest's grouping."
+            f"each, {len(shares)} in all: got {unit_count}{glued}. Add {tiles.group_unit}s, or "
+            "correct the manifest's grouping."
         )
     classes, class_of = np.unique(tiles.labels, return_inverse=True)
     counts = np.zeros((unit_count, len(classes)), dtype=np.int64)
     np.add.at(counts, (units, class_of), 1)
-    role = _assign(counts, shares, rng)[units]
-    held_back = np.zeros(len(tiles), dtype=bool)
-    held_back[_draw_siblings(tiles, np.flatnonzero(role == 0), tied, siblings, rng)] = True
+    role = assign(counts, shares, rng)[units]
+    lone = np.ones(len(tiles), dtype=bool)
+    lone[pairs] = False
+    held_back = _draw_siblings(tiles.slides, role == 0, lone, siblings, rng)
     split = Split(
         train=np.flatnonzero((role == 0) & ~held_back),
         siblings=np.flatnonzero(held_back),
         holdout=np.flatnonzero(role == 1),
         reference=np.flatnonzero(role == 2),
     )
-    covered = np.sort(np.concatenate(list(split.roles().values())))
-    assert np.array_equal(covered, np.arange(len(tiles))), "every tile has one role"
+    placed = np.sort(np.concatenate(list(split.roles().values())))
+    assert np.array_equal(placed, np.arange(len(tiles))), "every tile has exactly one role"
     return split
 
 
-def tied_tiles(tiles: TileSet) -> NDArray[np.bool_]:
-    """Which tiles share their digest or pixels with another tile of the set, shape (n,).
+def require_disjoint(**roles: TileSet) -> None:
+    """Refuse roles that share a patient, a picture or pixels.
 
-    `split_by_patient` never draws one as a sibling, so an exact test of train against siblings
-    leaves them out of train too.
+    Args:
+      **roles: TileSets by role name. `siblings` may share patients with `train`, nothing else.
+        Patients are compared where both sides have a grouping above the single tile.
+
+    Raises:
+      SplitError: names the two roles, how many are shared and the first of them.
     """
-    tied = np.zeros(len(tiles), dtype=bool)
-    tied[_tied_pairs(tiles).ravel()] = True
-    return tied
+    for (first, a), (second, b) in combinations(roles.items(), 2):
+        pair = f"{first} and {second}"
+        grouped = "tile" not in (a.group_unit, b.group_unit)
+        if grouped and {first, second} != {"train", "siblings"}:
+            shared = np.intersect1d(a.groups, b.groups)
+            if len(shared):
+                raise SplitError(
+                    f"{pair} may not share a {a.group_unit}: {len(shared)} stand in both "
+                    f"({_first(shared)}). Split by {a.group_unit}, or take them out of one side."
+                )
+        same, in_a, in_b = np.intersect1d(a.digests, b.digests, return_indices=True)
+        if len(same):
+            examples = [
+                f"{a.records[i].path} = {b.records[j].path}"
+                for i, j in zip(in_a, in_b, strict=True)
+            ]
+            raise SplitError(
+                f"{pair} may not share a picture: {len(same)} stand in both, pixel for pixel "
+                f"({_first(examples)}). Take them out of one side."
+            )
+        crossing = _overlapping_pairs((*a.records, *b.records))
+        crossing = crossing[(crossing[:, 0] < len(a)) & (crossing[:, 1] >= len(a))]
+        if len(crossing):
+            examples = [
+                f"{a.records[i].path} and {b.records[j - len(a)].path}" for i, j in crossing[:3]
+            ]
+            raise SplitError(
+                f"{pair} may not share pixels: {len(crossing)} pairs of tiles overlap on their "
+                f"slide ({_first(examples)}). Split by slide or patient, or drop one of each pair."
+            )
+
+
+def _first(names: Sequence[str] | NDArray[np.str_]) -> str:
+    return f"first: {', '.join(map(str, names[:3]))}"
+
+
+def _overlapping_pairs(records: Sequence[TileRecord]) -> Indices:
+    """Pairs of tiles, shape (k, 2), smaller index first, whose rectangles on a slide intersect."""
+    inside: dict[str, list[int]] = defaultdict(list)
+    boxes: dict[str, list[tuple[int, int, int, int]]] = defaultdict(list)
+    scales: dict[str, list[float | None]] = defaultdict(list)
+    for index, record in enumerate(records):
+        frame = record.slide or record.source_image
+        x, y, width, height = record.x, record.y, record.width, record.height
+        if frame is None or x is None or y is None or width is None or height is None:
+            continue
+        inside[frame].append(index)
+        boxes[frame].append((x, y, x + width, y + height))
+        scales[frame].append(record.mpp)
+    found = [np.empty((0, 2), dtype=np.intp)]
+    for frame, members in inside.items():
+        box = np.array(boxes[frame], dtype=np.float64)
+        known = [scale for scale in scales[frame] if scale is not None]
+        if len(known) == len(members):
+            box *= np.array(known)[:, np.newaxis]
+        near, far = box[:, :2], box[:, 2:]
+        reach = float((far - near).max())
+        pairs = cKDTree(near).query_pairs(reach, p=np.inf, output_type="ndarray")
+        i, j = pairs[:, 0], pairs[:, 1]
+        meet = ((near[i] < far[j]) & (near[j] < far[i])).all(axis=1)
+        found.append(np.sort(np.array(members, dtype=np.intp)[pairs[meet]], axis=1))
+    return np.concatenate(found)
+
+
+def _tied_pairs(records: Sequence[TileRecord], digests: NDArray[np.str_]) -> Indices:
+    """Pairs of tiles, shape (k, 2), that share pixels, and a chain through each shared digest."""
+    order = np.argsort(digests, kind="stable")
+    repeats = np.flatnonzero(digests[order[1:]] == digests[order[:-1]])
+    chain = np.stack([order[repeats], order[repeats + 1]], axis=1)
+    return np.concatenate([_overlapping_pairs(records), chain])
+
+
+def _units(tiles: TileSet, pairs: Indices) -> Indices:
+    """What cannot be parted, shape (n,): groups, joined where their tiles are tied."""
+    names, group_of = np.unique(tiles.groups, return_inverse=True)
+    joins = group_of[pairs]
+    graph = coo_array((np.ones(len(joins)), (joins[:, 0], joins[:, 1])), shape=(len(names),) * 2)
+    _, unit_of_group = connected_components(graph, directed=False)
+    units: Indices = unit_of_group.astype(np.intp)[group_of]
+    return units
+
+
+def _draw_siblings(
+    slides: NDArray[np.str_],
+    candidates: NDArray[np.bool_],
+    lone: NDArray[np.bool_],
+    share: float,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Which of the `candidates` become siblings, shape (n,).
+
+    Fractional counts a slide are rounded along a random order of the slides so that they add up;
+    given its count, each lone tile of a slide is equally likely.
+    """
+    drawn = np.zeros(len(slides), dtype=bool)
+    members = np.flatnonzero(candidates)
+    _, slide_of = np.unique(slides[members], return_inverse=True)
+    by_slide = np.split(
+        members[np.argsort(slide_of, kind="stable")], np.cumsum(np.bincount(slide_of))[:-1]
+    )
+    due = rng.random()
+    for position in rng.permutation(len(by_slide)):
+        inside = by_slide[position]
+        eligible = inside[lone[inside]]
+        most = min(len(eligible), len(inside) - 1)
+        if most < 1:
+            continue
+        due += share * len(inside)
+        count = min(int(due), most)
+        due %= 1.0
+        drawn[rng.choice(eligible, count, replace=False)] = True
+    return drawn

@@ -35,20 +35,23 @@ def rgb_from_density(density: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 
-def turned_stains(rng: np.random.Generator, *, degrees: float) -> NDArray[np.float64]:
-    """Haematoxylin and eosin unit vectors, each turned by a random angle, as dye batches differ.
+def turned_stains(
+    vectors: NDArray[np.float64], rng: np.random.Generator, *, degrees: float
+) -> NDArray[np.float64]:
+    """Stain vectors, each turned by a random angle, as dyes and scanners differ in hue.
 
     Args:
-      rng: draws the direction and the angle of each turn, `N(0, degrees)` in each tangent axis.
-      degrees: standard deviation of the turn; 0 gives the vectors of Ruifrok & Johnston.
+      vectors: absorbance in R, G, B, one stain a row, shape (k, 3); any length.
+      rng: draws, for each vector, a turn of `N(0, degrees)` about each axis across it.
+      degrees: standard deviation of the turn; 0 only normalises.
 
     Returns:
-      Unit vectors with no negative component, shape (2, 3): `od = haematoxylin_eosin @ vectors`.
+      Unit vectors without negative components, shape (k, 3).
     """
-    vectors = RGB_FROM_HED[:2]
-    shift = rng.normal(0, np.tan(np.radians(degrees)), size=(2, 3))
-    shift -= vectors * np.sum(shift * vectors, axis=1, keepdims=True)
-    turned = np.clip(vectors + shift, 0.0, None)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    shift = rng.normal(0, np.tan(np.radians(degrees)), size=unit.shape)
+    shift -= unit * np.sum(shift * unit, axis=1, keepdims=True)
+    turned = np.clip(unit + shift, 0.0, None)
     return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True))
 
 

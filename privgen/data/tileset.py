@@ -188,15 +188,15 @@ class TileSet:
         never believed) and `load` checks them again; in memory they are computed here, once.
         """
         known = [record.sha256 for record in self.records]
-        with ThreadPoolExecutor(DECODERS) as pool:
-            return _names(
-                list(
+        if None in known:
+            with ThreadPoolExecutor(DECODERS) as pool:
+                known = list(
                     pool.map(
                         lambda row: known[row] or images.pixel_digest(self._tile(row)),
                         range(len(self)),
                     )
                 )
-            )
+        return _names([digest or "" for digest in known])
 
     def subset(self, indices: ArrayLike) -> Self:
         """The tiles at `indices`, in that order; pixels in memory are shared, not copied.

@@ -71,7 +71,9 @@ class ModulatedUpConv(nn.Module):
         style = self.style(w)
         energy = self.weight.square().sum(dim=(2, 3))
         energy = energy if self.up else energy.t()
-        taps = 4 if self.up else 1  # each output pixel of a 4x4 stride-2 kernel sees a quarter of it
+        taps = (
+            4 if self.up else 1
+        )  # each output pixel of a 4x4 stride-2 kernel sees a quarter of it
         # The gain of the leaky ReLU commutes with it, so it is applied to the small tensors.
         demodulation = GAIN * torch.rsqrt(style.float().square() @ energy.float() / taps + 1e-8)
         x = x * style[:, :, None, None].to(x.dtype)

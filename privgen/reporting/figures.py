@@ -73,7 +73,7 @@ def power_curves(
     curves: dict[str, list[Mapping[str, Any]]] = {}
     for point in sorted(points, key=lambda point: float(point["fraction"])):
         curves.setdefault(point["kind"], []).append(point)
-    kinds = [kind for kind in dict.fromkeys(point["kind"] for point in points)]
+    kinds = list(dict.fromkeys(point["kind"] for point in points))
     shares = [bound, *(float(point["fraction"]) for point in points)]
     left, right = min(shares) / 1.3, max(shares) * 1.3
     with svg.style():

@@ -46,7 +46,7 @@ _SETTINGS: Any = {  # Any: matplotlib types the keys as a Literal of some 300 na
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The settings every figure is drawn and written with; the caller's own come back afterwards."""
+    """The settings every figure is drawn and written with; those in force before come back."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)

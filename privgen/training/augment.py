@@ -80,9 +80,7 @@ def _resample(x: Tensor, u: Tensor, *, strength: float, side: int) -> Tensor:
     shift = 2 * SHIFT * strength * (2 * u[:, 1:3] - 1)
     theta = torch.cat([torch.stack([row_x, row_y], 1), shift[:, :, None]], dim=2)
     grid = F.affine_grid(theta, [len(x), x.shape[1], side, side], align_corners=False)
-    return F.grid_sample(
-        x, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def _cut_out(x: Tensor, u: Tensor, *, strength: float) -> Tensor:

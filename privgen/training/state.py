@@ -1,18 +1,274 @@
-"""The only door through which tensors come from a file.
+"""Checkpoints (private, resumable) and generator files (to share): the only door to `torch.load`.
 
-Every file is told by its magic bytes before it is opened: a zip archive is read with
-  `torch.load(weights_only=True)`,
-anything else is refused.
+A checkpoint `.pt` is a zip archive of tensors and plain values: everything a run needs to go on
+exactly, and the ledger of who was in training. It is written with mode 0600 and names every member.
+A generator file `.safetensors` holds the averaged weights and a few lines of JSON; no ledger, no
+path, no name of a patient, nothing of the discriminator.
+
+Every file is told by its first bytes before it is opened, never by its name: a zip archive is read
+with `torch.load(weights_only=True)`, which refuses everything but tensors and plain values; a
+safetensors header is read by its own library, which cannot run code; anything else is refused.
 """
 
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, Self
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
-from privgen.errors import CheckpointError
+from privgen.config import TrainConfig
+from privgen.errors import CheckpointError, ConfigError
+from privgen.files import PRIVATE, atomic_write, require_free_space
+
+VERSION = 1
+"""Version of both file formats; a file of another version is refused."""
+
+CHECKPOINT_FORMAT = "privgen-checkpoint"
+GENERATOR_FORMAT = "privgen-generator"
 
 _ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80"
+_HEADER_LIMIT = 100 * 2**20
+_NAME = "ckpt-{step:08d}.pt"
+_GENERATOR_KEYS = ("family", "resolution", "width")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry:
+    """One real tile and the part it played.
+
+    Attributes:
+      role: "train", "siblings", "holdout" or "reference".
+      path: relative to the ledger's root, POSIX.
+      sha256: pixel digest.
+      label: its class.
+      group: patient, slide, source image or tile: see the ledger's `group_unit`.
+    """
+
+    role: str
+    path: str
+    sha256: str
+    label: str
+    group: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """Who was in training: what `privgen audit --generator` needs to find members and non-members.
+
+    Attributes:
+      root: folder or file the tiles came from, None for tiles in memory.
+      layout: what was recognised there, in words.
+      group_unit: "patient", "slide", "source_image" or "tile".
+      group_by: the grouping the user asked for, None if recognised.
+      on_bad_tile: "error" or "skip".
+      split: parameters of the split: seed, holdout, reference, siblings.
+      entries: every real tile, in any role.
+    """
+
+    root: str | None
+    layout: str
+    group_unit: str
+    group_by: str | None = None
+    on_bad_tile: str = "error"
+    split: Mapping[str, float]
+    entries: tuple[LedgerEntry, ...]
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+          CheckpointError: the text is not a ledger.
+        """
+        try:
+            values = json.loads(text)
+            entries = tuple(LedgerEntry(**entry) for entry in values.pop("entries"))
+            return cls(**values, entries=entries)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"the checkpoint's ledger is damaged: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything a run needs to go on.
+
+    Attributes:
+      config: of the run.
+      classes: names, in the order of the class numbers.
+      class_share: share of each class among the tiles trained on, adds up to 1.
+      step: optimiser steps made.
+      seconds: training time used.
+      generator, average, discriminator: state dictionaries.
+      generator_optimizer, discriminator_optimizer: state dictionaries.
+      ledger: who was in training.
+    """
+
+    config: TrainConfig
+    classes: tuple[str, ...]
+    class_share: tuple[float, ...]
+    step: int
+    seconds: float
+    generator: dict[str, Tensor]
+    average: dict[str, Tensor]
+    discriminator: dict[str, Tensor]
+    generator_optimizer: dict[str, Any]
+    discriminator_optimizer: dict[str, Any]
+    ledger: Ledger
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorState:
+    """What sampling needs; from a checkpoint or a generator file.
+
+    Attributes:
+      config: family, resolution and width as trained; other keys at their defaults when the file is
+        a generator file.
+      classes: names, in the order of the class numbers.
+      class_share: share of each class as trained.
+      tensors: state dictionary of the averaged generator.
+    """
+
+    config: TrainConfig
+    classes: tuple[str, ...]
+    class_share: tuple[float, ...]
+    tensors: dict[str, Tensor]
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step stands: `folder/ckpt-00000123.pt`."""
+    return folder / _NAME.format(step=step)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, atomically, readable by its owner alone.
+
+    Raises:
+      DiskFullError: no space; what stood at `path` or beside it is unchanged.
+      OutputError: the folder cannot be written.
+    """
+    content: dict[str, Any] = {
+        "format": CHECKPOINT_FORMAT,
+        "version": VERSION,
+        **{key.name: getattr(checkpoint, key.name) for key in fields(Checkpoint)},
+        "config": checkpoint.config.to_dict(),
+        "classes": list(checkpoint.classes),
+        "class_share": list(checkpoint.class_share),
+        "ledger": checkpoint.ledger.to_json(),
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    require_free_space(path.parent, buffer.getbuffer().nbytes)
+    with atomic_write(path, mode=PRIVATE) as stream:
+        stream.write(buffer.getbuffer())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, tensors on the CPU.
+
+    Args:
+      path: a `.pt` file, a run folder or its `checkpoints` folder (the newest readable one is taken).
+
+    Raises:
+      CheckpointError: missing, truncated, a pickle, of another version, or not a checkpoint.
+    """
+    if path.is_dir():
+        return _newest(path)
+    content = _read_zip(path)
+    if content.get("format") != CHECKPOINT_FORMAT:
+        raise CheckpointError(f"{path} is a PyTorch file, but not a privgen checkpoint")
+    _require_version(path, content.get("version"))
+    try:
+        values = {key.name: content[key.name] for key in fields(Checkpoint)}
+        values["config"] = TrainConfig.from_dict(values["config"])
+        values["classes"] = tuple(values["classes"])
+        values["class_share"] = tuple(values["class_share"])
+        values["ledger"] = Ledger.from_json(values["ledger"])
+        return Checkpoint(**values)
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise CheckpointError(f"{path} is a damaged checkpoint: {error}") from error
+
+
+def _newest(folder: Path) -> Checkpoint:
+    inner = folder / "checkpoints"
+    found = sorted((inner if inner.is_dir() else folder).glob("ckpt-*.pt"), reverse=True)
+    problem = None
+    for path in found:
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+    raise CheckpointError(f"no checkpoint in {folder}. Give a run folder of `privgen train`.")
+
+
+def save_generator(path: Path, state: GeneratorState) -> None:
+    """Write the file to share: averaged weights, class names and shares, nothing about the tiles.
+
+    Raises:
+      DiskFullError, OutputError: as `save_checkpoint`.
+    """
+    config = state.config.to_dict()
+    described = {
+        "format": GENERATOR_FORMAT,
+        "version": VERSION,
+        "config": {key: config[key] for key in _GENERATOR_KEYS},
+        "classes": list(state.classes),
+        "class_share": list(state.class_share),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
+    content = safetensors.torch.save(tensors, metadata={"privgen": json.dumps(described)})
+    require_free_space(path.parent, len(content))
+    with atomic_write(path) as stream:
+        stream.write(content)
+
+
+def load_generator_state(path: Path) -> GeneratorState:
+    """Read what sampling needs from a checkpoint or a generator file, told by the first bytes.
+
+    Raises:
+      CheckpointError: as `load_checkpoint`.
+    """
+    if path.is_dir() or _first_bytes(path).startswith((_ZIP, _PICKLE)):
+        checkpoint = load_checkpoint(path)
+        return GeneratorState(
+            config=checkpoint.config,
+            classes=checkpoint.classes,
+            class_share=checkpoint.class_share,
+            tensors=checkpoint.average,
+        )
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as archive:
+            described = json.loads((archive.metadata() or {})["privgen"])
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is neither a privgen checkpoint nor a generator file, or is damaged: {error}"
+        ) from error
+    if not isinstance(described, dict) or described.get("format") != GENERATOR_FORMAT:
+        raise CheckpointError(f"{path} is a safetensors file, but not a privgen generator")
+    _require_version(path, described.get("version"))
+    try:
+        return GeneratorState(
+            config=TrainConfig.from_dict(described["config"]),
+            classes=tuple(str(name) for name in described["classes"]),
+            class_share=tuple(float(share) for share in described["class_share"]),
+            tensors=tensors,
+        )
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"{path} is a damaged generator file: {error}") from error
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -21,10 +277,48 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     Raises:
       CheckpointError: the file is missing, or does not hold a dictionary of tensors.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{path} is not a readable weights file: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    state = _read_zip(path)
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} must hold a dictionary of tensors")
     return state
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(8)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _read_zip(path: Path) -> dict[str, Any]:
+    """The dictionary in a PyTorch zip file, tensors and plain values only."""
+    start = _first_bytes(path)
+    if start.startswith(_PICKLE):
+        raise CheckpointError(
+            f"{path} is a plain pickle, which can run code when it is opened, so it is refused. "
+            "Give a checkpoint or generator file written by privgen."
+        )
+    if not start.startswith(_ZIP):
+        raise CheckpointError(
+            f"{path} is no PyTorch file: it starts with {start[:4]!r}. "
+            "Give a checkpoint written by privgen."
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged or hostile files
+        reason = re.split(r"[.\n]", str(error).strip(), maxsplit=1)[0]
+        raise CheckpointError(
+            f"{path} is truncated, damaged, or holds more than tensors and plain values: {reason}"
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} must hold a dictionary: got {type(content).__name__}")
+    return content
+
+
+def _require_version(path: Path, version: object) -> None:
+    if version != VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version}, this privgen reads version {VERSION}. "
+            "Use the privgen release that wrote it."
+        )

@@ -1,0 +1,395 @@
+"""The command line: parse, call the library, print, exit. No logic lives here.
+
+Exit codes: 0 done, or no leak found; 1 leak; 2 usage or input; 3 the work failed; 4 inconclusive;
+130 interrupted. A defect in privgen itself exits 3, never 1: nobody should read a crash as a
+  verdict.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from privgen import console
+from privgen.errors import Interrupted, PrivgenError
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    name="privgen",
+    help="Train class-conditional histology generators, and audit synthetic tiles for leaks of the "
+    "patients behind them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Look at tile sets, and make procedural ones.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class OnBadTile(StrEnum):
+    """What to do with a file that cannot be used as a tile."""
+
+    error = "error"
+    skip = "skip"
+
+
+class Balance(StrEnum):
+    """How classes are drawn."""
+
+    preserve = "preserve"
+    uniform = "uniform"
+
+
+def _reported(command: Callable[P, int]) -> Callable[P, None]:
+    """Turn a command's result or error into one line and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        code = 3
+        try:
+            code = command(*args, **kwargs)
+        except PrivgenError as error:
+            console.fail(str(error))
+            code = error.exit_code
+        except KeyboardInterrupt:
+            console.fail("interrupted; nothing was left half written.")
+            code = Interrupted.exit_code
+        except Exception as error:
+            code = _unexpected(error)
+        raise typer.Exit(code)
+
+    return run
+
+
+def _unexpected(error: Exception) -> int:
+    if type(error).__name__ == "AuditInputError":
+        console.fail(str(error))
+        return 2
+    if os.environ.get("PRIVGEN_DEBUG"):
+        raise error
+    console.fail(
+        f"unexpected {type(error).__name__}: {error}. This is a defect in privgen; "
+        "PRIVGEN_DEBUG=1 shows where."
+    )
+    return 3
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.", min=0)]
+BadTile = Annotated[
+    OnBadTile, typer.Option(help="Stop at an unusable image, or skip and count it.")
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(help="Manifest column that names the patient: patient, slide or source_image."),
+]
+
+
+@app.command()
+@_reported
+def demo(
+    out: Annotated[Path, typer.Option(help="Empty or new folder for everything made.")] = Path(
+        "privgen-demo"
+    ),
+    seed: Seed = 0,
+    minutes: Annotated[float, typer.Option(help="Training time, minutes.", min=0.05)] = 2.0,
+    json: Json = False,
+) -> int:
+    """Run everything on procedural tissue: train, sample, audit, augment-bench, report. No "
+    "download."""
+    from privgen.demo import run_demo
+
+    result = run_demo(out, seed=seed, minutes=minutes)
+    return _finish_audit(result.report, result.document, out, json)
+
+
+@app.command()
+@_reported
+def train(
+    data: Annotated[
+        Path | None, typer.Argument(help="Tiles: class folders, manifest.csv or .npz.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that gets the numbered run folder.")] = Path(
+        "runs"
+    ),
+    family: Annotated[str, typer.Option(help="Generator family.")] = "cdcgan",
+    resolution: Annotated[int, typer.Option(help="Side of a tile: 32, 64, 128 or 256 px.")] = 64,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after this many minutes.", min=0.01)
+    ] = None,
+    kimg: Annotated[
+        float | None, typer.Option(help="Stop after this many thousand tiles.", min=0.001)
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Tiles a step.", min=2)] = None,
+    class_balance: Annotated[
+        Balance, typer.Option(help="Classes as frequent as in the data, or equally frequent.")
+    ] = Balance.preserve,
+    holdout: Annotated[
+        float,
+        typer.Option(help="Share of tiles, by patient, kept for the audit.", min=0.05, max=0.9),
+    ] = 0.35,
+    siblings: Annotated[
+        float, typer.Option(help="Share of each training slide held back.", min=0.0, max=0.5)
+    ] = 0.1,
+    group_by: GroupBy = None,
+    on_bad_tile: BadTile = OnBadTile.error,
+    seed: Seed = 0,
+    resume: Annotated[
+        Path | None, typer.Option(help="Run folder or checkpoint to go on from.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and how long; write nothing.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Train a class-conditional generator on some patients and keep the others for its audit."""
+    from privgen.training import session
+
+    options = {"family": family, "resolution": resolution, "minutes": minutes, "kimg": kimg}
+    options |= {"batch": batch, "class_balance": class_balance.value, "seed": seed}
+    plan = session.plan_session(
+        data,
+        options={key: value for key, value in options.items() if value is not None},
+        holdout=holdout,
+        siblings=siblings,
+        group_by=group_by,
+        on_bad_tile=on_bad_tile.value,
+        resume=resume,
+    )
+    console.note(plan.summary)
+    if dry_run:
+        estimate = plan.estimate()
+        console.table("Dry run", ["what", "value"], [[k, str(v)] for k, v in estimate.items()])
+        if json:
+            console.emit_json(estimate)
+        return 0
+    checkpoint = plan.run(out)
+    console.note(f"private checkpoint: {checkpoint}")
+    console.note(f"audit it: privgen audit --generator {checkpoint}")
+    if json:
+        console.emit_json({"run": str(checkpoint.parent.parent), "checkpoint": str(checkpoint)})
+    return 0
+
+
+@app.command()
+@_reported
+def sample(
+    generator: Annotated[Path, typer.Argument(help="A .pt checkpoint or .safetensors file.")],
+    out: Annotated[Path, typer.Option(help="Empty or new folder for the tiles.")],
+    count: Annotated[int, typer.Option(help="Tiles to make.", min=1)] = 1000,
+    balance: Annotated[
+        Balance, typer.Option(help="Classes as frequent as in training, or equally frequent.")
+    ] = Balance.preserve,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Write synthetic tiles as PNG in class folders, with a manifest."""
+    from privgen.sampling import load_generator, write_samples
+
+    made = write_samples(
+        load_generator(generator), out, count=count, seed=seed, balance=_BALANCE_NAMES[balance]
+    )
+    console.note(f"{count} synthetic tiles in {out}")
+    if json:
+        console.emit_json({"out": str(out), "tiles": count, "classes": made})
+    return 0
+
+
+_BALANCE_NAMES = {Balance.preserve: "as-trained", Balance.uniform: "uniform"}
+
+
+@app.command()
+@_reported
+def audit(
+    generator: Annotated[
+        Path | None, typer.Option(help="A privgen checkpoint; its ledger names the real tiles.")
+    ] = None,
+    train: Annotated[Path | None, typer.Option(help="Tiles the generator was trained on.")] = None,
+    holdout: Annotated[Path | None, typer.Option(help="Tiles of patients it never met.")] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Synthetic tiles, from any tool.")] = None,
+    siblings: Annotated[
+        Path | None, typer.Option(help="Held-back tiles of the training slides.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the training data are now, if they have moved.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Tiles drawn from the generator.", min=1)] = 1000,
+    encoder: Annotated[str, typer.Option(help="Encoder of the search.")] = "effnet_lite0",
+    fid: Annotated[
+        bool, typer.Option("--fid", help="Add FID proper; fetches the Inception weights once.")
+    ] = False,
+    fid_weights: Annotated[
+        Path | None, typer.Option(help="The FID Inception weights; implies --fid.")
+    ] = None,
+    lpips: Annotated[
+        bool, typer.Option("--lpips", help="Add LPIPS diversity; fetches its backbone once.")
+    ] = False,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(help="The LPIPS backbone weights; implies --lpips.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="TOML: what gates, how small a leak must be visible.")
+    ] = None,
+    group_by: GroupBy = None,
+    on_bad_tile: BadTile = OnBadTile.error,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Empty or new folder for report.json and report.html.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Judge whether synthetic tiles give their training patients away.
+
+    Exit code 0: no leak found; 1: leak; 4: inconclusive.
+    """
+    from privgen.auditing import audit_from_options
+
+    result = audit_from_options(
+        generator=generator,
+        train=train,
+        holdout=holdout,
+        synthetic=synthetic,
+        siblings=siblings,
+        data=data,
+        count=count,
+        encoder=encoder,
+        fid=fid_weights or fid,
+        lpips=lpips_weights or lpips,
+        policy_file=policy,
+        group_by=group_by,
+        on_bad_tile=on_bad_tile.value,
+        seed=seed,
+        out=out,
+    )
+    return _finish_audit(result.report, result.document, out, json)
+
+
+def _finish_audit(report: Any, document: Any, out: Path | None, json: bool) -> int:
+    from privgen.reporting.words import print_summary
+
+    print_summary(report)
+    if out is not None:
+        console.note(f"report: {out / 'report.html'}")
+    elif not json:
+        console.note("no report written: give --out FOLDER for report.html and report.json.")
+    if json:
+        console.emit_json(document)
+    return int(report.verdict.outcome.exit_code)
+
+
+@app.command("augment-bench")
+@_reported
+def augment_bench(
+    data: Annotated[
+        Path | None, typer.Argument(help="Real tiles; procedural ones when left out.")
+    ] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Synthetic tiles, class folders.")] = None,
+    generator: Annotated[
+        Path | None, typer.Option(help="A privgen checkpoint, instead of --synthetic.")
+    ] = None,
+    families: Annotated[
+        str, typer.Option(help="Comma-separated classifier families.")
+    ] = "mobilenet,resnet,densenet,efficientnet",
+    ratios: Annotated[str, typer.Option(help="Synthetic : real, comma-separated.")] = "1",
+    seeds: Annotated[int, typer.Option(help="Classifier seeds.", min=1)] = 3,
+    updates: Annotated[int, typer.Option(help="Optimiser updates in every arm.", min=1)] = 150,
+    side: Annotated[int, typer.Option(help="Tile side the classifiers see, px.", min=16)] = 32,
+    size: Annotated[str, typer.Option(help="Networks: small or standard.")] = "small",
+    group_by: GroupBy = None,
+    on_bad_tile: BadTile = OnBadTile.error,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Empty or new folder for report.json and report.html.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Measure whether synthetic tiles help MobileNet, ResNet, DenseNet and EfficientNet."""
+    from privgen.utility.bench import bench_from_options
+
+    document = bench_from_options(
+        data=data,
+        synthetic=synthetic,
+        generator=generator,
+        families=families,
+        ratios=ratios,
+        seeds=seeds,
+        updates=updates,
+        side=side,
+        size=size,
+        group_by=group_by,
+        on_bad_tile=on_bad_tile.value,
+        seed=seed,
+        out=out,
+    )
+    if out is not None:
+        console.note(f"report: {out / 'report.html'}")
+    if json:
+        console.emit_json(document)
+    return 0
+
+
+@data_app.command("check")
+@_reported
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Class folders, manifest.csv or .npz.")],
+    group_by: GroupBy = None,
+    on_bad_tile: BadTile = OnBadTile.error,
+    json: Json = False,
+) -> int:
+    """Say what a tile set is, and whether a patient-disjoint split of it can be trusted."""
+    from privgen.data.check import check_tiles, print_check
+
+    result = check_tiles(folder, group_by=group_by, on_bad_tile=on_bad_tile.value)
+    print_check(result)
+    if json:
+        console.emit_json(result)
+    return 0
+
+
+@data_app.command("phantom")
+@_reported
+def data_phantom(
+    out: Annotated[Path, typer.Option(help="Empty or new folder for the tiles.")],
+    patients: Annotated[int, typer.Option(help="Patients.", min=1)] = 20,
+    tiles: Annotated[int, typer.Option(help="Tiles a patient.", min=1)] = 45,
+    side: Annotated[int, typer.Option(help="Tile side, px.", min=32, max=1024)] = 64,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Write procedural H&E tiles with known patients: nine classes, no real tissue."""
+    from privgen.data.phantom import make_phantom, write_phantom
+    from privgen.files import empty_folder
+
+    empty_folder(out)
+    made = make_phantom(patients=patients, tiles_per_patient=tiles, side=side, seed=seed)
+    write_phantom(out, made)
+    console.note(f"{len(made)} procedural tiles of {patients} patients in {out}")
+    if json:
+        console.emit_json({"out": str(out), "tiles": len(made), "patients": patients})
+    return 0
+
+
+@app.command()
+@_reported
+def doctor(json: Json = False) -> int:
+    """Check this installation: versions, processor features, weights, a known answer."""
+    from privgen.doctor import examine, print_examination
+
+    findings = examine()
+    print_examination(findings)
+    if json:
+        console.emit_json(findings)
+    return 0 if findings["healthy"] else 3
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="privgen")
+    sys.exit(0)

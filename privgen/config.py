@@ -1,0 +1,176 @@
+"""The training configuration: every knob of `privgen train`, typed, checked once, written with the run.
+
+Unknown keys and values out of range are errors that say what would have been right.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from privgen.errors import ConfigError
+
+RESOLUTIONS = (32, 64, 128, 256)
+"""Sides a generator can be trained at, pixels."""
+
+ClassBalance = Literal["preserve", "uniform"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+DEFAULT_MINUTES = 10.0
+"""Budget when neither minutes nor kimg is given."""
+
+RUNTIME_KEYS = frozenset(
+    {"minutes", "kimg", "device", "threads", "log_seconds", "grid_seconds", "checkpoint_minutes"}
+)
+"""Keys a resumed run may change: they decide when a run stops and reports, not what it computes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a generator is trained.
+
+    Attributes:
+      family: generator family, see `privgen.models.FAMILIES`.
+      resolution: side of the tiles, pixels.
+      minutes: stop after this many minutes of training, resumed time included.
+      kimg: stop after this many thousand real tiles shown; with `minutes`, whichever comes first.
+        Neither given means 10 minutes.
+      batch: tiles a step.
+      seed: of everything random.
+      class_balance: "preserve" shows classes as often as the data hold them, "uniform" equally often.
+      width: channels of the generator at 64 px.
+      head_width: channels inside a discriminator head.
+      feature_side: pixels a side at which tiles are judged; 0 chooses by the resolution.
+      generator_rate, discriminator_rate: learning rates of Adam.
+      beta1, beta2: moment decays of Adam.
+      ema_kimg: half-life of the averaged generator, thousand images.
+      augment: strength of the differentiable augmentation, 0 (none) to 1.
+      diversity: weight of the term against collapse.
+      precision: "auto" takes bfloat16 where the processor has it.
+      device: "auto", "cpu", "cuda" or "cuda:N".
+      threads: CPU threads; 0 leaves PyTorch's default.
+      log_seconds, grid_seconds: pause between log lines, and between grids.
+      checkpoint_minutes: pause between checkpoints.
+    """
+
+    family: str = "cdcgan"
+    resolution: int = 64
+    minutes: float | None = None
+    kimg: float | None = None
+    batch: int = 32
+    seed: int = 0
+    class_balance: ClassBalance = "preserve"
+    width: int = 32
+    head_width: int = 64
+    feature_side: int = 0
+    generator_rate: float = 1e-3
+    discriminator_rate: float = 3e-4
+    beta1: float = 0.0
+    beta2: float = 0.99
+    ema_kimg: float = 2.0
+    augment: float = 1.0
+    diversity: float = 1.0
+    precision: Precision = "auto"
+    device: str = "auto"
+    threads: int = 0
+    log_seconds: float = 5.0
+    grid_seconds: float = 60.0
+    checkpoint_minutes: float = 2.0
+
+    def __post_init__(self) -> None:
+        for key in fields(self):
+            self._check_type(key.name, getattr(self, key.name))
+        if self.resolution not in RESOLUTIONS:
+            raise ConfigError(f"resolution must be one of {RESOLUTIONS}: got {self.resolution}")
+        for key_name, choices in (
+            ("class_balance", get_args(ClassBalance)),
+            ("precision", get_args(Precision)),
+        ):
+            if getattr(self, key_name) not in choices:
+                raise ConfigError(
+                    f"{key_name} must be one of {', '.join(choices)}: got "
+                    f"{getattr(self, key_name)!r}"
+                )
+        for key_name, low, high in _RANGES:
+            value = getattr(self, key_name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{key_name} must be in [{low:g}, {high:g}]: got {value:g}")
+
+    def _check_type(self, name: str, value: object) -> None:
+        wanted = _TYPES[name]
+        allowed = (int, float) if wanted is float else wanted
+        if name in ("minutes", "kimg") and value is None:
+            return
+        if not isinstance(value, allowed) or isinstance(value, bool):
+            raise ConfigError(f"{name} must be {wanted.__name__}: got {value!r}")
+
+    @property
+    def judged_side(self) -> int:
+        """`feature_side`, or the side chosen for this resolution: 64, 96, 128, 256."""
+        return self.feature_side or {32: 64, 64: 96}.get(self.resolution, self.resolution)
+
+    @property
+    def budget_seconds(self) -> float:
+        """Seconds of training after which to stop; infinite when only kimg limits the run."""
+        if self.minutes is None:
+            return DEFAULT_MINUTES * 60 if self.kimg is None else float("inf")
+        return self.minutes * 60
+
+    @property
+    def budget_steps(self) -> float:
+        """Steps after which to stop; infinite when only minutes limit the run."""
+        return float("inf") if self.kimg is None else -(-self.kimg * 1000 // self.batch)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All keys, as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`; keys left out take their defaults.
+
+        Raises:
+          ConfigError: a key is unknown (the nearest known one is named) or a value out of range.
+        """
+        known = [key.name for key in fields(cls)]
+        for key in values:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+                raise ConfigError(f"unknown configuration key {key!r}; {hint}")
+        return cls(**values)
+
+    def differences(self, other: "TrainConfig") -> list[str]:
+        """Keys that change what a run computes and differ, as `key: ours -> theirs`."""
+        ours, theirs = self.to_dict(), other.to_dict()
+        return [
+            f"{key}: {ours[key]} -> {theirs[key]}"
+            for key in ours
+            if key not in RUNTIME_KEYS and ours[key] != theirs[key]
+        ]
+
+
+_TYPES: dict[str, type] = {
+    key.name: float if key.default is None else type(key.default) for key in fields(TrainConfig)
+}
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("minutes", 1e-4, 1e6),
+    ("kimg", 1e-3, 1e9),
+    ("batch", 4, 4096),
+    ("seed", 0, 2**63 - 1),
+    ("width", 4, 512),
+    ("head_width", 4, 1024),
+    ("feature_side", 0, 512),
+    ("generator_rate", 1e-8, 1.0),
+    ("discriminator_rate", 1e-8, 1.0),
+    ("beta1", 0.0, 0.9999),
+    ("beta2", 0.0, 0.999999),
+    ("ema_kimg", 0.0, 1e6),
+    ("augment", 0.0, 1.0),
+    ("diversity", 0.0, 1e3),
+    ("threads", 0, 1024),
+    ("log_seconds", 0.0, 1e6),
+    ("grid_seconds", 0.0, 1e6),
+    ("checkpoint_minutes", 0.0, 1e6),
+)

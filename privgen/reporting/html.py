@@ -1,0 +1,140 @@
+"""report.json checked, and turned into one page a person can sign.
+
+The page stands alone: styles and plots are inside it, it runs no script, asks the network for
+nothing and forbids itself to (Content-Security-Policy), opens offline and prints on A4. It is made
+from a valid report only, and a valid report holds aggregates only: DESIGN decision 4, the report is
+itself a leak.
+"""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from markupsafe import Markup
+
+from privgen.errors import RuntimeFailure
+from privgen.reporting import view, words
+
+_HERE = Path(__file__).resolve().parent
+_PATH = re.compile(
+    r"""(^|[\s'"(=:,])(~|\.{1,2})?[/\\][^\s/\\]+[/\\]  # a folder, absolute or relative
+      | \b[a-z]:\\ | \\\\\w | \bfile: | (^|\s)\.{1,2}[/\\]
+      | \.(png|jpe?g|tiff?|svs|ndpi|mrxs|scn|vms|bif|dcm|npz|npy|csv|pt|safetensors)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def validate(report: Mapping[str, Any]) -> None:
+    """Check a report against its schema, and that nothing in it names a file.
+
+    Tuples count as lists and string enumerations as strings: what counts is the JSON they become.
+
+    Args:
+      report: as `report.json` will hold it.
+
+    Raises:
+      RuntimeFailure: the first fault, with its JSON path: a non-finite number, a value JSON cannot
+        hold, a path or image file name in a text, or a breach of `schema/report.schema.json`.
+    """
+    _checked(report)
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The report as one self-contained HTML page.
+
+    Args:
+      report: as for `validate`, which it must pass.
+
+    Returns:
+      The page. The same report gives the same page, byte for byte.
+
+    Raises:
+      RuntimeFailure: as `validate`.
+    """
+    plain = _checked(report)
+    css = (_HERE / "templates" / "report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    template = _environment().get_template("report.html.j2")
+    return template.render(report=plain, page=view.page(plain), css=Markup(css), digest=digest)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": words.number,
+        "interval": words.interval,
+        "p": words.p_value,
+        "one_in": words.one_in,
+        "spoken": words.spoken,
+    }
+    environment.globals |= {"count": words.count, "counted": words.counted}
+    return environment
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    schema = json.loads((_HERE / "schema" / "report.schema.json").read_text(encoding="utf-8"))
+    return Draft202012Validator(schema)
+
+
+def _checked(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report as plain JSON data, or RuntimeFailure."""
+    _refuse_odd_values(report, "$")
+    plain: dict[str, Any] = json.loads(json.dumps(report))
+    error = best_match(_validator().iter_errors(plain))
+    if error is not None:
+        fault = error.message if len(error.message) <= 300 else f"{error.message[:300]} ..."
+        raise _breach(error.json_path, fault)
+    return plain
+
+
+def _refuse_odd_values(value: Any, where: str) -> None:
+    """Walk the whole report: finite numbers, JSON types, and no file names."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise _breach(where, f"keys must be strings, got {key!r}")
+            _refuse_path(key, where)
+            if where != "$" or key != "samples_png":
+                _refuse_odd_values(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _refuse_odd_values(item, f"{where}[{index}]")
+    elif isinstance(value, str):
+        _refuse_path(value, where)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise _breach(where, f"numbers must be finite, got {value}")
+    elif value is not None and not isinstance(value, int):
+        raise _breach(where, f"JSON cannot hold a {type(value).__name__}")
+
+
+def _refuse_path(text: str, where: str) -> None:
+    found = _PATH.search(text)
+    if found:
+        raise _breach(
+            where, f"no file or folder may be named in a report, got {found[0].strip()!r}"
+        )
+
+
+def _breach(where: str, fault: str) -> RuntimeFailure:
+    return RuntimeFailure(
+        f"the report breaks its schema at {where}: {fault}. Nothing was written; "
+        "the step that made this part of the report must be corrected."
+    )

@@ -1,0 +1,206 @@
+"""What stands on the page, in the order it is read: chosen and worded here, laid out by the template.
+
+Every result of an audit lands in exactly one place: the tests, the membership section, the fidelity
+table, or "other measurements". Nothing is dropped because its name is new.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from privgen.reporting import figures, words
+
+_PROOF = "identical_tiles"
+_CONTROL = "control/"
+_MEMBERSHIP = ("tile_membership", "patient_membership")
+_PAIRS = {
+    "synthetic_train": "synthetic – training",
+    "synthetic_holdout": "synthetic – holdout",
+    "train_holdout": "training – holdout (real against real)",
+}
+_METRICS = {
+    "fid": ("FID", "lower is closer"),
+    "fd": ("Fréchet distance", "lower is closer"),
+    "kid": ("Kernel distance (KID)", "lower is closer; about 0 for equal laws"),
+    "precision": ("Precision", "share of first set that looks like holdout tiles"),
+    "recall": ("Recall", "share of holdout tiles the first set can resemble"),
+    "density": ("Density", "about 1 for equal laws"),
+    "coverage": ("Coverage", "about 0.97 for equal laws"),
+}
+
+
+def page(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything the template shows beside the report itself."""
+    audit = report["audit"]
+    shown: dict[str, Any] = {"audit": _audit(audit) if audit else None}
+    shown["created"] = report["created"][:16].replace("T", " ")
+    shown["roles"] = [
+        (role, *words.ROLES[role]) for role in words.ROLES if role in report["data"]["roles"]
+    ]
+    shown["outcomes"], shown["harms"] = words.OUTCOMES, words.HARMS
+    return shown
+
+
+def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
+    results = {result["name"]: result for result in audit["results"]}
+    family = [name for name in audit["verdict"]["family"] if name in results]
+    tested = [name for name in (_PROOF,) if name in results] + family
+    controls = [name for name in results if name.startswith(_CONTROL)]
+    fidelity, taken = _fidelity(results)
+    left = [name for name in results if name not in {*tested, *controls, *taken}]
+    policy = audit["policy"]
+    unit = words.UNITS.get(audit["group_unit"], audit["group_unit"])
+    return {
+        "unit": unit,
+        "mdl80": _mdl80(audit),
+        "bounds": [
+            (words.TESTS[name][0], results[name]["statistic"]["high"] - 0.5)
+            for name in _MEMBERSHIP
+            if name in results and results[name]["statistic"]["high"] is not None
+        ],
+        "tests": [_row(results[name]) for name in tested],
+        "missing": [name for name in audit["verdict"]["family"] if name not in results],
+        "power_figure": _power_figure(audit),
+        "power_table": _power_table(audit["power"]),
+        "membership_figure": _membership_figure(
+            [results[name] for name in (*_MEMBERSHIP, *controls) if name in results],
+            policy["membership_excess"],
+            audit["group_unit"],
+        ),
+        "controls": [_row(results[name]) for name in controls],
+        "fidelity": fidelity,
+        "pairs": _PAIRS,
+        "other": [_row(results[name]) for name in left],
+        "kinds": [words.KINDS.get(kind, words.spoken(kind)) for kind in audit["mdl80"]],
+        "policy": _policy(policy),
+    }
+
+
+def _row(result: Mapping[str, Any]) -> dict[str, Any]:
+    title, statistic = words.TESTS.get(result["name"], (words.spoken(result["name"]), ""))
+    return {"title": title, "what": statistic, **result}
+
+
+def _mdl80(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row a kind: those the policy names first, whether planted or not."""
+    policy = audit["policy"]
+    kinds = list(dict.fromkeys([*policy["copying_kinds"], *audit["mdl80"]]))
+    rows = []
+    for kind in kinds:
+        share = audit["mdl80"].get(kind)
+        tried = [p["fraction"] for p in audit["power"] if p["kind"] == kind]
+        rows.append(
+            {
+                "kind": words.KINDS.get(kind, words.spoken(kind)),
+                "share": share,
+                "planted": kind in audit["mdl80"],
+                "largest": max(tried, default=None),
+                "named": kind in policy["copying_kinds"],
+                "enough": share is not None and share <= policy["copying_mdl80"],
+            }
+        )
+    return rows
+
+
+def _power_figure(audit: Mapping[str, Any]) -> Markup:
+    if not audit["power"]:
+        return Markup()
+    found = ", ".join(
+        f"{words.KINDS.get(kind, words.spoken(kind))} from a share of {share:.3g}"
+        if share is not None
+        else f"{words.KINDS.get(kind, words.spoken(kind))} at no share tried"
+        for kind, share in audit["mdl80"].items()
+    )
+    figure = figures.power_curves(
+        audit["power"],
+        names={kind: words.KINDS.get(kind, words.spoken(kind)) for kind in audit["mdl80"]},
+        bound=audit["policy"]["copying_mdl80"],
+        alt=f"Power of the copy tests against the share of copies. Power .8 is reached: {found}.",
+    )
+    return Markup(figure)
+
+
+def _power_table(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Shares down, kinds across."""
+    kinds = list(dict.fromkeys(point["kind"] for point in points))
+    cells = {(point["copies"], point["kind"]): point["power"] for point in points}
+    shares = sorted({(point["copies"], point["fraction"]) for point in points})
+    return {
+        "kinds": [words.KINDS.get(kind, words.spoken(kind)) for kind in kinds],
+        "rows": [
+            (copies, share, [cells.get((copies, kind)) for kind in kinds])
+            for copies, share in shares
+        ],
+    }
+
+
+def _membership_figure(
+    results: Iterable[Mapping[str, Any]], excess: float, group_unit: str
+) -> Markup:
+    rows = []
+    for result in results:
+        estimate, row = result["statistic"], _row(result)
+        rows.append(
+            figures.ForestRow(
+                label=row["title"],
+                value=estimate["value"],
+                low=estimate["low"],
+                high=estimate["high"],
+                text=f"{words.interval(estimate)}\n{words.counted(estimate, group_unit)}",
+                control=result["name"].startswith(_CONTROL),
+            )
+        )
+    if not rows:
+        return Markup()
+    figure = figures.forest(
+        rows,
+        reference=(0.5, "guessing"),
+        bound=(0.5 + excess, "policy limit for the upper end"),
+        axis="AUROC (0.5 = guessing, 1 = always right)",
+        prefix="membership",
+        alt="Membership results and controls: "
+        + "; ".join(f"{row.label} {row.text}".replace("\n", ", ") for row in rows),
+    )
+    return Markup(figure)
+
+
+def _fidelity(
+    results: Mapping[str, Mapping[str, Any]],
+) -> tuple[list[dict[str, Any]], set[str]]:
+    """Metrics down, pairs across; and the names of the results that went into the table."""
+    table: dict[str, dict[str, Any]] = {}
+    taken = set()
+    for base, (title, reading) in _METRICS.items():
+        for name, result in results.items():
+            metric, _, pair = name.partition("/")
+            start, _, encoder = metric.partition("_")
+            if start != base or pair not in _PAIRS:
+                continue
+            full = f"{title}, {encoder}" if encoder else title
+            row = table.setdefault(metric, {"title": full, "reading": reading, "pairs": {}})
+            row["pairs"][pair] = result["statistic"]
+            taken.add(name)
+    return list(table.values()), taken
+
+
+def _policy(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("Chance of a false LEAK over all tests together", words.number(policy["significance"])),
+        ("Harms that decide the verdict", ", ".join(policy["gates"])),
+        ("Largest share of copies that may go unseen", words.number(policy["copying_mdl80"])),
+        (
+            "Kinds of copies that must be seen",
+            ", ".join(
+                words.KINDS.get(kind, words.spoken(kind)) for kind in policy["copying_kinds"]
+            ),
+        ),
+        (
+            "Largest membership AUROC above 0.5 that may remain possible",
+            words.number(policy["membership_excess"]),
+        ),
+        (
+            "Shares of planted copies tried",
+            ", ".join(words.number(share) for share in policy["fractions"]),
+        ),
+    ]

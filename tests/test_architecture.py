@@ -1,0 +1,108 @@
+"""The doors of the house: which room may touch what. docs/architecture.md says why."""
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+AUDITS = sorted((ROOT / "audits").rglob("*.py"))
+PRIVGEN = sorted((ROOT / "privgen").rglob("*.py"))
+FORBIDDEN_EVERYWHERE = {"pickle", "yaml", "marshal", "shelve", "dill", "cloudpickle"}
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def calls(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+def roots(file: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(file)}
+
+
+def name(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("file", AUDITS, ids=name)
+def test_audits_imports_only_its_four_libraries(file: Path) -> None:
+    allowed = set(sys.stdlib_module_names) | {"audits", "numpy", "scipy", "sklearn", "faiss"}
+    assert roots(file) <= allowed
+
+
+@pytest.mark.parametrize("file", PRIVGEN + AUDITS, ids=name)
+def test_no_module_deserialises_code_or_opens_a_shell(file: Path) -> None:
+    assert not roots(file) & FORBIDDEN_EVERYWHERE
+    used = set(calls(file))
+    assert not used & {"eval", "exec", "compile", "os.system", "torch.hub.load"}
+    assert "torch.hub" not in set(imports(file))
+    assert "shell=True" not in file.read_text()
+
+
+@pytest.mark.parametrize("file", PRIVGEN, ids=name)
+def test_each_door_has_one_room(file: Path) -> None:
+    here, used, imported = name(file), set(calls(file)), roots(file)
+    if here != "privgen/training/state.py":
+        assert "torch.load" not in used
+    if here != "privgen/data/images.py":
+        assert "PIL" not in imported
+    if here != "privgen/data/slides.py":
+        assert "openslide" not in imported
+    if here != "privgen/console.py":
+        assert not used & {"print", "sys.stdout.write", "sys.stderr.write"}
+        assert "rich" not in imported
+    if here != "privgen/cli.py":
+        assert "typer" not in imported
+        assert not used & {"sys.exit", "exit", "quit", "os._exit"}
+
+
+@pytest.mark.parametrize("file", PRIVGEN, ids=name)
+def test_torch_load_trusts_no_code(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            assert keywords.get("weights_only") == "True"
+
+
+@pytest.mark.parametrize("file", PRIVGEN + AUDITS, ids=name)
+def test_modules_stay_small_and_have_a_docstring(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= 500
+    assert ast.get_docstring(ast.parse(file.read_text()))
+
+
+def _imported_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sorted(m.split('.')[0] for m in sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    return set(ran.stdout.split())
+
+
+def test_audits_loads_neither_torch_nor_image_libraries() -> None:
+    assert not _imported_by("import audits") & {"torch", "PIL", "cv2", "openslide", "privgen"}
+
+
+def test_help_loads_no_torch() -> None:
+    assert not _imported_by("import privgen, privgen.cli") & {"torch", "scipy", "matplotlib"}
+
+
+def test_help_answers_in_half_a_second() -> None:
+    def once() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "privgen", "--help"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(5)) < 0.5
