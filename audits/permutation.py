@@ -46,7 +46,8 @@ def _subset_sums(values: Floats, size: int, draws: int, rng: np.random.Generator
     """
     n = len(values)
     if size > n // 2:
-        return values.sum() - _subset_sums(values, n - size, draws, rng)
+        rest: Floats = values.sum() - _subset_sums(values, n - size, draws, rng)
+        return rest
     chosen = np.empty((size, draws), dtype=np.intp)
     for step, top in enumerate(range(n - size, n)):
         candidate = rng.integers(top + 1, size=draws)

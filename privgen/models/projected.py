@@ -28,6 +28,9 @@ from privgen.models.layers import LEAK, spectral_conv
 MIXED_CHANNELS = (32, 48, 64, 96)
 """Channels of the mixed maps at strides 4, 8, 16, 32."""
 
+PYRAMID_SPREAD = (10.0, 7.6, 5.2, 2.7)
+"""Standard deviation of each pyramid map on H&E tiles at 96 px; mixing divides by it."""
+
 
 class _InputGradConv(torch.autograd.Function):
     """Convolution of frozen weights whose backward pass is a forward convolution."""
@@ -199,11 +202,13 @@ class ProjectedDiscriminator(nn.Module):
         self.side = side
         self.pyramid = FrozenPyramid()
         across = [
-            FrozenConv(_random_mix(c_in, c_out))
-            for c_in, c_out in zip(PYRAMID_CHANNELS, MIXED_CHANNELS, strict=True)
+            FrozenConv(_random_mix(c_in, c_out, spread))
+            for c_in, c_out, spread in zip(
+                PYRAMID_CHANNELS, MIXED_CHANNELS, PYRAMID_SPREAD, strict=True
+            )
         ]
         down = [
-            FrozenConv(_random_mix(coarse, fine))
+            FrozenConv(_random_mix(coarse, fine, 1.0))
             for fine, coarse in zip(MIXED_CHANNELS, MIXED_CHANNELS[1:], strict=False)
         ]
         self.across, self.down = nn.ModuleList(across), nn.ModuleList(down)
@@ -220,7 +225,7 @@ class ProjectedDiscriminator(nn.Module):
             coarse = F.interpolate(
                 self.down[k](maps[k + 1]), size=maps[k].shape[-2:], mode="bilinear"
             )
-            maps[k] = maps[k] + coarse
+            maps[k] = (maps[k] + coarse) * math.sqrt(0.5)
         return maps
 
     def judge(self, features: Sequence[Tensor], labels: Tensor) -> Tensor:
@@ -230,8 +235,8 @@ class ProjectedDiscriminator(nn.Module):
         )
 
 
-def _random_mix(c_in: int, c_out: int) -> nn.Conv2d:
-    """A fixed random 1x1 convolution that keeps the variance of its input."""
+def _random_mix(c_in: int, c_out: int, spread: float) -> nn.Conv2d:
+    """A fixed random 1x1 convolution that brings maps of standard deviation `spread` to one."""
     conv = nn.Conv2d(c_in, c_out, 1, bias=False)
-    nn.init.normal_(conv.weight, std=1 / math.sqrt(c_in))
+    nn.init.normal_(conv.weight, std=1 / (spread * math.sqrt(c_in)))
     return conv

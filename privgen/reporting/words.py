@@ -1,7 +1,7 @@
 """Numbers and registered names as a reader meets them.
 
-Conventions: fractions stay fractions; an interval is rounded to two digits of its own half-width, so
-that a figure never looks more exact than it is; a p-value is never printed as 0.
+Conventions: fractions stay fractions; an interval is rounded to one or two digits of its own
+half-width, so that a figure never looks more exact than it is; a p-value is never printed as 0.
 """
 
 import math
@@ -11,12 +11,12 @@ from typing import Any
 OUTCOMES = {
     "LEAK": "At least one registered test found a leak, or a copy was proven.",
     "NO LEAK FOUND": (
-        "No registered test found a leak, and the audit would have seen one as small as the bound "
-        "in the sentence above with power .8. Smaller leaks may exist."
+        "No registered test found a leak, and the audit could have: a leak of the size the sentence "
+        "states is found in 8 of 10 runs (power .8). Smaller leaks may exist."
     ),
     "INCONCLUSIVE": (
-        "No leak was established, but the audit could not have seen one as small as the policy "
-        "asks for, or a control failed. This is not a pass."
+        "No leak was established, but one as small as the policy cares about could have been "
+        "missed, or a control failed. This is not a pass."
     ),
 }
 """One plain line for each verdict."""
@@ -32,7 +32,7 @@ HARMS = {
 TESTS = {
     "identical_tiles": (
         "Proof by equal pixels",
-        "share of synthetic tiles equal to a training tile, mirrored or turned by 90° or not",
+        "share of synthetic tiles equal to a training tile",
     ),
     "tail_count": (
         "Copies, by distance",
@@ -52,7 +52,7 @@ TESTS = {
     ),
     "control/member_against_member": (
         "Control: members against members",
-        "AUROC between random halves of the training patients; the range chance alone gives",
+        "AUROC between random halves of the training patients",
     ),
     "control/blind_baseline": (
         "Control: blind baseline",
@@ -110,8 +110,12 @@ def interval(estimate: Mapping[str, Any]) -> str:
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if low is None or high is None or low == high:
         return number(value)
-    decimals = max(0, 1 - math.floor(math.log10((high - low) / 2)))
-    return "{} ({} to {})".format(*(_fixed(x, min(decimals, 9)) for x in (value, low, high)))
+    half = (high - low) / 2
+    # Two digits up to 34, one from 35 on, whatever the decimal point.
+    decimals = math.floor(1 - math.log10(half / 3.5))
+    return "{} ({} to {})".format(
+        *(_fixed(x, min(max(decimals, 0), 9)) for x in (value, low, high))
+    )
 
 
 def p_value(p: float | None) -> str:

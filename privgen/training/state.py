@@ -272,12 +272,16 @@ def load_generator_state(path: Path) -> GeneratorState:
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """Read a plain state dictionary published as a PyTorch file.
+    """Read a plain state dictionary published as a PyTorch file, of any age.
+
+    Files from before PyTorch 1.6 are bare pickles; `weights_only` reads those too, by an
+    interpreter that knows tensors and plain values and nothing else.
 
     Raises:
       CheckpointError: the file is missing, or does not hold a dictionary of tensors.
     """
-    state = _read_zip(path)
+    _first_bytes(path)
+    state = _read_restricted(path)
     if not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} must hold a dictionary of tensors")
     return state
@@ -304,6 +308,10 @@ def _read_zip(path: Path) -> dict[str, Any]:
             f"{path} is no PyTorch file: it starts with {start[:4]!r}. "
             "Give a checkpoint written by privgen."
         )
+    return _read_restricted(path)
+
+
+def _read_restricted(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged or hostile files

@@ -120,7 +120,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "png one side": (png(images.MAX_SIDE + 1, 1, 8, 2, bytes(3)), "8193x1"),
     "png truncated": (saved(rgb(), "PNG")[:-30], "truncated"),
     "png no end": (saved(rgb(), "PNG")[:-12], "truncated"),
-    "png lost data": (png(4, 4, 8, 2, bytes(52), keep=8), "truncated"),
+    "png lost data": (png(4, 4, 8, 2, bytes(52), keep=4), "truncated"),
     "tiff turned": (saved(rgb(), "TIFF", tiffinfo={274: 6}), "orientation 6"),
     "png header only": (saved(rgb(), "PNG")[:20], "header"),
     "png flipped bit": (broken_checksum(saved(rgb(), "PNG")), "checksum"),
