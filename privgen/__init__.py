@@ -3,7 +3,7 @@
 ```python
 import privgen
 
-run = privgen.train("tiles/", out="runs", resolution=64, minutes=10)
+checkpoint = privgen.train("tiles/", config={"resolution": 64, "minutes": 10})
 result = privgen.audit(train="a/", holdout="b/", synthetic="c/")   # folders, arrays or a function
 print(result.verdict.sentence)
 ```
@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from privgen.auditing import Audit, audit, audit_generator
+    from privgen.auditing import Audit, audit
     from privgen.data.layouts import open_tiles
     from privgen.data.phantom import make_phantom
     from privgen.data.splits import split_by_patient
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "Audit": "privgen.auditing",
     "audit": "privgen.auditing",
-    "audit_generator": "privgen.auditing",
     "open_tiles": "privgen.data.layouts",
     "make_phantom": "privgen.data.phantom",
     "split_by_patient": "privgen.data.splits",
@@ -45,7 +44,6 @@ __all__ = [
     "PrivgenError",
     "TileSet",
     "audit",
-    "audit_generator",
     "augment_bench",
     "load_generator",
     "make_phantom",

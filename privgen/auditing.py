@@ -1,14 +1,14 @@
 """From tiles, or a generator and its ledger, to a verdict and its report.
 
-`audit` takes anybody's images: folders, tile sets, arrays, or a function that makes them.
-`audit_generator` takes one of privgen's own files and finds the real tiles through its ledger. Both
-gather the evidence, let `audits` judge it, and return the report as data; nothing is written until
-`Audit.write`.
+`audit` takes anybody's images (folders, tile sets, arrays, a function that makes them) or one of
+privgen's own generators, whose ledger finds the real tiles. It gathers the evidence, lets `audits`
+judge it, and returns the report as data.
 """
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,10 +23,11 @@ from privgen.data import images
 from privgen.data.layouts import open_tiles
 from privgen.data.splits import require_disjoint
 from privgen.data.tileset import TileSet
-from privgen.errors import InputError
-from privgen.evidence.collect import Evidence, collect
+from privgen.errors import ConfigError, InputError, WeightsError
+from privgen.evidence.collect import Evidence, collect, plain_features
 from privgen.evidence.encoders import load_encoder
-from privgen.files import write_json
+from privgen.evidence.perceptual import perceptual_diversity
+from privgen.files import empty_folder, write_json
 from privgen.reporting import html
 from privgen.roles import reopen
 from privgen.sampling import LoadedGenerator, load_generator, sample
@@ -76,99 +77,109 @@ def write_report(document: Mapping[str, Any], folder: Path) -> None:
 
 def audit(
     *,
-    train: RealSource,
-    holdout: RealSource,
-    synthetic: SyntheticSource,
-    siblings: RealSource | None = None,
-    reference: RealSource | None = None,
-    encoder: str = "effnet_lite0",
-    fidelity_encoders: Sequence[str] = (),
-    policy: audits.Policy | None = None,
-    seed: int = 0,
-    count: int = DEFAULT_COUNT,
-    group_by: str | None = None,
-    on_bad_tile: OnBadTile = "error",
-) -> Audit:
-    """Audit synthetic tiles against the real tiles they were made from and real tiles of other patients.
-
-    Args:
-      train: tiles the generator was trained on.
-      holdout: tiles of patients it never met.
-      synthetic: a folder, a tile set, an array uint8 (n, h, w, 3), or a function of n that makes
-        one.
-      siblings: tiles of the training slides that were held back; without them tile membership
-        cannot be measured.
-      reference: tiles of further patients.
-      encoder: as `evidence.encoders.load_encoder`.
-      fidelity_encoders: further encoders for the fidelity block, such as "inception_fid" for FID.
-      policy: what gates, and how small a leak must be visible.
-      seed: of every random draw.
-      count: tiles asked of a function.
-      group_by: column that names the patient, where folders carry a manifest.
-      on_bad_tile: "error", or "skip" to leave unusable files out and count them.
-
-    Raises:
-      InputError: a source cannot be read, or roles share patients, digests or pixels.
-      audits.AuditInputError: too little to audit.
-    """
-    real = {"train": train, "siblings": siblings, "holdout": holdout, "reference": reference}
-    roles = {
-        role: _real_tiles(source, group_by, on_bad_tile)
-        for role, source in real.items()
-        if source is not None
-    }
-    made = _synthetic_tiles(synthetic, count, on_bad_tile)
-    return _judge(roles, made, encoder, fidelity_encoders, policy, seed, generator=None)
-
-
-def audit_generator(
-    generator: Path | str,
-    *,
-    data: RealSource | None = None,
+    generator: Path | str | None = None,
+    synthetic: SyntheticSource | None = None,
     train: RealSource | None = None,
     holdout: RealSource | None = None,
     siblings: RealSource | None = None,
-    encoder: str = "effnet_lite0",
-    fidelity_encoders: Sequence[str] = (),
-    policy: audits.Policy | None = None,
-    seed: int = 0,
+    reference: RealSource | None = None,
+    data: Path | str | None = None,
     count: int = DEFAULT_COUNT,
+    encoder: str = "effnet_lite0",
+    fid: Path | bool = False,
+    lpips: Path | bool = False,
+    policy: audits.Policy | Path | None = None,
     group_by: str | None = None,
     on_bad_tile: OnBadTile = "error",
+    seed: int = 0,
+    out: Path | None = None,
 ) -> Audit:
-    """Audit one of privgen's own generators.
+    """Audit synthetic tiles against the real tiles they were made from and tiles of other patients.
 
-    A private checkpoint's ledger says which tiles it was trained on; a shareable generator file has
-    no ledger, so `train` and `holdout` must be given.
+    Give either `generator`, one of privgen's own files, or `synthetic`, anybody's images. A private
+    checkpoint's ledger finds the real tiles by itself; otherwise `train` and `holdout` are needed.
 
     Args:
-      generator: a `.pt` checkpoint or a `.safetensors` generator file.
+      generator: a `.pt` checkpoint or `.safetensors` generator file.
+      synthetic: a folder, a tile set, an array uint8 (n, h, w, 3), or a function of n that makes
+        one.
+      train: tiles the generator was trained on.
+      holdout: tiles of patients it never met.
+      siblings: tiles of the training slides that were held back; without them tile membership
+        cannot be measured.
+      reference: tiles of further patients.
       data: where the training data are now, when they have moved since training.
-      train, holdout, siblings: instead of the ledger.
-      encoder, fidelity_encoders, policy, seed, count, group_by, on_bad_tile: as in `audit`.
+      count: tiles drawn from a generator or asked of a function.
+      encoder: as `evidence.encoders.load_encoder`.
+      fid, lpips: add FID or LPIPS; a weights file, or True to use (and once fetch) the published
+        ones. Weights that cannot be had become a warning, and the audit goes on.
+      policy: what gates and how small a leak must be visible; a TOML file or a `Policy`.
+      group_by: manifest column that names the patient, for folders.
+      on_bad_tile: "error", or "skip" to leave unusable files out and count them.
+      seed: of every random draw.
+      out: empty or new folder for report.json and report.html; nothing is written when None.
 
     Raises:
-      InputError: the file is none of privgen's, or the data are not those of its ledger.
+      InputError: a source cannot be read, too few were given, or roles share patients, digests or
+        pixels.
+      audits.AuditInputError: too little to audit.
     """
-    loaded = load_generator(Path(generator))
-    if train is not None and holdout is not None:
-        given = {"train": train, "siblings": siblings, "holdout": holdout}
+    if out is not None:
+        empty_folder(Path(out))
+    chosen = read_policy(policy) if isinstance(policy, Path) else policy
+    given = {"train": train, "siblings": siblings, "holdout": holdout, "reference": reference}
+    loaded = None if generator is None else load_generator(Path(generator))
+    if loaded is None:
+        if synthetic is None or train is None or holdout is None:
+            named = {"synthetic": synthetic, **given}
+            got = ", ".join(f"--{role}" for role, source in named.items() if source is not None)
+            raise InputError(
+                "an audit needs --generator CHECKPOINT, or --train, --holdout and --synthetic: "
+                f"got {got or 'none of them'}."
+            )
+        made = _synthetic_tiles(synthetic, count, on_bad_tile)
+    else:
+        tiles, labels = sample(loaded, count, seed=seed)
+        made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
+    if train is None and holdout is None and loaded is not None:
+        roles = _from_ledger(loaded, data)
+    else:
         roles = {
             role: _real_tiles(source, group_by, on_bad_tile)
             for role, source in given.items()
             if source is not None
         }
-    elif loaded.ledger is not None:
-        roles = reopen(loaded.ledger, data)
-    else:
+        for role in ("train", "holdout"):
+            if role not in roles:
+                raise InputError(f"an audit needs both --train and --holdout: --{role} is missing.")
+    require_disjoint(**roles)
+    result = _judge(roles, made, loaded, encoder, fid, lpips, chosen, seed)
+    if out is not None:
+        result.write(Path(out))
+    return result
+
+
+def read_policy(file: Path) -> audits.Policy:
+    """A release policy from a TOML file.
+
+    Raises:
+      ConfigError: the file cannot be read, or is no policy.
+    """
+    try:
+        return audits.Policy.from_mapping(tomllib.loads(file.read_text()))
+    except OSError as error:
+        raise ConfigError(f"cannot read policy {file}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, audits.AuditInputError) as error:
+        raise ConfigError(f"{file.name} is not a policy: {error}") from error
+
+
+def _from_ledger(generator: LoadedGenerator, data: Path | str | None) -> dict[str, TileSet]:
+    if generator.ledger is None:
         raise InputError(
-            f"{Path(generator).name} is a shareable generator file and does not say what it was "
-            "trained on: "
-            "give --train and --holdout, or the private .pt checkpoint."
+            "a shareable generator file does not say what it was trained on: give --train and "
+            "--holdout, or the private .pt checkpoint."
         )
-    tiles, labels = sample(loaded, count, seed=seed)
-    made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
-    return _judge(roles, made, encoder, fidelity_encoders, policy, seed, generator=loaded)
+    return reopen(generator.ledger, None if data is None else Path(data))
 
 
 def _real_tiles(source: RealSource, group_by: str | None, on_bad_tile: OnBadTile) -> TileSet:
@@ -189,22 +200,29 @@ def _synthetic_tiles(source: SyntheticSource, count: int, on_bad_tile: OnBadTile
 def _judge(
     roles: Mapping[str, TileSet],
     synthetic: TileSet,
+    generator: LoadedGenerator | None,
     encoder: str,
-    fidelity_encoders: Sequence[str],
+    fid: Path | bool,
+    lpips: Path | bool,
     policy: audits.Policy | None,
     seed: int,
-    *,
-    generator: LoadedGenerator | None,
 ) -> Audit:
-    require_disjoint(**roles)
-    evidence = collect(
-        **roles,
-        synthetic=synthetic,
-        encoder=load_encoder(encoder),
-        fidelity_encoders=[load_encoder(name) for name in fidelity_encoders],
-        seed=seed,
-    )
-    report = audits.audit(evidence.data, policy=policy, rng=seed, features=evidence.features)
+    evidence = collect(**roles, synthetic=synthetic, encoder=load_encoder(encoder), seed=seed)
+    features, missing = dict(evidence.features), []
+    if fid:
+        try:
+            inception = load_encoder("inception_fid" if fid is True else f"inception_fid:{fid}")
+            features |= plain_features(inception, roles, synthetic, side=evidence.side)
+        except WeightsError as error:
+            missing.append(f"No FID: {error}")
+    report = audits.audit(evidence.data, policy=policy, rng=seed, features=features)
+    if lpips:
+        try:
+            extra = perceptual_diversity(synthetic, roles["holdout"], weights=lpips, seed=seed)
+            report = replace(report, results=(*report.results, *extra))
+        except WeightsError as error:
+            missing.append(f"No LPIPS: {error}")
+    report = replace(report, warnings=(*report.warnings, *missing))
     document = {
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
@@ -267,7 +285,7 @@ def _command(generator: LoadedGenerator | None, encoder: str, seed: int, count: 
 
 
 def _sample_grid(synthetic: TileSet, evidence: Evidence, verdict: audits.Verdict) -> str | None:
-    """Base64 PNG of some synthetic tiles, classes in rows; none of those that come near a train tile.
+    """Base64 PNG of some synthetic tiles, classes in rows; none that comes near a train tile.
 
     After a copying LEAK no tile is shown: the picture would be part of the leak.
     """

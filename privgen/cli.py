@@ -119,8 +119,10 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder that gets the numbered run folder.")] = Path(
         "runs"
     ),
-    family: Annotated[str, typer.Option(help="Generator family.")] = "cdcgan",
-    resolution: Annotated[int, typer.Option(help="Side of a tile: 32, 64, 128 or 256 px.")] = 64,
+    family: Annotated[str | None, typer.Option(help="Generator family. [default: cdcgan]")] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Side of a tile: 32, 64, 128 or 256 px. [default: 64]")
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after this many minutes.", min=0.01)
     ] = None,
@@ -129,8 +131,9 @@ def train(
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Tiles a step.", min=2)] = None,
     class_balance: Annotated[
-        Balance, typer.Option(help="Classes as frequent as in the data, or equally frequent.")
-    ] = Balance.preserve,
+        Balance | None,
+        typer.Option(help="Classes as frequent as in the data, or equally. [default: preserve]"),
+    ] = None,
     holdout: Annotated[
         float,
         typer.Option(help="Share of tiles, by patient, kept for the audit.", min=0.05, max=0.9),
@@ -140,7 +143,7 @@ def train(
     ] = 0.1,
     group_by: GroupBy = None,
     on_bad_tile: BadTile = OnBadTile.error,
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of split and run. [default: 0]")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Run folder or checkpoint to go on from.")
     ] = None,
@@ -153,7 +156,8 @@ def train(
     from privgen.training import session
 
     options = {"family": family, "resolution": resolution, "minutes": minutes, "kimg": kimg}
-    options |= {"batch": batch, "class_balance": class_balance.value, "seed": seed}
+    options |= {"batch": batch, "seed": seed}
+    options |= {"class_balance": class_balance.value if class_balance else None}
     plan = session.plan_session(
         data,
         options={key: value for key, value in options.items() if value is not None},
@@ -249,9 +253,9 @@ def audit(
 
     Exit code 0: no leak found; 1: leak; 4: inconclusive.
     """
-    from privgen.auditing import audit_from_options
+    from privgen.auditing import audit as run_audit
 
-    result = audit_from_options(
+    result = run_audit(
         generator=generator,
         train=train,
         holdout=holdout,
@@ -262,7 +266,7 @@ def audit(
         encoder=encoder,
         fid=fid_weights or fid,
         lpips=lpips_weights or lpips,
-        policy_file=policy,
+        policy=policy,
         group_by=group_by,
         on_bad_tile=on_bad_tile.value,
         seed=seed,

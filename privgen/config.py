@@ -20,7 +20,7 @@ DEFAULT_MINUTES = 10.0
 """Budget when neither minutes nor kimg is given."""
 
 RUNTIME_KEYS = frozenset(
-    {"minutes", "kimg", "device", "threads", "log_seconds", "grid_seconds", "checkpoint_minutes"}
+    {"minutes", "kimg", "device", "threads", "log_steps", "grid_steps", "checkpoint_minutes"}
 )
 """Keys a resumed run may change: they decide when a run stops and reports, not what it computes."""
 
@@ -49,8 +49,8 @@ class TrainConfig:
       precision: "auto" takes bfloat16 where the processor has it.
       device: "auto", "cpu", "cuda" or "cuda:N".
       threads: CPU threads; 0 leaves PyTorch's default.
-      log_seconds, grid_seconds: pause between log lines, and between grids.
-      checkpoint_minutes: pause between checkpoints.
+      log_steps, grid_steps: a log line, and a grid, every so many steps.
+      checkpoint_minutes: a checkpoint every so many minutes, and at the end.
     """
 
     family: str = "cdcgan"
@@ -73,8 +73,8 @@ class TrainConfig:
     precision: Precision = "auto"
     device: str = "auto"
     threads: int = 0
-    log_seconds: float = 5.0
-    grid_seconds: float = 60.0
+    log_steps: int = 20
+    grid_steps: int = 200
     checkpoint_minutes: float = 2.0
 
     def __post_init__(self) -> None:
@@ -170,7 +170,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("augment", 0.0, 1.0),
     ("diversity", 0.0, 1e3),
     ("threads", 0, 1024),
-    ("log_seconds", 0.0, 1e6),
-    ("grid_seconds", 0.0, 1e6),
+    ("log_steps", 1, 1e9),
+    ("grid_steps", 1, 1e9),
     ("checkpoint_minutes", 0.0, 1e6),
 )

@@ -39,7 +39,15 @@ def read_archive(path: Path) -> TileSet:
     """
     try:
         return _read(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        RuntimeError,  # an encrypted archive
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise LayoutError(
             f"{path} cannot be read as an .npz archive of plain arrays: {error}. Write it again "
             "with numpy.savez."

@@ -29,8 +29,9 @@ from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import empty_folder
 
-CLASSES = ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
-"""Adipose, background, debris, lymphocytes, mucus, muscle, normal mucosa, stroma, tumour."""
+CLASSES = tuple(PAINTERS)
+"""ADI adipose, BACK background, DEB debris, LYM lymphocytes, MUC mucus, MUS smooth muscle, NORM
+normal mucosa, STR stroma, TUM tumour epithelium."""
 
 SIDES = (16, 512)
 """Smallest and largest side of a tile in pixels."""
@@ -59,8 +60,11 @@ def render_tile(label: str, *, patient: int, index: int, seed: int, side: int) -
     person = draw_patient(seed, patient)
     rng = tile_rng(seed, patient, CLASSES.index(label), index)
     canvas = Canvas(side * -(-_FINE // side), rng)
-    thickness = person.thickness * float(np.exp(rng.normal(0, 0.15)))
-    strength = [person.haematoxylin, person.eosin] * np.exp(rng.normal(0, 0.17, 2)) * thickness
+    thickness = person.thickness * float(np.exp(rng.normal(0, 0.17)))
+    dyes = np.array([person.haematoxylin, person.eosin]) * np.exp(
+        np.clip(rng.normal(0, 0.23, 2), -0.5, 0.5)
+    )
+    strength = thickness * dyes
     focus = person.blur * float(np.exp(rng.normal(0, 0.3)))
     PAINTERS[label](canvas, person)
 
@@ -125,11 +129,11 @@ def make_phantom(
 
 
 def write_phantom(folder: Path, tiles: TileSet) -> None:
-    """Write a tile set as class folders of PNG and a manifest.csv that `open_tiles` reads back.
+    """Write a phantom as class folders of PNG and a manifest.csv that `open_tiles` reads back.
 
     Args:
       folder: created; must be empty when it exists.
-      tiles: any tile set; its records' paths are kept.
+      tiles: made by `make_phantom`, or a subset of it.
 
     Raises:
       OutputError, DiskFullError: the folder holds something or cannot be written.

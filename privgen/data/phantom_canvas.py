@@ -1,8 +1,8 @@
-"""The drawing board of the phantom: noise, fibres, scattered points and stamped ellipses in micrometres.
+"""The drawing board of the phantom: noise, fibres, scattered points, stamped ellipses.
 
 A canvas covers a fixed field of the section, so the side of a tile sets its resolution and never
 what is in it: every random draw is made on a lattice or a list of points in micrometres, before
-pixels come in. Colour is two stain concentrations a pixel; `privgen.data.phantom` turns them to RGB.
+pixels come in. Colour is two stain concentrations; `privgen.data.phantom` turns them to RGB.
 
 Conventions: maps are float32, shape (n, n), row = y; lengths and positions are micrometres;
 concentrations are optical densities along a unit stain vector (0 clear, about 1.5 a dark nucleus).
@@ -18,7 +18,7 @@ Map = NDArray[np.float32]
 Points = NDArray[np.float64]
 
 FIELD = 112.0
-"""Width of the drawn field in micrometres: a 224 px tile of NCT-CRC-HE at 0.5 micrometres a pixel."""
+"""Width of the drawn field: that of a 224 px tile of NCT-CRC-HE at 0.5 micrometres a pixel."""
 
 MARGIN = 14.0
 """How far outside the field objects are placed, so that the border cuts through them."""
@@ -53,10 +53,10 @@ class Canvas:
         """Smooth isotropic noise of zero mean and unit variance with grains of about `size`."""
         weights = _spline_weights(self.n, size)
         lattice = self.rng.standard_normal((weights.shape[1],) * 2).astype(np.float32)
-        return weights @ lattice @ weights.T
+        return np.asarray(weights @ lattice @ weights.T, dtype=np.float32)
 
     def fibres(self, angle: float, length: float, width: float, bend: Map | float = 0.0) -> Map:
-        """Unit-variance noise drawn out along `angle`; `bend` shifts it sideways, in micrometres."""
+        """Unit-variance noise drawn out along `angle`; `bend` shifts it sideways."""
         along = self.x * np.float32(np.cos(angle)) + self.y * np.float32(np.sin(angle))
         across = self.y * np.float32(np.cos(angle)) - self.x * np.float32(np.sin(angle)) + bend
         lattice = self.rng.standard_normal((_LATTICE, _LATTICE)).astype(np.float32)
@@ -155,7 +155,7 @@ class Canvas:
     def cover(self, depth: Map, softness: float = 0.7) -> Map:
         """Coverage in [0, 1] from a depth map, with an edge no sharper than a pixel."""
         edge = np.float32(max(softness, self.pixel))
-        return np.clip(depth / edge + np.float32(0.5), 0, 1)
+        return np.asarray(np.clip(depth / edge + np.float32(0.5), 0, 1), dtype=np.float32)
 
     def blend(self, share: Map, haematoxylin: Map | float, eosin: Map | float) -> None:
         """Replace `share` of what is there by the given concentrations."""
@@ -173,14 +173,18 @@ class Canvas:
           Half the gap between first and second nearest centre, and half the gap between first
           and third: both 0 at a corner where three cells meet.
         """
-        px, py = self.x + warp * self.noise(14.0), self.y + warp * self.noise(14.0)
-        first, second, third = (np.full((self.n, self.n), 4 * FIELD, np.float32) for _ in range(3))
+        px: Map = self.x + np.float32(warp) * self.noise(14.0)
+        py: Map = self.y + np.float32(warp) * self.noise(14.0)
+        first: Map = np.full((self.n, self.n), 4 * FIELD, np.float32)
+        second, third = first, first
         for cx, cy in zip(x.astype(np.float32), y.astype(np.float32), strict=True):
-            distance = np.hypot(px - cx, py - cy)
+            distance: Map = np.hypot(px - cx, py - cy)
             distance, first = np.maximum(distance, first), np.minimum(distance, first)
             distance, second = np.maximum(distance, second), np.minimum(distance, second)
             third = np.minimum(distance, third)
-        return (second - first) / 2, (third - first) / 2
+        half = np.float32(0.5)
+        border, corner = half * (second - first), half * (third - first)
+        return np.asarray(border, np.float32), np.asarray(corner, np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -198,4 +202,4 @@ def _spline_weights(n: int, size: float) -> Map:
 def smoothstep(values: Map, low: float, high: float) -> Map:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)

@@ -16,7 +16,7 @@ from privgen.data.stain import turned_stains
 _PATIENT, _TILE = 0, 1  # first word of the key of each random stream
 
 MEAN_STAINS: NDArray[np.float64] = np.array([[0.65, 0.70, 0.29], [0.12, 0.96, 0.24]])
-"""Haematoxylin of Ruifrok & Johnston 2001; eosin a little warmer than theirs, as colon sections are."""
+"""Haematoxylin of Ruifrok & Johnston 2001; eosin a little warmer than theirs, as in colon."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,18 @@ cancer", and any atlas of the colon. Lengths are micrometres.
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from privgen.data.phantom_canvas import FIELD, Canvas, Map, Points, smoothstep
+from privgen.data.phantom_canvas import FIELD, Canvas, smoothstep
+from privgen.data.phantom_parts import (
+    Crypt,
+    paint_capillary,
+    paint_collagen,
+    paint_ground,
+    paint_lamina,
+    paint_nuclei,
+    slope,
+    tilt,
+)
 from privgen.data.phantom_patient import Patient
 
 Painter = Callable[[Canvas, Patient], None]
@@ -36,7 +45,7 @@ def paint_adipose(canvas: Canvas, patient: Patient) -> None:
     canvas.blend(membrane, 0.16 + 0.05 * texture, 0.55 + 0.14 * texture)
     x, y = canvas.scatter(11.0)
     keep = (canvas.at(wall, x, y) < 1.8) & (rng.random(x.size) < rng.uniform(0.08, 0.4))
-    across_x, across_y = _slope(canvas, wall, x, y)
+    across_x, across_y = slope(canvas, wall, x, y)
     angle = np.arctan2(across_y, across_x) + np.pi / 2
     paint_nuclei(canvas, patient, x, y, 3.4, 1.5, angle, where=keep, tone=1.1)
 
@@ -137,7 +146,7 @@ def paint_muscle(canvas: Canvas, patient: Patient) -> None:
     cleft = smoothstep(-np.abs(bundle), -0.16, -0.02) * smoothstep(canvas.noise(26.0), -0.4, 0.8)
     canvas.blend(smoothstep(cleft - 0.15 * fine, 0.1, 0.9) * rng.uniform(0.3, 0.9), 0.04, 0.1)
     x, y = canvas.scatter(rng.uniform(12, 19) * patient.spacing, disorder=0.4)
-    turn = angle - _tilt(canvas, bend, angle, x, y) + rng.normal(0, 0.05, x.size)
+    turn = angle - tilt(canvas, bend, angle, x, y) + rng.normal(0, 0.05, x.size)
     paint_nuclei(canvas, patient, x, y, 7.5, 1.6, turn, tone=1.0, vary=0.22)
 
 
@@ -154,8 +163,7 @@ def paint_mucosa(canvas: Canvas, patient: Patient) -> None:
     crypts = [(cx, cy, radius * rng.uniform(0.85, 1.08)) for cx, cy in zip(x, y, strict=True)]
     outside = np.full((canvas.n, canvas.n), FIELD, np.float32)
     drawn = [
-        _Crypt(canvas, cx, cy, size, angle + rng.normal(0, 0.15), stretch)
-        for cx, cy, size in crypts
+        Crypt(canvas, cx, cy, size, angle + rng.normal(0, 0.15), stretch) for cx, cy, size in crypts
     ]
     for crypt in drawn:
         outside = np.minimum(outside, crypt.outside)
@@ -164,87 +172,12 @@ def paint_mucosa(canvas: Canvas, patient: Patient) -> None:
         crypt.paint(canvas, patient)
 
 
-class _Crypt:
-    """One crypt: an oval with an uneven outline, cells in a ring around a small lumen."""
-
-    def __init__(
-        self, canvas: Canvas, x: float, y: float, radius: float, angle: float, stretch: float
-    ) -> None:
-        self.centre, self.radius, self.angle, self.stretch = (x, y), radius, angle, stretch
-        rng = canvas.rng
-        self.waves = rng.normal(0, [0.05, 0.035, 0.02])
-        self.phases = rng.uniform(0, 2 * np.pi, 3)
-        dx, dy = canvas.x - np.float32(x), canvas.y - np.float32(y)
-        along = (dx * np.cos(angle) + dy * np.sin(angle)) / stretch
-        across = dy * np.cos(angle) - dx * np.sin(angle)
-        turn = np.arctan2(across, along)
-        table = self._outline(np.linspace(-np.pi, np.pi, 257)).astype(np.float32)
-        edge = table[((turn + np.pi) * (256 / (2 * np.pi))).astype(np.intp)]
-        self.share: Map = (np.hypot(along, across) / edge).astype(np.float32)
-        self.outside: Map = (self.share - 1) * np.float32(radius)
-
-    def _outline(self, turn: Points) -> Points:
-        waves = [
-            w * np.cos(k * turn + p) for k, (w, p) in enumerate(zip(self.waves, self.phases), 2)
-        ]
-        return self.radius * (1 + np.sum(waves, axis=0))
-
-    def place(self, turn: Points, share: Points) -> tuple[Points, Points, Points]:
-        """Position and outward direction of cells at a turn and a share of the radius."""
-        reach = self._outline(turn) * share
-        along, across = reach * np.cos(turn) * self.stretch, reach * np.sin(turn)
-        cosine, sine = np.cos(self.angle), np.sin(self.angle)
-        shift_x, shift_y = along * cosine - across * sine, along * sine + across * cosine
-        outward = np.arctan2(np.sin(turn) / 1.0, np.cos(turn) / self.stretch) + self.angle
-        return self.centre[0] + shift_x, self.centre[1] + shift_y, outward
-
-    def paint(self, canvas: Canvas, patient: Patient) -> None:
-        """Basement membrane, cytoplasm, goblets, lumen, basal nuclei."""
-        rng = canvas.rng
-        rim = canvas.cover(2.0 - np.abs(self.outside - 1.0), 1.5)
-        canvas.blend(0.6 * rim, 0.1, rng.uniform(0.3, 0.6))
-        body = canvas.cover(-self.outside, 1.0)
-        grain = canvas.noise(3.0)
-        canvas.blend(
-            body, rng.uniform(0.22, 0.42) + 0.04 * grain, rng.uniform(0.3, 0.6) + 0.05 * grain
-        )
-        cells = round(2 * np.pi * self.radius * (1 + self.stretch) / 2 / 7.5)
-        turn = (
-            2 * np.pi * (np.arange(cells) + rng.uniform(0, 1) + rng.normal(0, 0.12, cells)) / cells
-        )
-        full = rng.random(cells) < patient.goblet
-        width = self.radius * 2 * np.pi / cells
-        mucin = rng.uniform(0.06, 0.22) * patient.mucin + 0.02 * grain
-        outer = (0.61, 0.19 * self.radius, 0.43 * width, full)
-        inner = (0.33, 0.11 * self.radius, 0.30 * width, full & (np.arange(cells) % 2 == 0))
-        for share, long, short, where in (outer, inner):
-            gx, gy, outward = self.place(turn, share + rng.normal(0, 0.04, cells))
-            half = short * rng.uniform(0.8, 1.2, cells)
-            ragged = 0.06 * canvas.noise(4.0)
-            depth, _ = canvas.stamp(gx, gy, long, half, outward, ragged, where=where)
-            canvas.blend(0.95 * canvas.cover(depth, 0.8), mucin, 0.5 * mucin)
-        lumen = canvas.cover((0.15 - self.share) * self.radius + 0.8 * canvas.noise(5.0), 1.2)
-        canvas.blend(lumen, 0.03, 0.05)
-        nx, ny, outward = self.place(turn + 0.3 / cells, 0.87 + rng.normal(0, 0.03, cells))
-        flat = full & (rng.random(cells) < 0.6)
-        paint_nuclei(
-            canvas,
-            patient,
-            nx,
-            ny,
-            np.where(flat, 2.2, 3.7),
-            np.where(flat, 3.2, 2.3),
-            outward,
-            tone=1.1,
-        )
-
-
 def paint_stroma(canvas: Canvas, patient: Patient) -> None:
     """Stroma: wavy collagen in loose strands, slim fibroblasts, a few round cells, a capillary."""
     rng = canvas.rng
     paint_collagen(canvas, patient, rng.uniform(14, 24), rng.uniform(0.0, 0.9))
     if rng.random() < 0.3:
-        paint_capillary(canvas, patient)
+        paint_capillary(canvas)
 
 
 def paint_tumour(canvas: Canvas, patient: Patient) -> None:
@@ -268,130 +201,27 @@ def paint_tumour(canvas: Canvas, patient: Patient) -> None:
     level = canvas.at(form, x, y)
     apical = 0.22 + 0.3 * (1 - grade)
     keep = (level > nest + 0.12) & (level < lumen - apical) & (rng.random(x.size) < 0.95)
-    slope_x, slope_y = _slope(canvas, form, x, y)
+    slope_x, slope_y = slope(canvas, form, x, y)
     angle = np.arctan2(slope_y, slope_x) + rng.normal(0, 0.25 + 0.7 * grade, x.size)
     swell = np.exp(rng.normal(0, 0.10 + 0.12 * grade, x.size))
     long, short = (4.9 - 0.4 * grade) * swell, (2.5 + 0.9 * grade) * swell
-    look = {"tone": 1.0, "vary": 0.25, "open_chromatin": 0.35}
-    paint_nuclei(canvas, patient, x, y, long, short, angle, where=keep, **look)
+    paint_nuclei(
+        canvas,
+        patient,
+        x,
+        y,
+        long,
+        short,
+        angle,
+        where=keep,
+        tone=1.0,
+        vary=0.25,
+        open_chromatin=0.35,
+    )
     size = rng.uniform(0.6, 1.1, x.size)
     off_x, off_y = rng.normal(0, 0.8, (2, x.size))
     depth, _ = canvas.stamp(x + off_x, y + off_y, size, size, angle, 0.0, where=keep)
     canvas.blend(0.7 * canvas.cover(depth), 1.5, 0.6)
-
-
-def paint_ground(
-    canvas: Canvas, patient: Patient, haematoxylin: float, eosin: float, clearings: float
-) -> None:
-    """A loose matrix: faint fibres, and optically empty clearings over about `clearings` / 2."""
-    angle = canvas.rng.uniform(0, np.pi)
-    texture = canvas.fibres(angle, 18.0, 3.0, 6 * patient.wave * canvas.noise(24.0))
-    canvas.blend(np.ones_like(texture), haematoxylin + 0.04 * texture, eosin * (1 + 0.25 * texture))
-    gap = smoothstep(
-        canvas.noise(6.5) + 0.3 * texture, 1.2 - 1.6 * clearings, 2.2 - 1.6 * clearings
-    )
-    canvas.blend(0.9 * gap, 0.02, 0.04)
-
-
-def paint_collagen(canvas: Canvas, patient: Patient, spacing: float, loose: float) -> None:
-    """Wavy collagen with clefts, spindle cells every `spacing` and a few round cells."""
-    rng = canvas.rng
-    angle = rng.uniform(0, np.pi)
-    bend = 7.0 * patient.wave * canvas.noise(26.0) + 1.6 * canvas.noise(8.0)
-    wide = canvas.fibres(angle, 42.0, 7.0, bend)
-    thin = canvas.fibres(angle, 24.0, 2.4, bend)
-    fine = canvas.fibres(angle, 11.0, 1.3, bend + canvas.noise(5.0))
-    eosin = rng.uniform(0.35, 0.8) + 0.13 * wide + 0.11 * thin + 0.12 * fine
-    canvas.blend(np.ones_like(wide), rng.uniform(0.06, 0.25) + 0.04 * thin, np.clip(eosin, 0.05, 2))
-    ragged = -wide - 0.4 * thin - 0.35 * fine
-    gap = smoothstep(ragged, 1.8 - 1.5 * loose, 2.4 - 1.5 * loose)
-    canvas.blend(0.9 * gap, 0.02, 0.05)
-    x, y = canvas.scatter(spacing * patient.spacing, disorder=0.4)
-    turn = angle - _tilt(canvas, bend, angle, x, y) + rng.normal(0, 0.12, x.size)
-    spindle = rng.random(x.size) < rng.uniform(0.65, 0.95)
-    paint_nuclei(canvas, patient, x, y, 5.4, 1.35, turn, where=spindle, tone=1.15)
-    paint_nuclei(canvas, patient, x, y, 3.1, 2.9, turn, where=~spindle, tone=1.35)
-
-
-def paint_lamina(canvas: Canvas, patient: Patient, outside: Map) -> None:
-    """Plasma cells, lymphocytes and slim cells wherever `outside` (distance to a crypt) is > 3."""
-    rng = canvas.rng
-    x, y = canvas.scatter(rng.uniform(8.5, 11.5) * patient.spacing, disorder=0.3)
-    keep = (canvas.at(outside, x, y) > 3.0) & (rng.random(x.size) < rng.uniform(0.55, 0.95))
-    turn = rng.uniform(0, np.pi, x.size)
-    slim = rng.random(x.size) < 0.3
-    paint_nuclei(canvas, patient, x, y, 4.6, 1.4, turn, where=keep & slim, tone=1.1)
-    paint_nuclei(canvas, patient, x, y, 3.2, 2.7, turn, where=keep & ~slim, tone=1.3)
-
-
-def paint_capillary(canvas: Canvas, patient: Patient) -> None:
-    """A small vessel: a flat endothelium around packed red cells."""
-    rng = canvas.rng
-    x, y = rng.uniform(15, FIELD - 15, (2, 1))
-    angle = rng.uniform(0, np.pi, 1)
-    long, short = rng.uniform(9, 20, 1), rng.uniform(5, 9, 1)
-    depth, _ = canvas.stamp(x, y, long, short, angle, 0.1 * canvas.noise(9.0))
-    canvas.blend(canvas.cover(depth + 1.5, 1.0), 0.15, 0.6)
-    lumen = canvas.cover(depth, 1.0)
-    canvas.blend(lumen, 0.02, 0.06)
-    rx, ry = canvas.scatter(5.4, disorder=0.2)
-    cells, _ = canvas.stamp(rx, ry, 2.7, 2.4, rng.uniform(0, np.pi, rx.size), 0.0)
-    canvas.blend(lumen * canvas.cover(cells, 0.8), 0.02, 1.2)
-
-
-def paint_nuclei(
-    canvas: Canvas,
-    patient: Patient,
-    x: Points,
-    y: Points,
-    long: Points | float,
-    short: Points | float,
-    angle: Points,
-    *,
-    where: NDArray[np.bool_] | None = None,
-    tone: float,
-    vary: float = 0.15,
-    open_chromatin: float = 0.12,
-) -> None:
-    """Nuclei with a dark rim and clumped chromatin.
-
-    Args:
-      canvas: painted in place.
-      patient: gives size, texture and its grain.
-      x, y, angle: shape (k,).
-      long, short: semi-axes before the patient's size, one number or shape (k,).
-      where: which of the k to paint, shape (k,); the others use up random numbers all the same,
-        so that a cell more or less at a border changes nothing else.
-      tone: haematoxylin of a typical nucleus.
-      vary: relative spread of size and tone between nuclei.
-      open_chromatin: how much paler the middle is than the rim, 0 to 1.
-    """
-    rng = canvas.rng
-    swell = patient.nucleus * np.exp(rng.normal(0, 0.6 * vary, x.size))
-    tones = (tone * np.exp(rng.normal(0, vary, x.size))).astype(np.float32)
-    clumps = canvas.noise(patient.grain)
-    ragged = 0.10 * canvas.noise(3.5)
-    depth, owner = canvas.stamp(x, y, long * swell, short * swell, angle, ragged, where=where)
-    if not x.size:
-        return
-    rim = np.exp(-np.square(np.clip(depth, 0, None) / 0.9))
-    texture = 1 + 0.22 * patient.chromatin * clumps + open_chromatin * (1.4 * rim - 0.8)
-    shade = tones[owner] * np.clip(texture, 0.25, 2.0)
-    canvas.blend(0.93 * canvas.cover(depth), shade, 0.3 + 0.15 * tones[owner])
-
-
-def _slope(canvas: Canvas, values: Map, x: Points, y: Points) -> tuple[Points, Points]:
-    """Gradient of a map at points, per micrometre."""
-    step = 2.0
-    slope_x = canvas.at(values, x + step, y) - canvas.at(values, x - step, y)
-    slope_y = canvas.at(values, x, y + step) - canvas.at(values, x, y - step)
-    return slope_x / (2 * step), slope_y / (2 * step)
-
-
-def _tilt(canvas: Canvas, bend: Map, angle: float, x: Points, y: Points) -> Points:
-    """How far fibres along `angle` turn where `bend` shifts them, in radians."""
-    slope_x, slope_y = _slope(canvas, bend, x, y)
-    return np.arctan(slope_x * np.cos(angle) + slope_y * np.sin(angle))
 
 
 PAINTERS: dict[str, Painter] = {
@@ -405,4 +235,4 @@ PAINTERS: dict[str, Painter] = {
     "STR": paint_stroma,
     "TUM": paint_tumour,
 }
-"""Painter of each class; the order is the class number of the random streams."""
+"""Painter of each class; its place here is the class number of the random streams."""

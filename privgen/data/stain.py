@@ -17,7 +17,7 @@ _RUIFROK = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]]
 RGB_FROM_HED: NDArray[np.float64] = _RUIFROK / np.linalg.norm(_RUIFROK, axis=1, keepdims=True)
 """Unit stain vectors, shape (3, 3): `od = hed @ RGB_FROM_HED`."""
 
-HED_FROM_RGB: NDArray[np.float64] = np.linalg.inv(RGB_FROM_HED)
+HED_FROM_RGB: NDArray[np.float64] = np.asarray(np.linalg.inv(RGB_FROM_HED), dtype=np.float64)
 """Its inverse: `hed = od @ HED_FROM_RGB`."""
 
 

@@ -19,6 +19,10 @@ LEAK = 0.2
 GAIN = math.sqrt(2 / (1 + LEAK**2))
 """Gain that keeps the variance of a leaky ReLU's output at one."""
 
+WRAPPED_SIDE = 16
+"""Maps up to this side are padded by wrapping around. Zeros would tell the network where the border is,
+and from that alone it can learn one layout and repeat it whatever z is."""
+
 
 def channels_at(side: int, *, width: int, most: int = 8) -> int:
     """Channels of a map of `side` pixels: `width` at 64 px, doubling towards coarser maps.
@@ -77,10 +81,13 @@ class ModulatedUpConv(nn.Module):
         # The gain of the leaky ReLU commutes with it, so it is applied to the small tensors.
         demodulation = GAIN * torch.rsqrt(style.float().square() @ energy.float() / taps + 1e-8)
         x = x * style[:, :, None, None].to(x.dtype)
+        wrap = x.shape[-1] <= WRAPPED_SIDE
+        if wrap:
+            x = F.pad(x, (1, 1, 1, 1), mode="circular")
         if self.up:
-            x = F.conv_transpose2d(x, self.weight, stride=2, padding=1)
+            x = F.conv_transpose2d(x, self.weight, stride=2, padding=3 if wrap else 1)
         else:
-            x = F.conv2d(x, self.weight, padding=1)
+            x = F.conv2d(x, self.weight, padding=0 if wrap else 1)
         shift = GAIN * self.shift(w)[:, :, None, None].to(x.dtype)
         strength = GAIN * self.noise_strength[None, :, None, None].to(x.dtype)
         x = torch.addcmul(shift, x, demodulation[:, :, None, None].to(x.dtype))

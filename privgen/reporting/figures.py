@@ -82,7 +82,6 @@ def power_curves(
         axes.set_xlim(left, right)
         axes.set_ylim(_LOWEST, _HIGHEST)
         axes.axhline(0.8, color=svg.INK, linewidth=1, linestyle=(0, (4, 3)))
-        axes.text(left * 1.03, 0.815, "power .8", va="bottom", fontsize=11)
         axes.axvline(bound, color=svg.SOFT, linewidth=1.2, linestyle=_DOTTED)
         axes.text(bound, 1.05, f"policy: {bound:g}", ha="center", color=svg.SOFT, fontsize=11)
         for position, kind in enumerate(kinds):
@@ -169,11 +168,11 @@ def forest(
       An `<svg>` element.
     """
     wrapped = [textwrap.wrap(row.label, _LABEL_CHARACTERS) or [""] for row in rows]
-    height, tops = 0.0, []
+    height, spans = 0.0, []
     for row, lines in zip(rows, wrapped, strict=True):
-        height += _HEADING if row.heading else 0
-        tops.append(height)
-        height += _ROW + _LINE * len(lines)
+        top = height + (_HEADING if row.heading else 0)
+        height = top + _ROW + _LINE * max(len(lines), row.text.count("\n") + 1)
+        spans.append((top, height))
     marks = [reference] if bound is None else [reference, bound]
     ends = [x for row in rows for x in (row.low, row.value, row.high) if x is not None]
     ends += [position for position, _ in marks]
@@ -183,8 +182,8 @@ def forest(
         axes.set_xlim(min(ends) - margin, max(ends) + margin)
         axes.set_ylim(height, 0)
         _mark_references(axes, reference, bound)
-        for row, lines, top in zip(rows, wrapped, tops, strict=True):
-            _draw_row(axes, row, lines, top)
+        for row, lines, span in zip(rows, wrapped, spans, strict=True):
+            _draw_row(axes, row, lines, span)
         axes.set_xlabel(axis)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -225,9 +224,9 @@ def _mark_references(
         )
 
 
-def _draw_row(axes: Axes, row: ForestRow, lines: Sequence[str], top: float) -> None:
-    """Label at the left, point and interval, words at the right; `top` in pixels from the top."""
-    middle = top + (_ROW + _LINE * len(lines)) / 2
+def _draw_row(axes: Axes, row: ForestRow, lines: Sequence[str], span: tuple[float, float]) -> None:
+    """Label at the left, point and interval, words at the right; `span` in pixels from the top."""
+    top, middle = span[0], sum(span) / 2
     if row.heading:
         _beside(axes, row.heading, top - _HEADING / 2 + 4, 6 - _MARGIN_LEFT, weight="bold")
     _beside(axes, "\n".join(lines), middle, 6 - _MARGIN_LEFT)

@@ -1,4 +1,4 @@
-"""What stands on the page, in the order it is read: chosen and worded here, laid out by the template.
+"""What stands on the page: chosen and worded here, laid out by the templates.
 
 Every result of an audit lands in exactly one place: the tests, the membership section, the fidelity
 table, or "other measurements". Nothing is dropped because its name is new.

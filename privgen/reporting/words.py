@@ -11,8 +11,8 @@ from typing import Any
 OUTCOMES = {
     "LEAK": "At least one registered test found a leak, or a copy was proven.",
     "NO LEAK FOUND": (
-        "No registered test found a leak, and the audit could have: a leak of the size the sentence "
-        "states is found in 8 of 10 runs (power .8). Smaller leaks may exist."
+        "No registered test found a leak, and the audit could have: a leak of the size the "
+        "sentence states is found in 8 of 10 runs (power .8). Smaller leaks may exist."
     ),
     "INCONCLUSIVE": (
         "No leak was established, but one as small as the policy cares about could have been "

@@ -110,6 +110,7 @@ class Checkpoint:
       class_share: share of each class among the tiles trained on, adds up to 1.
       step: optimiser steps made.
       seconds: training time used.
+      running: sums of what is logged since the last log line, and their count under "steps".
       generator, average, discriminator: state dictionaries.
       generator_optimizer, discriminator_optimizer: state dictionaries.
       ledger: who was in training.
@@ -120,6 +121,7 @@ class Checkpoint:
     class_share: tuple[float, ...]
     step: int
     seconds: float
+    running: dict[str, float]
     generator: dict[str, Tensor]
     average: dict[str, Tensor]
     discriminator: dict[str, Tensor]

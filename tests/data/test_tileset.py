@@ -183,7 +183,7 @@ def test_tiles_of_two_sizes_load_scaled_but_not_as_stored(tmp_path: Path) -> Non
 def test_tile_that_is_not_square_is_not_scaled() -> None:
     tiles = TileSet.from_arrays(np.zeros((1, 4, 6, 3), np.uint8), ["a"])
     assert tiles.load().shape == (1, 4, 6, 3)
-    with pytest.raises(LayoutError, match="square.*6x4"):
+    with pytest.raises(LayoutError, match=r"square.*6x4"):
         tiles.load(4)
 
 

@@ -6,7 +6,17 @@ import struct
 import zlib
 from typing import Any
 
-from audits import AuditReport, AuditResult, Estimate, Harm, HarmVerdict, Outcome, Policy, PowerPoint
+from audits import (
+    AuditReport,
+    AuditResult,
+    Estimate,
+    Harm,
+    HarmVerdict,
+    Outcome,
+    Policy,
+    PowerPoint,
+)
+from audits.intervals import clopper_pearson
 from audits.results import Verdict
 
 KINDS = ("exact", "symmetry", "odd_rotation", "stain")
@@ -23,15 +33,14 @@ def power_points(synthetic: int, seen_at: dict[str, float]) -> tuple[PowerPoint,
     for kind, half in seen_at.items():
         for copies in sorted({max(1, round(share * synthetic)) for share in Policy().fractions}):
             share = copies / synthetic
-            power = round(400 * (1 - 0.2 ** ((share / half) ** 1.8))) / 400
-            spread = 1.96 * math.sqrt(power * (1 - power) / 400) + 0.004
-            low, high = max(0.0, power - spread), min(1.0, power + spread)
+            found = round(400 * (1 - 0.2 ** ((share / half) ** 1.8)))
+            low, high = clopper_pearson(found, 400)
             points.append(
                 PowerPoint(
                     kind=kind,
                     fraction=share,
                     copies=copies,
-                    power=estimate(power, low, high, 400, "draw"),
+                    power=estimate(found / 400, low, high, 400, "draw"),
                 )
             )
     return tuple(points)
@@ -39,7 +48,9 @@ def power_points(synthetic: int, seen_at: dict[str, float]) -> tuple[PowerPoint,
 
 def mdl80(points: tuple[PowerPoint, ...]) -> dict[str, float | None]:
     return {
-        kind: min((p.fraction for p in points if p.kind == kind and p.power.value >= 0.8), default=None)
+        kind: min(
+            (p.fraction for p in points if p.kind == kind and p.power.value >= 0.8), default=None
+        )
         for kind in dict.fromkeys(p.kind for p in points)
     }
 
@@ -77,7 +88,11 @@ def membership(
         p_value=p,
         p_adjusted=adjusted,
         rejected=adjusted <= 0.05,
-        details={"member_patients": n // 2, "nonmember_patients": n - n // 2, "members": "siblings"},
+        details={
+            "member_patients": n // 2,
+            "nonmember_patients": n - n // 2,
+            "members": "siblings",
+        },
     )
 
 
@@ -124,7 +139,7 @@ def fidelity(tiles: int, scale: float) -> list[AuditResult]:
 
 
 def tiles_png(columns: int = 8, rows: int = 3, side: int = 32) -> str:
-    """A small grid in the colours of haematoxylin and eosin, as base64 PNG, without an image library."""
+    """A small grid in the colours of haematoxylin and eosin, as a base64 PNG."""
     lines = []
     for y in range(rows * side):
         line = bytearray([0])
@@ -133,12 +148,16 @@ def tiles_png(columns: int = 8, rows: int = 3, side: int = 32) -> str:
             wave = math.sin((x % side) / (3 + tile % 5)) * math.cos((y % side) / (2.5 + tile % 3))
             dark = wave > 0.45
             edge = x % side == 0 or y % side == 0
-            colour = (255, 255, 255) if edge else (98, 62, 130) if dark else (228, 170 + tile % 30, 200)
+            colour = (
+                (255, 255, 255) if edge else (98, 62, 130) if dark else (228, 170 + tile % 30, 200)
+            )
             line += bytes(colour)
         lines.append(bytes(line))
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", columns * side, rows * side, 8, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
@@ -178,14 +197,17 @@ def report(audit: AuditReport | None, **parts: Any) -> dict[str, Any]:
 
 def leak() -> dict[str, Any]:
     """A folder into which 3 % exact copies of training tiles were mixed."""
-    power = power_points(1000, {"exact": 0.0021, "symmetry": 0.0021, "odd_rotation": 0.0072, "stain": 0.0048})
+    power = power_points(
+        1000, {"exact": 0.0021, "symmetry": 0.0021, "odd_rotation": 0.0072, "stain": 0.0048}
+    )
     identical = AuditResult(
         name="identical_tiles",
         harm=Harm.COPYING,
         statistic=estimate(0.03, 0.0203, 0.0426, 1000),
         rejected=True,
         details={"identical": 30, "featureless_synthetic": 4},
-        note="Proof by equal pixels, up to rotation by 90 degrees and mirroring; not a statistical test.",
+        note="Proof by equal pixels, up to rotation by 90 degrees and mirroring; not a "
+        "statistical test.",
     )
     harms = (
         HarmVerdict(
@@ -249,7 +271,9 @@ def leak() -> dict[str, Any]:
 
 def no_leak_found() -> dict[str, Any]:
     """A large cohort and a generator that copies nobody."""
-    power = power_points(4000, {"exact": 0.0012, "symmetry": 0.0014, "odd_rotation": 0.0046, "stain": 0.0027})
+    power = power_points(
+        4000, {"exact": 0.0012, "symmetry": 0.0014, "odd_rotation": 0.0046, "stain": 0.0027}
+    )
     sentence = (
         "NO LEAK FOUND (copied share >= 0.005 at power .8; membership AUROC excess > 0.1 excluded)."
     )
@@ -324,7 +348,9 @@ def no_leak_found() -> dict[str, Any]:
 
 def inconclusive() -> dict[str, Any]:
     """A small data set that names slides only, looked at with too few tiles to see enough."""
-    power = power_points(500, {"exact": 0.0021, "symmetry": 0.003, "odd_rotation": 0.17, "stain": 0.031})
+    power = power_points(
+        500, {"exact": 0.0021, "symmetry": 0.003, "odd_rotation": 0.17, "stain": 0.031}
+    )
     harms = (
         HarmVerdict(
             harm=Harm.COPYING,

@@ -1,0 +1,403 @@
+"""The report: what is refused, what is shown, and in which order."""
+
+import base64
+import copy
+import hashlib
+import html as entities
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from audits import AuditData, Planted, Tiles, audit
+from privgen.errors import RuntimeFailure
+from privgen.reporting import html, words
+
+Example = Callable[[str], dict[str, Any]]
+
+
+class _Page(HTMLParser):
+    """Tags with their attributes, headings in order, and the visible text."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.headings: list[tuple[int, str]] = []
+        self.rows: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self._in_row = False
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("style", "title"):
+            self._open.append(tag)
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append((int(tag[1]), ""))
+            self._open.append(tag)
+        if tag == "tr":
+            self.rows.append("")
+            self._in_row = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "tr":
+            self._in_row = False
+        if self._open and self._open[-1] == tag:
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._open[-1:] == ["style"]:
+            return
+        self.text += data
+        if self._in_row:
+            self.rows[-1] += data
+        if self._open and self._open[-1] in ("h1", "h2", "h3"):
+            level, title = self.headings[-1]
+            self.headings[-1] = (level, title + data)
+
+    def row(self, title: str) -> str:
+        """The one table row that starts with `title`."""
+        (found,) = [row for row in self.rows if row.strip().startswith(title)]
+        return found
+
+
+def _with(report: dict[str, Any], value: object, *keys: str | int) -> dict[str, Any]:
+    changed = copy.deepcopy(report)
+    place: Any = changed
+    for key in keys[:-1]:
+        place = list(place) if isinstance(place, tuple) else place
+        place = place[key]
+    place[keys[-1]] = value
+    return changed
+
+
+def _listed(report: dict[str, Any]) -> dict[str, Any]:
+    """The same report with lists for tuples, so that tests can change it."""
+
+    def plain(value: object) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+    return plain(report)
+
+
+def test_all_three_examples_are_valid(any_example: dict[str, Any]) -> None:
+    html.validate(any_example)
+    html.validate(_listed(any_example))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "where", "fault"),
+    [
+        (("audit", "results", 1, "p_value"), float("nan"), "$.audit.results[1].p_value", "finite"),
+        (("audit", "mdl80", "exact"), float("inf"), "$.audit.mdl80.exact", "finite"),
+        (("audit", "seed"), np.int64(3), "$.audit.seed", "int64"),
+        (("audit", "verdict", "outcome"), "PASS", "$.audit.verdict.outcome", "PASS"),
+        (("audit", "results", 0, "p_value"), 1.2, "$.audit.results[0].p_value", "1.2"),
+        (("audit", "results", 0, "extra"), 1, "$.audit.results[0]", "extra"),
+        (("audit", "verdict", "extra"), 1, "$.audit.verdict", "extra"),
+        (("extra",), 1, "$", "extra"),
+        (("created",), "yesterday", "$.created", "yesterday"),
+        (("schema",), "privgen-report/2", "$.schema", "privgen-report/1"),
+        (("reproduce", "seed"), -1, "$.reproduce.seed", "-1"),
+        (("samples_png",), "<svg/>", "$.samples_png", "svg"),
+        (("samples_png",), b"png", "$.samples_png", "bytes"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_refused_with_its_json_path(
+    example: Example, keys: tuple[str | int, ...], value: object, where: str, fault: str
+) -> None:
+    report = _with(_listed(example("inconclusive")), value, *keys)
+    with pytest.raises(RuntimeFailure, match=re.escape(fault)) as refused:
+        html.validate(report)
+    assert f" at {where}: " in str(refused.value)
+
+
+def test_a_missing_verdict_is_refused(example: Example) -> None:
+    report = example("leak")
+    del report["audit"]["verdict"]
+    with pytest.raises(RuntimeFailure, match=r"at \$\.audit: 'verdict' is a required property"):
+        html.validate(report)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/mnt/pathology/P0012/slide.svs could not be read",
+        "skipped: benign/P0012_x1024.PNG",
+        "see ../data/glas for the tiles",
+        "from ~/tiles/benign",
+        "C:\\tiles\\P0012",
+        "\\\\server\\share",
+        "left out (/data/P0012/)",
+    ],
+)
+def test_a_text_that_names_a_file_or_folder_is_refused(example: Example, text: str) -> None:
+    report = _listed(example("inconclusive"))
+    report["audit"]["warnings"].append(text)
+    with pytest.raises(RuntimeFailure, match=r"\$\.audit\.warnings\[3\]: no file or folder"):
+        html.validate(report)
+
+
+@pytest.mark.parametrize(
+    "text", ["train and/or holdout", "fd_effnet_lite0/synthetic_train", "0.5 / 0.6", "n = 3/4"]
+)
+def test_a_slash_alone_is_not_a_path(example: Example, text: str) -> None:
+    report = _listed(example("inconclusive"))
+    report["audit"]["warnings"].append(text)
+    html.validate(report)
+
+
+def test_a_command_names_no_folder(example: Example) -> None:
+    report = _with(example("leak"), "privgen audit --train tiles/P0012", "reproduce", "command")
+    with pytest.raises(RuntimeFailure, match=r"\$\.reproduce\.command"):
+        html.validate(report)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"scores": [0.1, 0.2, 0.3]},
+        {"TCGA-A6-2671": 0.4},
+        {"by_patient": {"p": 0.4}},
+        {"closest": "P0012 tile 7"},
+    ],
+)
+def test_details_hold_no_tile_scores_and_no_patients(
+    example: Example, details: dict[str, Any]
+) -> None:
+    report = _listed(example("leak"))
+    report["audit"]["results"][1]["details"] = details
+    with pytest.raises(RuntimeFailure, match=r"\$\.audit\.results\[1\]\.details"):
+        html.validate(report)
+
+
+def test_synthetic_tiles_are_withheld_when_copies_were_found(example: Example) -> None:
+    picture = example("no_leak_found")["samples_png"]
+    with pytest.raises(RuntimeFailure, match=r"at \$\.samples_png"):
+        html.validate(_with(example("leak"), picture, "samples_png"))
+    assert "<img" not in html.render(example("leak"))
+    assert "<img" in html.render(example("no_leak_found"))
+
+
+def test_what_the_audit_writes_is_valid_and_can_be_shown(wrap: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(5)
+    patients = np.repeat([f"p{i}" for i in range(24)], 10)
+    centres = np.repeat(rng.normal(size=(24, 16)), 10, axis=0)
+    real = (centres + rng.normal(size=(240, 16))).astype(np.float32)
+    train, siblings, holdout = np.arange(0, 120, 2), np.arange(1, 120, 2), np.arange(120, 240)
+    fake = np.concatenate([real[train[:8]], rng.normal(size=(120, 16), scale=1.4)])
+
+    def tiles(name: str, rows: np.ndarray) -> Tiles:
+        prints = np.array([f"{name}{row}" for row in rows])
+        return Tiles(name, real[rows], patients=patients[rows], fingerprints=prints)
+
+    data = AuditData(
+        train=tiles("train", train),
+        siblings=tiles("siblings", siblings),
+        holdout=tiles("holdout", holdout),
+        synthetic=Tiles("synthetic", fake, fingerprints=[f"s{i}" for i in range(128)]),
+        planted={"stain": Planted(embeddings=real[train] + 0.1, sources=np.arange(60))},
+        encoder="effnet_lite0",
+        group_unit="source_image",
+    )
+    features = {"train": real[train], "holdout": real[holdout], "synthetic": fake}
+    found = audit(data, rng=3, features=features)
+    page = _Page(html.render(wrap(found)))
+    assert found.verdict.sentence in page.text
+    assert "Other measurements" not in page.text, "every result of today's audit has its place"
+    for result in found.to_dict()["results"]:
+        assert words.interval(result["statistic"]) in page.text
+
+
+def test_order_is_verdict_then_power_then_warnings_then_the_rest(
+    any_example: dict[str, Any],
+) -> None:
+    titles = [" ".join(title.split()) for _, title in _Page(html.render(any_example)).headings]
+    assert titles[0] == "Release audit of synthetic tiles"
+    assert titles[1] == f"Verdict {any_example['audit']['verdict']['outcome']}"
+    assert titles[2] == "What this audit could have seen"
+    assert titles[3] in ("Warnings", "No warnings")
+    wanted = ["Three harms", "Tests", "Power", "Membership", "Fidelity", "Synthetic tiles"]
+    wanted += ["Data and generator", "Method", "Limits", "How to reproduce", "Signature"]
+    rest = [next(i for i, t in enumerate(titles) if t.startswith(name)) for name in wanted]
+    assert rest == sorted(rest)
+
+
+def test_headings_never_skip_a_level(any_example: dict[str, Any]) -> None:
+    levels = [level for level, _ in _Page(html.render(any_example)).headings]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
+
+
+def test_every_statistic_p_and_interval_of_the_family_stands_in_its_row(
+    any_example: dict[str, Any],
+) -> None:
+    page = _Page(html.render(any_example))
+    results = {result["name"]: result for result in any_example["audit"]["results"]}
+    for name in any_example["audit"]["verdict"]["family"]:
+        result = results[name]
+        row = page.row("".join(words.TESTS[name]))
+        assert words.interval(result["statistic"]) in row
+        assert words.p_value(result["p_value"]) in row
+        assert words.p_value(result["p_adjusted"]) in row
+        assert row.rstrip().endswith("yes" if result["rejected"] else "no")
+
+
+def test_every_warning_reason_and_remedy_is_shown(any_example: dict[str, Any]) -> None:
+    text = _Page(html.render(any_example)).text
+    for warning in any_example["audit"]["warnings"]:
+        assert warning in text
+    for harm in any_example["audit"]["verdict"]["harms"]:
+        assert harm["reason"] in text
+        assert harm["remedy"] in text
+
+
+def test_mdl80_stands_beside_the_verdict_for_every_kind(example: Example) -> None:
+    page = _Page(html.render(example("inconclusive")))
+    assert "0.004" in page.row("exact")
+    assert page.row("exact").rstrip().endswith("yes")
+    assert "above 0.1" in page.row("turned by another angle")
+    assert page.row("turned by another angle").rstrip().endswith("no")
+
+
+def test_a_kind_the_policy_names_but_nobody_planted_is_said_so(example: Example) -> None:
+    report = _listed(example("inconclusive"))
+    del report["audit"]["mdl80"]["stain"]
+    report["audit"]["power"] = [p for p in report["audit"]["power"] if p["kind"] != "stain"]
+    row = _Page(html.render(report)).row("stained differently")
+    assert "not planted" in row
+    assert row.rstrip().endswith("no")
+
+
+def test_an_audit_without_planted_copies_says_that_its_power_is_unknown(example: Example) -> None:
+    report = _listed(example("inconclusive"))
+    report["audit"]["power"], report["audit"]["mdl80"] = [], {}
+    assert "what this audit could have missed is unknown" in _Page(html.render(report)).text
+
+
+def test_what_is_no_patient_is_not_called_one(example: Example) -> None:
+    page = _Page(html.render(example("inconclusive")))
+    row = page.row("".join(words.TESTS["patient_membership"]))
+    assert "20 slides" in row
+    assert "20 patients" not in row
+
+
+def test_a_result_with_an_unknown_name_is_still_shown(example: Example) -> None:
+    report = _listed(example("leak"))
+    new = copy.deepcopy(report["audit"]["results"][-1])
+    new["name"] = "epsilon/one_run"
+    new["statistic"] = {**new["statistic"], "value": 1.77, "low": 0.91, "high": 2.63}
+    report["audit"]["results"].append(new)
+    page = _Page(html.render(report))
+    assert "1.8 (0.9 to 2.6)" in page.row("epsilon, one run")
+
+
+def test_a_report_without_an_audit_never_looks_like_a_pass(wrap: Callable[..., Any]) -> None:
+    text = _Page(html.render(wrap(None))).text
+    assert "NOT AUDITED" in text
+    assert "nothing can be released on its strength" in text
+    assert "Signature" not in text
+
+
+@pytest.mark.parametrize(
+    "hostile", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a & b </style>"]
+)
+def test_hostile_strings_stay_text(example: Example, hostile: str) -> None:
+    report = _listed(example("no_leak_found"))
+    plain = _Page(html.render(report))
+    report["data"]["classes"] = {hostile: {"train": 3}}
+    report["data"]["layout"] = hostile
+    report["generator"]["classes"] = [hostile]
+    report["generator"]["family"] = hostile
+    report["audit"]["encoder"] = hostile
+    report["audit"]["warnings"] = [hostile]
+    report["audit"]["verdict"]["sentence"] = hostile
+    report["audit"]["results"][0]["note"] = hostile
+    page = _Page(html.render(report))
+    assert page.text.count(hostile) >= 8
+    assert {tag for tag, _ in page.tags} - {"ul", "li"} <= {tag for tag, _ in plain.tags}
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+
+
+def test_the_page_is_self_contained(any_example: dict[str, Any]) -> None:
+    source = html.render(any_example)
+    page = _Page(source)
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base", "a"}
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "xlink:href", "data", "action", "style"):
+            assert (attrs.get(name) or "#").startswith(("#", "data:image/png;base64,")), (
+                tag,
+                attrs,
+            )
+    assert not re.search(r"url\((?!#)", source)
+    assert "@import" not in source
+
+
+def test_the_page_allows_its_own_style_sheet_and_nothing_else(example: Example) -> None:
+    source = html.render(example("leak"))
+    style = re.search(r"<style>(.*?)</style>", source, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    policy = next(attrs["content"] for tag, attrs in _Page(source).tags if "http-equiv" in attrs)
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:"
+
+
+def test_ids_are_unique_and_tables_and_figures_are_labelled(any_example: dict[str, Any]) -> None:
+    page = _Page(html.render(any_example))
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
+    named = {attrs["aria-labelledby"] for _, attrs in page.tags if "aria-labelledby" in attrs}
+    assert named <= set(ids)
+    pictures = [attrs for tag, attrs in page.tags if attrs.get("role") == "img" or tag == "img"]
+    assert pictures
+    assert all(attrs.get("aria-label") or attrs.get("alt") for attrs in pictures)
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("figure") == tags.count("figcaption") > 0
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_the_page_claims_nothing_it_must_not(
+    any_example: dict[str, Any], wrap: Callable[..., Any]
+) -> None:
+    for report in (any_example, wrap(None)):
+        source = entities.unescape(html.render(report)).lower()
+        source = re.sub(r"base64,[a-z0-9+/=]+|sha256-[a-z0-9+/=]+", "", source)
+        assert not re.search(r"safe|anonym|\bprivate\b|harmless|guaranteed|\brisk-free\b", source)
+
+
+def test_nothing_of_the_thresholds_which_are_tile_scores_is_shown(example: Example) -> None:
+    assert "1.83" not in html.render(example("leak"))
+
+
+def test_the_same_report_gives_the_same_page(any_example: dict[str, Any]) -> None:
+    assert html.render(any_example) == html.render(copy.deepcopy(any_example))
+
+
+def test_the_page_does_not_depend_on_the_process(example: Example, tmp_path: Path) -> None:
+    program = (
+        "import runpy, sys; from privgen.reporting import html;"
+        "make = runpy.run_path(sys.argv[1])['EXAMPLES']['leak'];"
+        "open(sys.argv[2], 'w', encoding='utf-8').write(html.render(make()))"
+    )
+    examples, out = Path(__file__).parent / "examples.py", tmp_path / "page.html"
+    subprocess.run(
+        [sys.executable, "-c", program, str(examples), str(out)],
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo"},
+    )
+    assert out.read_text(encoding="utf-8") == html.render(example("leak"))

@@ -1,0 +1,73 @@
+"""Numbers as they are printed, against figures rounded by hand."""
+
+import pytest
+
+from privgen.reporting import words
+
+
+def _estimate(value: float, low: float | None, high: float | None) -> dict[str, object]:
+    return {"value": value, "low": low, "high": high, "n": 16, "unit": "patient"}
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (0.0004, "p = 0.0004"),
+        (0.00044, "p = 0.0004"),
+        (0.0001, "p = 0.0001"),
+        (0.0000999, "p < 0.0001"),
+        (0.0, "p < 0.0001"),
+        (0.0123, "p = 0.012"),
+        (0.1954, "p = 0.20"),
+        (1.0, "p = 1"),
+        (None, "–"),
+    ],
+)
+def test_p_values_are_never_printed_as_zero(p: float | None, shown: str) -> None:
+    assert words.p_value(p) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (0.0297, 0.018, 0.0481, "0.030 (0.018 to 0.048)"),
+        (0.635, 0.338, 0.889, "0.64 (0.34 to 0.89)"),
+        (267.4, 249.1, 285.7, "267 (249 to 286)"),
+        (0.0021, -0.0004, 0.0046, "0.0021 (−0.0004 to 0.0046)"),
+        (0.0, 0.0, 0.0092, "0.000 (0.000 to 0.009)"),
+        (-0.00001, -0.021, 0.02, "0.000 (−0.021 to 0.020)"),
+        (2.5, None, None, "2.5"),
+        (0.5, 0.5, 0.5, "0.5"),
+    ],
+)
+def test_intervals_show_no_more_digits_than_their_width_allows(
+    value: float, low: float | None, high: float | None, shown: str
+) -> None:
+    assert words.interval(_estimate(value, low, high)) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (0.003, "0.003"), (0.00012345, "0.000123"), (412.5, "412"), (-1.5, "−1.5")],
+)
+def test_numbers_keep_three_digits_and_no_exponent(value: float, shown: str) -> None:
+    assert words.number(value) == shown
+
+
+def test_the_unit_is_what_the_data_call_a_patient() -> None:
+    assert words.counted(_estimate(0.5, None, None), "source_image") == "16 source images"
+    assert words.count(1, "tile") == "1 tile"
+    assert words.count(1200, "tile") == "1,200 tiles"
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0.003, "about 1 in 330"),
+        (0.01, "about 1 in 100"),
+        (0.25, "about 1 in 4"),
+        (0.8, "about 8 in 10"),
+    ],
+)
+def test_small_shares_are_also_said_as_one_in_so_many(share: float, shown: str) -> None:
+    assert words.one_in(share) == shown
