@@ -8,7 +8,7 @@ Exit codes: 0 done, or no leak found; 1 leak; 2 usage or input; 3 the work faile
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -107,7 +107,7 @@ def demo(
     from privgen.demo import run_demo
 
     result = run_demo(out, seed=seed, minutes=minutes)
-    return _finish_audit(result.report, result.document, out, json)
+    return _finish_audit(result.document, result.verdict.outcome, out, json)
 
 
 @app.command()
@@ -272,20 +272,20 @@ def audit(
         seed=seed,
         out=out,
     )
-    return _finish_audit(result.report, result.document, out, json)
+    return _finish_audit(result.document, result.verdict.outcome, out, json)
 
 
-def _finish_audit(report: Any, document: Any, out: Path | None, json: bool) -> int:
-    from privgen.reporting.words import print_summary
+def _finish_audit(document: Mapping[str, Any], outcome: Any, out: Path | None, json: bool) -> int:
+    from privgen.reporting.terminal import print_summary
 
-    print_summary(report)
+    print_summary(document["audit"])
     if out is not None:
         console.note(f"report: {out / 'report.html'}")
     elif not json:
         console.note("no report written: give --out FOLDER for report.html and report.json.")
     if json:
         console.emit_json(document)
-    return int(report.verdict.outcome.exit_code)
+    return int(outcome.exit_code)
 
 
 @app.command("augment-bench")

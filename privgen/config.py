@@ -63,8 +63,8 @@ class TrainConfig:
     width: int = 32
     head_width: int = 64
     feature_side: int = 0
-    generator_rate: float = 1e-3
-    discriminator_rate: float = 3e-4
+    generator_rate: float = 2.5e-4
+    discriminator_rate: float = 2e-4
     beta1: float = 0.0
     beta2: float = 0.99
     ema_kimg: float = 2.0

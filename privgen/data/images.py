@@ -14,6 +14,8 @@ import hashlib
 import io
 import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +60,6 @@ _COLOUR_RULES = {
     "RGBa": "has an alpha channel, but tiles are plain RGB",
     "RGBX": "has a fourth channel, but tiles are plain RGB",
     "CMYK": "CMYK, but tiles are RGB",
-    "I": "more than 8 bits a channel, but tiles are 8-bit",
-    "F": "more than 8 bits a channel, but tiles are 8-bit",
 }
 
 
@@ -87,7 +87,7 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of an image file, not yet looked at.
 
     Raises:
-      TileError: it is missing, no regular file, unreadable, empty or over `MAX_FILE_BYTES`.
+      TileError: it is missing, no regular file, unreadable or over `MAX_FILE_BYTES`.
     """
     try:
         status = path.stat()
@@ -95,8 +95,6 @@ def read_bytes(path: Path) -> bytes:
             raise TileError(str(path), "is a folder, not an image file. Give the files inside it.")
         if not stat.S_ISREG(status.st_mode):
             raise TileError(str(path), "is not a regular file. Give an image file.")
-        if status.st_size == 0:
-            raise TileError(str(path), f"the file is empty (0 bytes). {_AGAIN}")
         if status.st_size > MAX_FILE_BYTES:
             raise TileError(
                 str(path),
@@ -128,26 +126,27 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
         raise TileError(name, "is not a PNG, JPEG or TIFF image. Convert it to 8-bit RGB PNG.")
     if reader is PngImageFile:
         _check_png(data, name)
-    try:
+    with _naming_damage(name, "its header is damaged, or says zero pixels"):
         # The reader's class, not Image.open: that would print a size warning before we can refuse.
         image = reader(io.BytesIO(data), name)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises a dozen types on malformed headers
-        raise TileError(
-            name, f"its header is damaged, or says zero pixels ({error}). {_AGAIN}"
-        ) from error
     with image:
         _check_header(image, name)
-        try:
+        with _naming_damage(name, "truncated or damaged"):
             image.load()
-        except MemoryError:
-            raise
-        except Exception as error:  # and as many on malformed pixel data
-            raise TileError(name, f"truncated or damaged: {error}. {_AGAIN}") from error
         if image.mode != "RGB" or "transparency" in image.info:
             raise TileError(name, f"{_colour_rule(image)}. {_TO_RGB}")
         return np.array(image, dtype=np.uint8)
+
+
+@contextmanager
+def _naming_damage(name: str, rule: str) -> Iterator[None]:
+    """Turn whatever Pillow raises on malformed bytes, a dozen types, into one TileError."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise TileError(name, f"{rule}: {error}. {_AGAIN}") from error
 
 
 def _reader(data: bytes) -> type[ImageFile] | None:
@@ -187,15 +186,11 @@ def _check_header(image: ImageFile, name: str) -> None:
             name,
             f"{width}x{height} pixels; a tile may have {MAX_SIDE} a side. Cut it into tiles first.",
         )
-    try:
+    with _naming_damage(name, "its directory is damaged"):
         frames = int(getattr(image, "n_frames", 1))
         tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
         bits = max(tags.get(_TIFF_BITS, (8,)))
         orientation = tags.get(_TIFF_ORIENTATION, 1)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged list of frames raises as freely as a damaged header
-        raise TileError(name, f"its list of frames is damaged ({error}). {_AGAIN}") from error
     if frames > 1 or "mp" in image.info:  # "mp": the multi-picture segment of a JPEG
         raise TileError(name, "holds several pictures (frames). Save the one wanted as PNG.")
     if bits > 8:
@@ -204,14 +199,10 @@ def _check_header(image: ImageFile, name: str) -> None:
         raise TileError(
             name, f"is stored turned (TIFF orientation {orientation}). Save it upright."
         )
-    if image.mode != "RGB" or "transparency" in image.info:
-        raise TileError(name, f"{_colour_rule(image)}. {_TO_RGB}")
 
 
 def _colour_rule(image: ImageFile) -> str:
-    if image.mode.startswith("I;16"):
-        return "16 bits a channel, but tiles are 8-bit"
-    if "transparency" in image.info and image.mode in ("RGB", "L", "1"):
+    if "transparency" in image.info and image.mode == "RGB":
         return "has a transparent colour (alpha), but tiles are plain RGB"
     return _COLOUR_RULES.get(image.mode, f"colour mode {image.mode}, but tiles are RGB")
 

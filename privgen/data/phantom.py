@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter
 
 from privgen.data.images import write_png
 from privgen.data.phantom_canvas import FIELD, Canvas
-from privgen.data.phantom_patient import draw_patient, tile_rng
+from privgen.data.phantom_patient import bounded_factor, draw_patient, tile_rng
 from privgen.data.phantom_tissue import PAINTERS
 from privgen.data.stain import rgb_from_density
 from privgen.data.tileset import TileSet
@@ -60,16 +60,15 @@ def render_tile(label: str, *, patient: int, index: int, seed: int, side: int) -
     person = draw_patient(seed, patient)
     rng = tile_rng(seed, patient, CLASSES.index(label), index)
     canvas = Canvas(side * -(-_FINE // side), rng)
-    thickness = person.thickness * float(np.exp(rng.normal(0, 0.17)))
-    dyes = np.array([person.haematoxylin, person.eosin]) * np.exp(
-        np.clip(rng.normal(0, 0.23, 2), -0.5, 0.5)
-    )
-    strength = thickness * dyes
-    focus = person.blur * float(np.exp(rng.normal(0, 0.3)))
+    thickness = person.thickness * bounded_factor(rng, 0.17)
+    haematoxylin = thickness * person.haematoxylin * bounded_factor(rng, 0.25)
+    eosin = thickness * person.eosin * bounded_factor(rng, 0.25)
+    focus = person.blur * bounded_factor(rng, 0.3)
     PAINTERS[label](canvas, person)
 
-    stains = np.stack([canvas.haematoxylin, canvas.eosin], axis=-1)
-    absorbance = (np.clip(stains, 0, None) @ (strength[:, None] * person.stains)).astype(np.float32)
+    dyes = np.stack([haematoxylin * person.stains[0], eosin * person.stains[1]]).astype(np.float32)
+    absorbance = np.clip(canvas.haematoxylin, 0, None)[..., None] * dyes[0]
+    absorbance += np.clip(canvas.eosin, 0, None)[..., None] * dyes[1]
     light = gaussian_filter(np.exp(-absorbance), (*(focus / canvas.pixel,) * 2, 0), truncate=3.0)
     factor = canvas.n // side
     light = light.reshape(side, factor, side, factor, 3).mean(axis=(1, 3))

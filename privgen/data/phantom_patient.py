@@ -64,7 +64,7 @@ def draw_patient(seed: int, patient: int) -> Patient:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PATIENT, patient)))
 
     def factor(spread: float) -> float:
-        return float(np.exp(spread * np.clip(rng.standard_normal(), -2, 2)))
+        return bounded_factor(rng, spread)
 
     return Patient(
         stains=turned_stains(MEAN_STAINS, rng, degrees=3.5),
@@ -84,6 +84,11 @@ def draw_patient(seed: int, patient: int) -> Patient:
         fat=factor(0.15),
         mucin=factor(0.3),
     )
+
+
+def bounded_factor(rng: np.random.Generator, spread: float) -> float:
+    """A factor around 1, log-normal of about `spread` with its tails drawn in to 2.5 of it."""
+    return float(np.exp(2.5 * spread * np.tanh(rng.standard_normal() / 2.5)))
 
 
 def tile_rng(seed: int, patient: int, kind: int, index: int) -> np.random.Generator:

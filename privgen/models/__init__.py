@@ -10,6 +10,7 @@ from privgen.config import TrainConfig
 from privgen.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 
@@ -80,12 +81,24 @@ def build_generator(config: TrainConfig, classes: int) -> "nn.Module":
     return FAMILIES[config.family](config, classes)
 
 
-def build_discriminator(config: TrainConfig, classes: int) -> "nn.Module":
+def build_discriminator(
+    config: TrainConfig, classes: int, *, frozen_type: "torch.dtype"
+) -> "nn.Module":
     """A fresh projected discriminator.
+
+    Args:
+      config: of the run.
+      classes: number of classes.
+      frozen_type: of the frozen part's weights.
 
     Raises:
       WeightsError: the pyramid's weights are not installed.
     """
     from privgen.models.projected import ProjectedDiscriminator
 
-    return ProjectedDiscriminator(side=config.judged_side, classes=classes, width=config.head_width)
+    return ProjectedDiscriminator(
+        side=config.judged_side,
+        classes=classes,
+        width=config.head_width,
+        frozen_type=frozen_type,
+    )

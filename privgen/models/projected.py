@@ -192,12 +192,15 @@ class ProjectedDiscriminator(nn.Module):
     """Frozen pyramid, fixed random mixing, one trained head a scale.
 
     Args:
-      resolution: side of the tiles; they are judged at `side`.
+      side: pixels a side at which tiles are judged.
       classes: number of classes.
       width: channels inside a head.
+      frozen_type: of the frozen part's weights and maps.
     """
 
-    def __init__(self, *, side: int, classes: int, width: int) -> None:
+    def __init__(
+        self, *, side: int, classes: int, width: int, frozen_type: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
         self.side = side
         self.pyramid = FrozenPyramid()
@@ -212,6 +215,8 @@ class ProjectedDiscriminator(nn.Module):
             for fine, coarse in zip(MIXED_CHANNELS, MIXED_CHANNELS[1:], strict=False)
         ]
         self.across, self.down = nn.ModuleList(across), nn.ModuleList(down)
+        for part in (self.pyramid, self.across, self.down):
+            part.to(frozen_type)
         halvings = (2, 1, 0, 0)
         self.heads = nn.ModuleList(
             _Head(c, width, halving, classes)

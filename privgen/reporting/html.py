@@ -22,13 +22,14 @@ from jsonschema.exceptions import best_match
 from markupsafe import Markup
 
 from privgen.errors import RuntimeFailure
+from privgen.files import atomic_write
 from privgen.reporting import view, words
 
 _HERE = Path(__file__).resolve().parent
 _PATH = re.compile(
     r"""(^|[\s'"(=:,])(~|\.{1,2})?[/\\][^\s/\\]+[/\\]  # a folder, absolute or relative
       | \b[a-z]:\\ | \\\\\w | \bfile: | (^|\s)\.{1,2}[/\\]
-      | \.(png|jpe?g|tiff?|svs|ndpi|mrxs|scn|vms|bif|dcm|npz|npy|csv|pt|safetensors)\b""",
+      | \w\.(png|jpe?g|tiff?|svs|ndpi|mrxs|scn|vms|bif|dcm|npz|npy|csv|pth?|safetensors)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 
@@ -65,6 +66,18 @@ def render(report: Mapping[str, Any]) -> str:
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     template = _environment().get_template("report.html.j2")
     return template.render(report=plain, page=view.page(plain), css=Markup(css), digest=digest)
+
+
+def write(report: Mapping[str, Any], path: Path) -> None:
+    """Render the report and write the page to `path`, atomically.
+
+    Raises:
+      RuntimeFailure: as `validate`.
+      OutputError, DiskFullError: `path` cannot be written.
+    """
+    page = render(report)
+    with atomic_write(path) as stream:
+        stream.write(page.encode())
 
 
 @cache

@@ -20,9 +20,8 @@ class Purpose(IntEnum):
     SAMPLE = 0
     TRAIN = 1
     EPOCH = 2
-    AUGMENT_REAL = 3
-    AUGMENT_SYNTHETIC = 4
-    GRID = 5
+    AUGMENT = 3
+    GRID = 4
 
 
 def stream(seed: int, index: int, purpose: Purpose) -> np.random.Generator:

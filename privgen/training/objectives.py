@@ -58,3 +58,20 @@ def diversity_shortfall(
         if target > 0:
             terms.append(F.relu(1 - intra_class_distance(b, labels) / target))
     return torch.stack(terms).mean() if terms else torch.zeros((), device=labels.device)
+
+
+@torch.no_grad()
+def diversity(real: Tensor, synthetic: Tensor, labels: Tensor) -> float:
+    """Mean distance between synthetic tiles of a class, against that of real ones: 1 is as diverse.
+
+    Args:
+      real, synthetic: feature maps, each (n, c, h, w), of batches with the same labels; places are
+        averaged first, so that it is content that counts.
+      labels: class numbers, shape (n,).
+
+    Returns:
+      The ratio; 0 when the batch has no two tiles of one class.
+    """
+    target = intra_class_distance(real.mean(dim=(2, 3)), labels)
+    found = intra_class_distance(synthetic.mean(dim=(2, 3)), labels)
+    return float(found / target) if target > 0 else 0.0

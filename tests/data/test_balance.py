@@ -71,6 +71,12 @@ def test_class_of_one_patient_goes_to_train() -> None:
         assert role[3] == 0
 
 
+def test_holdout_gets_a_patient_even_where_each_class_has_one() -> None:
+    for seed in range(10):
+        role = assign(np.diag([50, 1, 1]), np.array([0.9, 0.1]), np.random.default_rng(seed))
+        assert sorted(set(role)) == [0, 1]
+
+
 def test_thousands_of_single_tiles_are_cut_to_the_tile() -> None:
     counts = np.eye(5, dtype=np.int64)[np.random.default_rng(0).integers(0, 5, 30_000)]
     shares = np.array([0.65, 0.35])

@@ -312,6 +312,20 @@ def test_tiles_of_two_sizes_and_scales_are_compared_in_micrometres() -> None:
     with pytest.raises(SplitError, match="share pixels"):
         require_disjoint(train=scaled(small, 1.0), siblings=scaled(large, 0.5))
     require_disjoint(train=scaled(small, 1.0), siblings=scaled(large, None))
+    pair = placed(made(["A", "A"], first=50), [("s", 100, 0), ("s", 200, 0)])
+    mixed = replace(pair, records=(replace(pair.records[0], mpp=0.1), pair.records[1]))
+    require_disjoint(train=scaled(small, 1.0), siblings=mixed)
+
+
+def test_source_image_is_the_frame_where_no_slide_is_known() -> None:
+    def framed(name: str, first: int) -> TileSet:
+        tiles = placed(made(["A"], first=first), [("s", 0, 0)])
+        record = replace(tiles.records[0], slide=None, source_image=name)
+        return replace(tiles, records=(record,))
+
+    with pytest.raises(SplitError, match="share pixels"):
+        require_disjoint(train=framed("i", 0), siblings=framed("i", 9))
+    require_disjoint(train=framed("i", 0), siblings=framed("j", 9))
 
 
 @settings(max_examples=60, deadline=None)

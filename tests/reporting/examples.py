@@ -123,14 +123,14 @@ def fidelity(tiles: int, scale: float) -> list[AuditResult]:
         "kid_effnet_lite0/synthetic_train": (0.0312 * scale, 0.0281 * scale, 0.0343 * scale),
         "kid_effnet_lite0/synthetic_holdout": (0.0336 * scale, 0.0297 * scale, 0.0375 * scale),
         "kid_effnet_lite0/train_holdout": (0.0021, -0.0004, 0.0046),
-        "precision/synthetic_holdout": (0.614, 0.58, 0.648),
-        "recall/synthetic_holdout": (0.371, 0.301, 0.441),
-        "density/synthetic_holdout": (0.548, 0.49, 0.606),
-        "coverage/synthetic_holdout": (0.502, 0.431, 0.573),
-        "precision/train_holdout": (0.873, 0.832, 0.914),
-        "recall/train_holdout": (0.851, 0.79, 0.912),
-        "density/train_holdout": (0.936, 0.86, 1.012),
-        "coverage/train_holdout": (0.912, 0.864, 0.96),
+        "precision_effnet_lite0/synthetic_holdout": (0.614, 0.58, 0.648),
+        "recall_effnet_lite0/synthetic_holdout": (0.371, 0.301, 0.441),
+        "density_effnet_lite0/synthetic_holdout": (0.548, 0.49, 0.606),
+        "coverage_effnet_lite0/synthetic_holdout": (0.502, 0.431, 0.573),
+        "precision_effnet_lite0/train_holdout": (0.873, 0.832, 0.914),
+        "recall_effnet_lite0/train_holdout": (0.851, 0.79, 0.912),
+        "density_effnet_lite0/train_holdout": (0.936, 0.86, 1.012),
+        "coverage_effnet_lite0/train_holdout": (0.912, 0.864, 0.96),
     }
     return [
         AuditResult(name=name, harm=None, statistic=estimate(*figures, tiles), details={"k": 5})
@@ -186,7 +186,8 @@ def report(audit: AuditReport | None, **parts: Any) -> dict[str, Any]:
         "audit": audit.to_dict() if audit else None,
         "augment_bench": None,
         "reproduce": {
-            "command": "privgen audit --train TRAIN --holdout HOLDOUT --synthetic SYNTHETIC --seed 7",
+            "command": "privgen audit --train TRAIN --holdout HOLDOUT --synthetic SYNTHETIC "
+            "--encoder effnet_lite0 --seed 7",
             "seed": 7,
         },
         "generator": None,

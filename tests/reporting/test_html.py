@@ -150,7 +150,8 @@ def test_a_text_that_names_a_file_or_folder_is_refused(example: Example, text: s
 
 
 @pytest.mark.parametrize(
-    "text", ["train and/or holdout", "fd_effnet_lite0/synthetic_train", "0.5 / 0.6", "n = 3/4"]
+    "text",
+    ["train and/or holdout", "fd_x/synthetic_train", "0.5 / 0.6", "3/4", "PathMNIST .npz (train)"],
 )
 def test_a_slash_alone_is_not_a_path(example: Example, text: str) -> None:
     report = _listed(example("inconclusive"))
@@ -211,7 +212,8 @@ def test_what_the_audit_writes_is_valid_and_can_be_shown(wrap: Callable[..., Any
         encoder="effnet_lite0",
         group_unit="source_image",
     )
-    features = {"train": real[train], "holdout": real[holdout], "synthetic": fake}
+    outputs = {"train": real[train], "holdout": real[holdout], "synthetic": fake}
+    features = {"effnet_lite0": outputs, "inception_fid": outputs}
     found = audit(data, rng=3, features=features)
     page = _Page(html.render(wrap(found)))
     assert found.verdict.sentence in page.text
@@ -381,6 +383,12 @@ def test_the_page_claims_nothing_it_must_not(
 
 def test_nothing_of_the_thresholds_which_are_tile_scores_is_shown(example: Example) -> None:
     assert "1.83" not in html.render(example("leak"))
+
+
+def test_the_written_page_is_the_rendered_one(example: Example, tmp_path: Path) -> None:
+    html.write(example("leak"), tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_bytes() == html.render(example("leak")).encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_the_same_report_gives_the_same_page(any_example: dict[str, Any]) -> None:

@@ -1,0 +1,131 @@
+"""Published network weights that come with no package: where they are kept and how they arrive.
+
+A file is used only when its SHA-256 is the published one: a number called "FID" computed with any other
+network would be silently wrong. It is looked for where the caller says, then in privgen's own
+cache, then in PyTorch's, where other tools may have left it, and downloaded last. A machine without
+a network learns so within seconds and is told which file to place where.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import urlopen
+
+from privgen import console
+from privgen.errors import WeightsError
+from privgen.files import atomic_write, require_free_space, sha256_file
+
+PATIENCE = 5.0
+"""Seconds without one byte after which a server counts as unreachable."""
+
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedWeights:
+    """One published file.
+
+    Attributes:
+      title: what it is, in words.
+      url: where its authors publish it; the last part is its name.
+      sha256: of its bytes, 64 hex digits.
+      size: bytes.
+      option: what to pass to name a local copy.
+    """
+
+    title: str
+    url: str
+    sha256: str
+    size: int
+    option: str
+
+    @property
+    def name(self) -> str:
+        """Its file name."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `$XDG_CACHE_HOME/privgen`, by default `~/.cache/privgen`."""
+    return _user_cache() / "privgen"
+
+
+def locate(published: PublishedWeights, *, given: Path | None = None) -> Path:
+    """A verified copy of `published` on this machine, downloaded if need be.
+
+    Args:
+      published: the file wanted.
+      given: a copy the caller named; then no other place is tried.
+
+    Raises:
+      WeightsError: `given` is not that file, or there is no copy and the download failed.
+    """
+    if given is not None:
+        _require_published(published, given)
+        return given
+    own = cache_folder() / published.name
+    shared = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch")
+    for place in (own, shared / "hub" / "checkpoints" / published.name):
+        if place.is_file() and sha256_file(place) == published.sha256:
+            return place
+    try:
+        own.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unavailable(published, f"cannot create {own.parent}: {error.strerror}") from error
+    _download(published, own)
+    return own
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _require_published(published: PublishedWeights, given: Path) -> None:
+    try:
+        found = sha256_file(given)
+    except OSError as error:
+        raise WeightsError(
+            f"the {published.title} weights cannot be read from {given} ({error.strerror}). "
+            f"Give the path of {published.name}."
+        ) from error
+    if found != published.sha256:
+        raise WeightsError(
+            f"the {published.title} weights must be the published file {published.name} with SHA-256 "
+            f"{published.sha256}: {given} has {found}. Fetch it from {published.url}"
+        )
+
+
+def _download(published: PublishedWeights, target: Path) -> None:
+    require_free_space(target.parent, published.size)
+    digest = hashlib.sha256()
+    with atomic_write(target) as stream, console.progress() as bars:
+        task = bars.add_task(f"fetching {published.name}", total=published.size)
+        for chunk in _chunks(published):
+            digest.update(chunk)
+            stream.write(chunk)
+            bars.advance(task, len(chunk))
+        if digest.hexdigest() != published.sha256:
+            raise _unavailable(published, "what the server sent has another SHA-256")
+
+
+def _chunks(published: PublishedWeights) -> Iterator[bytes]:
+    """The bytes the server sends, never more than announced; network trouble is a `WeightsError`."""
+    left = published.size + 1
+    try:
+        with urlopen(published.url, timeout=PATIENCE) as response:
+            while left > 0 and (chunk := response.read(min(_CHUNK, left))):
+                left -= len(chunk)
+                yield chunk
+    except (OSError, HTTPException, ValueError) as error:
+        raise _unavailable(published, " ".join(str(error).split()) or "no answer") from error
+
+
+def _unavailable(published: PublishedWeights, reason: str) -> WeightsError:
+    return WeightsError(
+        f"the {published.title} weights are not on this machine and could not be fetched ({reason}). "
+        f"Download {published.name} ({published.size / 2**20:.0f} MiB, SHA-256 {published.sha256}) from "
+        f"{published.url} and place it in {cache_folder()}, or pass {published.option}"
+    )
