@@ -33,8 +33,7 @@ _FAR_TOO_MANY = 0.5
 
 
 def family(data: AuditData) -> tuple[str, ...]:
-    """Names of the registered tests for these roles: decided by which roles exist, never by "
-    "their values."""
+    """Names of the registered tests for these roles: decided by which exist, never by values."""
     tests = list(COPY_TESTS)
     if data.siblings is not None:
         tests.append("tile_membership")
@@ -169,8 +168,7 @@ def _textured(tiles: Tiles | Planted) -> NDArray[np.bool_]:
 
 
 def _textured_scores(data: AuditData) -> tuple[CopyScores, CopyScores, NDArray[np.str_]]:
-    """Copy scores of synthetic and holdout tiles with texture; a blank tile resembles every "
-    "blank tile."""
+    """Copy scores of synthetic and holdout tiles with texture; blank tiles resemble each other."""
     keep = _textured(data.synthetic), _textured(data.holdout)
     for tiles, rows in zip((data.synthetic, data.holdout), keep, strict=True):
         if not rows.any():
@@ -319,8 +317,7 @@ def _power(
     level: float,
     rng: np.random.Generator,
 ) -> tuple[PowerPoint, ...]:
-    """Power for every planted kind; exact copies are train tiles themselves and need no "
-    "planting."""
+    """Power for every planted kind; exact copies are the train tiles themselves."""
     train = data.train
     kinds = dict(data.planted)
     if "exact" not in kinds:

@@ -98,8 +98,7 @@ def power_curve(
 
 
 def _draw_copies(patients: Strings, copies: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Indices of `copies` planted rows for each draw, a random patient first, then a tile of "
-    "that patient."""
+    """Indices of `copies` planted rows a draw: a random patient first, then a tile of theirs."""
     _, owner = np.unique(patients, return_inverse=True)
     weight = 1.0 / np.bincount(owner)[owner]
     return rng.choice(len(patients), size=(DRAWS, copies), p=weight / weight.sum())

@@ -57,8 +57,7 @@ def frechet_distance(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
 
 
 def _blocks(patients: Strings | None, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """At most ten blocks of whole patients of about equal tiles; of single tiles where there are "
-    "no patients."""
+    """At most ten blocks of about equal size: of whole patients, or of tiles without patients."""
     if patients is None or len(np.unique(patients)) < 2:
         return rng.permutation(np.arange(n) % min(_JACKKNIFE_BLOCKS, n))
     names, owner, sizes = np.unique(patients, return_inverse=True, return_counts=True)

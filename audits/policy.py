@@ -1,5 +1,4 @@
-"""What the data steward decides before the audit: which harms gate, and how small a leak must be "
-"visible."""
+"""What the data steward decides before the audit: which harms gate, how small a leak must show."""
 
 import math
 from collections.abc import Mapping

@@ -87,8 +87,7 @@ def copying_verdict(
 
 
 def _holdout_needed(share: float, synthetic: int, level: float) -> int:
-    """Holdout tiles at which `share` copies, all closer than every holdout tile, reject at "
-    "`level`."""
+    """Holdout tiles at which `share` copies, all closer than any of them, reject at `level`."""
     copies = max(1, math.ceil(share * synthetic))
     needed: float = synthetic * ((level / len(QUANTILES)) ** (-1 / copies) - 1)
     return math.ceil(needed)

@@ -52,7 +52,8 @@ class Canvas:
     def noise(self, size: float) -> Map:
         """Smooth isotropic noise of zero mean and unit variance with grains of about `size`."""
         first, weights = _spline_weights(self.n, size)
-        lattice = self.rng.standard_normal((first[-1] + 4,) * 2).astype(np.float32)
+        knots = int(FIELD / size) + 4  # as many for every n, so that n changes no later draw
+        lattice = self.rng.standard_normal((knots, knots)).astype(np.float32)
         # Four taps a pixel, not a matrix product: BLAS threads would cost more than they bring.
         rows = sum(w[:, None] * lattice[first + tap] for tap, w in enumerate(weights))
         drawn = sum(w * rows[:, first + tap] for tap, w in enumerate(weights))

@@ -73,7 +73,7 @@ def paint_collagen(canvas: Canvas, patient: Patient, spacing: float, loose: floa
     wide = canvas.fibres(angle, 42.0, 7.0, bend)
     thin = canvas.fibres(angle, 24.0, 2.4, bend)
     fine = canvas.fibres(angle, 11.0, 1.3, bend + canvas.noise(5.0))
-    eosin = rng.uniform(0.35, 0.8) + 0.13 * wide + 0.11 * thin + 0.12 * fine
+    eosin = rng.uniform(0.38, 0.9) + 0.13 * wide + 0.11 * thin + 0.12 * fine
     canvas.blend(np.ones_like(wide), rng.uniform(0.06, 0.25) + 0.04 * thin, np.clip(eosin, 0.05, 2))
     ragged = -wide - 0.4 * thin - 0.35 * fine
     gap = smoothstep(ragged, 1.8 - 1.5 * loose, 2.4 - 1.5 * loose)

@@ -71,8 +71,8 @@ def paint_debris(canvas: Canvas, patient: Patient) -> None:
     rubble = 0.35 * coarse + 0.45 * middle + 0.5 * fine
     canvas.blend(
         np.ones_like(coarse),
-        rng.uniform(0.12, 0.40) + 0.10 * rubble,
-        rng.uniform(0.35, 0.75) + 0.16 * rubble,
+        rng.uniform(0.10, 0.40) + 0.10 * rubble,
+        rng.uniform(0.28, 0.80) + 0.16 * rubble,
     )
     x, y = canvas.scatter(rng.uniform(10, 14) * patient.spacing, disorder=0.35)
     size = rng.uniform(2.5, 5.0, x.size)
@@ -80,13 +80,13 @@ def paint_debris(canvas: Canvas, patient: Patient) -> None:
     ghost = canvas.cover(depth, 2.0) * smoothstep(coarse, -0.5, 1.0)
     canvas.blend(0.45 * ghost, 0.45 + 0.1 * fine, 0.75)
     x, y = canvas.scatter(rng.uniform(3.6, 5.5), disorder=0.45)
-    crowd = np.clip(canvas.at(canvas.noise(13.0), x, y) * 0.35 + rng.uniform(0.15, 0.5), 0, 1)
+    crowd = np.clip(canvas.at(canvas.noise(13.0), x, y) * 0.35 + rng.uniform(0.08, 0.6), 0, 1)
     size = rng.uniform(0.5, 1.5, x.size)
     turn = rng.uniform(0, np.pi, x.size)
     depth, _ = canvas.stamp(x, y, 1.3 * size, size, turn, 0.0, where=rng.random(x.size) < crowd)
     canvas.blend(0.85 * canvas.cover(depth), rng.uniform(0.9, 1.5), 0.5)
     cracks = canvas.fibres(rng.uniform(0, np.pi), 26.0, 11.0, 8 * canvas.noise(15.0))
-    open_crack = smoothstep(cracks + 0.3 * middle, rng.uniform(1.0, 2.4), 3.0)
+    open_crack = smoothstep(cracks + 0.3 * middle, rng.uniform(0.3, 2.4), 3.0)
     canvas.blend(open_crack, 0.02, 0.04)
 
 
@@ -95,7 +95,7 @@ def paint_lymphocytes(canvas: Canvas, patient: Patient) -> None:
     rng = canvas.rng
     stain = rng.uniform(0.12, 0.4)
     paint_ground(canvas, patient, stain * 0.5, rng.uniform(0.2, 0.5), clearings=rng.uniform(0, 0.5))
-    x, y = canvas.scatter(rng.uniform(7.0, 9.0) * patient.spacing, disorder=0.2)
+    x, y = canvas.scatter(rng.uniform(7.0, 10.0) * patient.spacing, disorder=0.2)
     sparse = canvas.at(canvas.noise(22.0), x, y)
     keep = rng.random(x.size) < 0.93 - 0.12 * np.clip(sparse, 0, 3)
     pale = (rng.random(x.size) < rng.uniform(0.02, 0.22)) & keep
@@ -114,13 +114,13 @@ def paint_mucus(canvas: Canvas, patient: Patient) -> None:
     cloud = canvas.noise(28.0)
     speck = canvas.noise(2.0)
     body = (
-        (0.11 + 0.04 * wide + 0.05 * cloud + 0.02 * speck) * patient.mucin * rng.uniform(0.5, 1.8)
+        (0.11 + 0.04 * wide + 0.05 * cloud + 0.02 * speck) * patient.mucin * rng.uniform(0.35, 2.4)
     )
     canvas.blend(np.ones_like(wide), np.clip(body, 0.01, None), 0.5 * np.clip(body, 0.01, None))
     strand = smoothstep(0.1 * speck - np.abs(thin), -0.30, -0.02)
     strand *= smoothstep(wide + cloud, -0.6, 1.4)
     canvas.blend(0.7 * strand, rng.uniform(0.25, 0.45), rng.uniform(0.15, 0.5))
-    if rng.random() < 0.35:
+    if rng.random() < 0.45:
         septum = smoothstep(canvas.fibres(angle, 400.0, 60.0, swirl), 0.9, 1.3)
         texture = canvas.fibres(angle, 30.0, 3.0, swirl)
         canvas.blend(septum, 0.18 + 0.05 * texture, 0.5 + 0.15 * texture)
@@ -141,10 +141,10 @@ def paint_muscle(canvas: Canvas, patient: Patient) -> None:
     bundle = canvas.fibres(angle, 130.0, 12.0, bend)
     strand = canvas.fibres(angle, 60.0, 2.6, bend)
     fine = canvas.fibres(angle, 22.0, 1.1, bend)
-    eosin = rng.uniform(0.5, 0.95) + 0.08 * bundle + 0.09 * strand + 0.08 * fine
-    canvas.blend(np.ones_like(bundle), rng.uniform(0.08, 0.28) + 0.04 * strand, eosin)
+    eosin = rng.uniform(0.38, 0.9) + 0.08 * bundle + 0.09 * strand + 0.08 * fine
+    canvas.blend(np.ones_like(bundle), rng.uniform(0.06, 0.25) + 0.04 * strand, eosin)
     cleft = smoothstep(-np.abs(bundle), -0.16, -0.02) * smoothstep(canvas.noise(26.0), -0.4, 0.8)
-    canvas.blend(smoothstep(cleft - 0.15 * fine, 0.1, 0.9) * rng.uniform(0.3, 0.9), 0.04, 0.1)
+    canvas.blend(smoothstep(cleft - 0.15 * fine, 0.1, 0.9) * rng.uniform(0.3, 1.0), 0.03, 0.07)
     x, y = canvas.scatter(rng.uniform(12, 19) * patient.spacing, disorder=0.4)
     turn = angle - tilt(canvas, bend, angle, x, y) + rng.normal(0, 0.05, x.size)
     paint_nuclei(canvas, patient, x, y, 7.5, 1.6, turn, tone=1.0, vary=0.22)
@@ -186,11 +186,11 @@ def paint_tumour(canvas: Canvas, patient: Patient) -> None:
     paint_collagen(canvas, patient, rng.uniform(12, 20), rng.uniform(0.0, 0.9))
     form = canvas.noise(rng.uniform(20, 27)) + 0.25 * canvas.noise(9.0)
     grade = np.clip(patient.grade + rng.normal(0, 0.25), 0, 1)
-    nest, lumen = rng.uniform(-1.0, -0.4), 0.65 + 1.1 * grade
+    nest, lumen = rng.uniform(-1.0, -0.1), 0.65 + 1.1 * grade
     steep = np.float32(9.0)
     inside = canvas.cover((form - np.float32(nest)) * steep, 1.2)
     grain = canvas.noise(3.0)
-    cytoplasm = rng.uniform(0.22, 0.5)
+    cytoplasm = rng.uniform(0.16, 0.5)
     canvas.blend(inside, cytoplasm + 0.06 * grain, rng.uniform(0.35, 0.75) + 0.07 * grain)
     hollow = canvas.cover((form - np.float32(lumen)) * steep, 1.2)
     canvas.blend(hollow, 0.03, 0.05)

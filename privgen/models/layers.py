@@ -24,7 +24,7 @@ WRAPPED_SIDE = 16
 and from that alone it can learn one layout and repeat it whatever z is."""
 
 
-def channels_at(side: int, *, width: int, most: int = 8) -> int:
+def channels_at(side: int, *, width: int, most: int = 4) -> int:
     """Channels of a map of `side` pixels: `width` at 64 px, doubling towards coarser maps.
 
     Args:

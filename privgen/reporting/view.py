@@ -35,9 +35,8 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
     audit = report["audit"]
     shown: dict[str, Any] = {"audit": _audit(audit) if audit else None}
     shown["created"] = report["created"][:16].replace("T", " ")
-    shown["roles"] = [
-        (role, *words.ROLES[role]) for role in words.ROLES if role in report["data"]["roles"]
-    ]
+    roles = report["data"]["roles"] if report["data"] else {}
+    shown["roles"] = [(role, *words.ROLES[role]) for role in words.ROLES if role in roles]
     shown["outcomes"], shown["harms"] = words.OUTCOMES, words.HARMS
     return shown
 

@@ -315,7 +315,9 @@ def _read_zip(path: Path) -> dict[str, Any]:
 
 def _read_restricted(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # From an open file: given a path, torch.load picks a reader by the file's name.
+        with path.open("rb") as stream:
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged or hostile files
         reason = re.split(r"[.\n]", str(error).strip(), maxsplit=1)[0]
         raise CheckpointError(

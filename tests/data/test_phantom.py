@@ -255,27 +255,29 @@ def intraclass(values: NDArray[np.float64], groups: NDArray[np.str_]) -> NDArray
     return np.asarray((between - within) / (between + (size - 1) * within + 1e-12))
 
 
-def test_tiles_of_a_patient_correlate_moderately(cohort: TileSet, pixels: Tiles) -> None:
-    values = features(pixels)
-    each = np.stack(
-        [
-            intraclass(values[cohort.labels == name], cohort.groups[cohort.labels == name])
-            for name in CLASSES
-        ]
-    )
-    colour, structure = each[:, :3].mean(), each[:, 3:].mean()
-    assert 0.2 < colour < 0.65
-    assert 0.1 < structure < 0.5
-
-
-def test_patients_differ_more_between_than_within(cohort: TileSet, pixels: Tiles) -> None:
-    rng = np.random.default_rng(0)
+def intraclass_by_class(
+    values: NDArray[np.float64], tiles: TileSet, rng: np.random.Generator | None = None
+) -> NDArray[np.float64]:
+    """ICC of each feature within each class, shape (9, f); `rng` shuffles the patients first."""
+    rows = []
     for name in CLASSES:
-        chosen = cohort.labels == name
-        values, groups = features(pixels[chosen])[:, :5], cohort.groups[chosen]
-        observed = intraclass(values, groups).mean()
-        null = [intraclass(values, rng.permutation(groups)).mean() for _ in range(99)]
-        assert observed > max(null), name
+        chosen = tiles.labels == name
+        groups = tiles.groups[chosen]
+        rows.append(intraclass(values[chosen], groups if rng is None else rng.permutation(groups)))
+    return np.stack(rows)
+
+
+def test_tiles_of_a_patient_correlate_moderately(cohort: TileSet, pixels: Tiles) -> None:
+    each = intraclass_by_class(features(pixels), cohort)
+    assert 0.2 < each[:, :3].mean() < 0.6  # colour
+    assert 0.1 < each[:, 3:].mean() < 0.4  # structure
+
+
+def test_patients_differ_more_than_shuffled_patients(cohort: TileSet, pixels: Tiles) -> None:
+    values, rng = features(pixels), np.random.default_rng(0)
+    observed = intraclass_by_class(values, cohort).mean(axis=0)
+    null = [intraclass_by_class(values, cohort, rng).mean(axis=0) for _ in range(99)]
+    assert (observed > np.max(null, axis=0)).all()
 
 
 def test_traits_belong_to_a_patient_and_a_seed() -> None:
@@ -356,12 +358,12 @@ def test_a_colour_histogram_does_not_tell_the_tissues_of_new_patients(
 @pytest.mark.slow
 def test_an_embedding_tells_the_tissues_of_new_patients(cohort: TileSet, pixels: Tiles) -> None:
     torch.set_num_threads(2)
-    early = np.flatnonzero(np.isin(cohort.groups, np.unique(cohort.groups)[:16]))
+    early = np.flatnonzero(np.isin(cohort.groups, np.unique(cohort.groups)[:12]))
     early = early[early % 27 < 18]
     network = load_effnet_lite0()
     batches = []
     with torch.inference_mode():
-        for rows in np.array_split(early, 9):
+        for rows in np.array_split(early, 8):
             rgb = torch.from_numpy(resize(pixels[rows], 160)).permute(0, 3, 1, 2).float()
             batches.append(network(normalise(rgb)).numpy())
     tiles = cohort.subset(early)

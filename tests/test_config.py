@@ -1,0 +1,67 @@
+"""The training configuration: what it accepts, how it refuses, how it travels."""
+
+import json
+from typing import Any
+
+import pytest
+
+from privgen.config import DEFAULT_MINUTES, TrainConfig
+from privgen.errors import ConfigError
+
+
+def test_a_configuration_survives_json() -> None:
+    config = TrainConfig(resolution=128, kimg=3.5, class_balance="uniform", seed=7)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_an_unknown_key_names_the_nearest_known_one() -> None:
+    with pytest.raises(ConfigError, match="'resolutoin'; did you mean resolution?"):
+        TrainConfig.from_dict({"resolutoin": 64})
+
+
+def test_an_unknown_key_like_nothing_lists_all_keys() -> None:
+    with pytest.raises(ConfigError, match=r"known keys: family, resolution"):
+        TrainConfig.from_dict({"zzz": 64})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"resolution": 100}, r"resolution must be one of \(32, 64, 128, 256\): got 100"),
+        ({"batch": 2}, r"batch must be in \[4, 4096\]: got 2"),
+        ({"batch": 8.5}, "batch must be int: got 8.5"),
+        ({"batch": True}, "batch must be int: got True"),
+        ({"minutes": 0.0}, "minutes must be in"),
+        ({"kimg": float("nan")}, "kimg must be in"),
+        ({"class_balance": "equal"}, "class_balance must be one of preserve, uniform: got 'equal'"),
+        ({"device": 3}, "device must be str: got 3"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_the_range(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig.from_dict(values)
+
+
+def test_without_a_budget_training_stops_after_ten_minutes() -> None:
+    assert TrainConfig().budget_seconds == DEFAULT_MINUTES * 60
+    assert TrainConfig().budget_steps == float("inf")
+
+
+def test_a_budget_in_kimg_alone_is_not_cut_short_by_time_and_rounds_up() -> None:
+    config = TrainConfig(kimg=0.1, batch=32)
+    assert config.budget_seconds == float("inf")
+    assert config.budget_steps == 4  # 100 images in batches of 32
+
+
+def test_only_keys_that_change_what_is_computed_count_as_differences() -> None:
+    config = TrainConfig(kimg=1.0)
+    assert config.differences(TrainConfig(kimg=9.0, minutes=3.0, threads=2)) == []
+    assert config.differences(TrainConfig(width=16, seed=1)) == ["seed: 0 -> 1", "width: 32 -> 16"]
+
+
+@pytest.mark.parametrize(("resolution", "side"), [(32, 64), (64, 96), (128, 128), (256, 256)])
+def test_tiles_are_judged_at_least_at_their_own_resolution(resolution: int, side: int) -> None:
+    assert TrainConfig(resolution=resolution).judged_side == side
+    assert TrainConfig(resolution=resolution, feature_side=80).judged_side == 80
