@@ -202,6 +202,13 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
             f"{data.group_unit}. "
             "If one patient gave several, intervals are too narrow and tests too eager."
         )
+    else:
+        warnings += [
+            f"Every {tiles.name} tile counts as a patient of its own: if one patient gave several, "
+            "intervals are too narrow and tests too eager."
+            for tiles in (data.train, data.holdout)
+            if tiles.patient_count == len(tiles)
+        ]
     for tiles in (data.synthetic, data.holdout):
         blank = int((~_textured(tiles)).sum())
         if blank:

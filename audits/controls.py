@@ -112,15 +112,15 @@ def _tail_detects(
     level: float,
     quantiles: tuple[float, ...],
 ) -> NDArray[np.bool_]:
-    """For each draw, whether any threshold of the grid has p <= level. `copies` and `replaced`: "
-    "(draws, j)."""
+    """For each draw, whether any threshold has p <= level; `copies`, `replaced`: (draws, j)."""
     s, h = len(synthetic), len(holdout)
     found = np.zeros(len(copies), dtype=np.bool_)
     for tau in tail_thresholds(holdout, quantiles):
         inside = below(synthetic, tau)
         a = inside.sum() - inside[replaced].sum(axis=1) + below(copies, tau).sum(axis=1)
         b = int(below(holdout, tau).sum())
-        found |= stats.hypergeom.sf(a - 1, s + h, a + b, s) <= level
+        counts, draw = np.unique(a, return_inverse=True)
+        found |= (stats.hypergeom.sf(counts - 1, s + h, counts + b, s) <= level)[draw]
     return found
 
 

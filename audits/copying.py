@@ -147,23 +147,30 @@ def _no_rejection(
     """P(a_j < limits[j] for all j), a_j the synthetic tiles below the j-th threshold.
 
     Under exchangeability the pooled order is a random sequence of s and h symbols; between two
-    holdout order statistics lies a negative hypergeometric number of synthetic tiles.
+    holdout order statistics lies a negative hypergeometric number of synthetic tiles. Its
+    probability is (a function of the count before) times (a function of the difference) times (a
+    function of the count after), so that each step is a convolution. The negative binomial law with
+    the same rate takes the growth out of all three.
     """
     state, seen = np.ones(1), 0
+    log_s = np.log(synthetic / (synthetic + holdout))
+    log_h = np.log(holdout / (synthetic + holdout))
     for rank, limit in zip(ranks, limits, strict=True):
+        if limit == 0:
+            return 0.0
         step = rank + 1 - seen
-        before = np.arange(len(state))[:, None]
-        after = np.arange(limit)[None, :]
-        extra = after - before
-        left_s, left_h = synthetic - before, holdout - seen
-        possible = (extra >= 0) & (extra <= left_s)
-        m = np.where(possible, extra, 0)
-        log_p = (
-            _log_choose(m + step - 1, m)
-            + _log_choose(left_s - m + left_h - step, left_s - m)
-            - _log_choose(left_s + left_h, left_s)
+        before, after = np.arange(len(state)), np.arange(limit)
+        log_before = before * log_s - _log_choose(
+            synthetic - before + holdout - seen, synthetic - before
         )
-        state = state @ np.where(possible, np.exp(log_p), 0.0)
+        log_after = (
+            _log_choose(synthetic - after + holdout - seen - step, synthetic - after)
+            - after * log_s
+            - step * log_h
+        )
+        between = np.exp(_log_choose(after + step - 1, after) + after * log_s + step * log_h)
+        weighted = state * np.exp(log_before - log_before[0])
+        state = np.convolve(weighted, between)[:limit] * np.exp(log_after + log_before[0])
         seen = rank + 1
     return float(state.sum())
 

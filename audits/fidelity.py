@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from audits.errors import AuditInputError
 from audits.inputs import Floats, Strings
 from audits.intervals import clustered_mean, jackknife
 from audits.results import AuditResult, Estimate
@@ -25,6 +26,8 @@ from audits.results import AuditResult, Estimate
 NEIGHBORS = 5
 _JACKKNIFE_BLOCKS = 10
 _ROWS = 1024
+_LARGEST = 1e15
+_ROLES = ("train", "holdout", "synthetic")
 
 
 def _factor(x: Floats) -> tuple[Floats, Floats]:
@@ -58,9 +61,11 @@ def frechet_distance(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
 
 def _blocks(patients: Strings | None, n: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """At most ten blocks of about equal size: of whole patients, or of tiles without patients."""
-    if patients is None or len(np.unique(patients)) < 2:
+    names, owner, sizes = np.unique(
+        np.zeros(n) if patients is None else patients, return_inverse=True, return_counts=True
+    )
+    if n - sizes.max() < 2:
         return rng.permutation(np.arange(n) % min(_JACKKNIFE_BLOCKS, n))
-    names, owner, sizes = np.unique(patients, return_inverse=True, return_counts=True)
     block_of = np.empty(len(names), dtype=np.intp)
     load = np.zeros(min(_JACKKNIFE_BLOCKS, len(names)))
     for patient in np.argsort(-sizes, kind="stable"):
@@ -187,6 +192,29 @@ def manifold_scores(
     }
 
 
+def _check_features(
+    features: Mapping[str, NDArray[np.float32]], patients: Mapping[str, Strings], name: str
+) -> None:
+    shapes = {role: features[role].shape for role in _ROLES if role in features}
+    widths = {shape[1:] for shape in shapes.values()}
+    if len(shapes) < len(_ROLES) or len(widths) > 1 or len(next(iter(widths))) != 1:
+        raise AuditInputError(
+            f"{name} features need train, holdout and synthetic, each (tiles, features) and "
+            f"equally wide: got {shapes}."
+        )
+    for role in _ROLES:
+        largest = np.abs(features[role]).max(initial=0)
+        if not largest < _LARGEST:
+            raise AuditInputError(
+                f"{name} features of {role} must be finite and below {_LARGEST:g}: got {largest}."
+            )
+        if role in patients and len(patients[role]) != len(features[role]):
+            raise AuditInputError(
+                f"{name} features of {role} must be those of the audited tiles: got "
+                f"{len(features[role])} rows for {len(patients[role])} tiles."
+            )
+
+
 def fidelity(
     features: Mapping[str, NDArray[np.float32]],
     patients: Mapping[str, Strings],
@@ -203,10 +231,15 @@ def fidelity(
       rng: subsampling to equal sizes, and jackknife blocks of synthetic tiles.
 
     Returns:
-      Descriptions without p-values, harm None.
+      Descriptions without p-values, harm None; none when a role has 5 tiles or fewer.
+
+    Raises:
+      AuditInputError: features are missing, not finite, of different widths, or do not fit
+        `patients`.
 
     Source: METHODS.md 6.
     """
+    _check_features(features, patients, feature_name)
     train, holdout, synthetic = (features[role] for role in ("train", "holdout", "synthetic"))
     if min(len(train), len(holdout), len(synthetic)) <= NEIGHBORS:
         return ()

@@ -42,7 +42,7 @@ class Tiles:
         empty string marks a tile too featureless to prove anything. None when not computed.
 
     Raises:
-      AuditInputError: no tiles, wrong shapes, a non-finite embedding, or all embeddings equal.
+      AuditInputError: no tiles, wrong shapes, or an embedding that is no finite number.
     """
 
     def __init__(
@@ -61,6 +61,10 @@ class Tiles:
                 f"{name} embeddings must have shape (tiles, features), both at least 1: "
                 f"got {array.shape}."
             )
+        if array.dtype.kind not in "fiu":
+            raise AuditInputError(
+                f"{name} embeddings must be real numbers: got an array of {array.dtype}."
+            )
         if not np.isfinite(array).all():
             bad = int((~np.isfinite(array).all(axis=1)).sum())
             raise AuditInputError(
@@ -70,7 +74,8 @@ class Tiles:
             )
         count = len(array)
         self.name = name
-        self.embeddings: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            self.embeddings: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
         if not np.isfinite(self.embeddings).all():
             raise AuditInputError(f"{name} embeddings overflow float32: rescale them.")
         self.labels = _strings(labels, count, f"{name} labels", "all")
@@ -123,7 +128,8 @@ class AuditData:
 
     Raises:
       AuditInputError: feature counts differ, patients are shared between train and holdout (or
-        reference), embeddings are constant, or a fingerprint stands in both train and holdout.
+        reference), a sibling's patient is not in train, embeddings of train or holdout are
+        constant, a fingerprint stands in both train and holdout, or planted copies do not fit.
     """
 
     train: Tiles
@@ -143,23 +149,46 @@ class AuditData:
                     f"all roles must be embedded alike: train has {width} features, "
                     f"{tiles.name} {tiles.embeddings.shape[1]}."
                 )
-        if not np.ptp(self.train.embeddings, axis=0).any():
-            raise AuditInputError(
-                "train embeddings are constant: every distance is zero and nothing can be told "
-                "apart. "
-                "Check the encoder and the images."
-            )
+        for tiles in (self.train, self.holdout):
+            if (tiles.embeddings == tiles.embeddings[0]).all():
+                raise AuditInputError(
+                    f"{tiles.name} embeddings are constant ({len(tiles)} equal rows): nothing can "
+                    "be told apart. Check the encoder and the images."
+                )
         self._refuse_shared("patients", self.train.patients)
         if self.train.fingerprints is not None:
             self._refuse_shared(
                 "fingerprints", self.train.fingerprints[self.train.fingerprints != ""]
             )
-        for kind, planted in self.planted.items():
-            if planted.embeddings.shape != (len(planted.sources), width):
+        if self.siblings is not None:
+            strange = np.setdiff1d(self.siblings.patients, self.train.patients)
+            if len(strange):
                 raise AuditInputError(
-                    f"planted {kind} copies must have shape ({len(planted.sources)}, {width}): "
-                    f"got {planted.embeddings.shape}."
+                    f"siblings must be tiles of training patients: {len(strange)} of their "
+                    f"patients are not in train (first: {strange[0]}). Move them to holdout."
                 )
+        for kind, planted in self.planted.items():
+            self._check_planted(kind, planted, width)
+
+    def _check_planted(self, kind: str, planted: Planted, width: int) -> None:
+        count = len(planted.sources)
+        if planted.embeddings.shape != (count, width):
+            raise AuditInputError(
+                f"planted {kind} copies must have shape ({count}, {width}): "
+                f"got {planted.embeddings.shape}."
+            )
+        if not np.isfinite(planted.embeddings).all():
+            raise AuditInputError(f"planted {kind} copies must be finite: got NaN or infinity.")
+        if planted.fingerprints is not None and len(planted.fingerprints) != count:
+            raise AuditInputError(
+                f"planted {kind} copies must have one fingerprint each: got "
+                f"{len(planted.fingerprints)} for {count}."
+            )
+        if not np.isin(planted.sources, np.arange(len(self.train))).all():
+            raise AuditInputError(
+                f"planted {kind} sources must be rows of train, 0 to {len(self.train) - 1}: got "
+                f"{np.min(planted.sources)} to {np.max(planted.sources)}."
+            )
 
     def _refuse_shared(self, what: str, members: Strings) -> None:
         for tiles in (self.holdout, self.reference):

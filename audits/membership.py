@@ -13,12 +13,13 @@ Source: METHODS.md 2.1, 2.2, 2.4.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from audits.errors import AuditInputError
 from audits.inputs import Floats, Strings
 from audits.neighbors import nearest
 from audits.permutation import (
+    DRAWS,
     auroc,
     permutation_p,
     stratified_auroc,
@@ -76,7 +77,8 @@ def patient_scores(
         if len(own) < tiles:
             raise AuditInputError(f"patient {index} has {len(own)} tiles, fewer than {tiles}.")
         rank = np.arange(len(own))
-        in_top = stats.hypergeom.cdf(used - 1, len(own) - 1, rank, tiles - 1)
+        # SciPy has no hypergeometric law of an empty urn: one tile drawn is always the highest.
+        in_top = stats.hypergeom.cdf(used - 1, len(own) - 1, rank, tiles - 1) if tiles > 1 else 1.0
         result[index] = (own * in_top).sum() * tiles / len(own) / used
     return names, result
 
@@ -97,6 +99,13 @@ def _bootstrap_auroc(
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _smallest_p(units: NDArray[np.intp], members: NDArray[np.intp] | Floats) -> float:
+    """Smallest p a permutation of `members` among `units` in each stratum can reach."""
+    ways = special.gammaln(units + 1) - special.gammaln(members + 1)
+    ways = ways - special.gammaln(units - members + 1)
+    return float(max(1 / (DRAWS + 1), np.exp(-ways.sum())))
 
 
 def intra_patient_correlation(scores: Floats, patients: Strings) -> float:
@@ -169,6 +178,7 @@ def patient_membership(
         details={
             "member_patients": len(ours),
             "nonmember_patients": len(others),
+            "smallest_p": _smallest_p(np.array([len(ours) + len(others)]), np.array([len(ours)])),
             "tiles_scored_a_patient": size,
             "tile_auroc": auroc(members, nonmembers),
             "intra_patient_correlation": correlation,
@@ -191,13 +201,14 @@ def tile_membership(
     """AUROC of train tiles against held-back tiles of the same slides, compared within slides only.
 
     Siblings are drawn at random within slides, so permuting within slides repeats the very
-      experiment: p is exact whatever the
-    correlation of tiles. The interval resamples patients.
+    experiment: p is exact whatever the correlation of tiles. The interval is that of a ratio
+    estimator over patients, with Student's t (a bootstrap of 3 patients misses high in 12 % of
+    data sets, not 2.5 %); one patient alone gives no interval narrower than [0, 1].
 
     Args:
       train, siblings: tile scores, shapes (t,) and (s,).
       train_slides, sibling_slides, train_patients, sibling_patients: of each tile.
-      rng: permutation and bootstrap draws.
+      rng: permutation draws.
 
     Raises:
       AuditInputError: no slide holds both a train tile and a sibling.
@@ -219,18 +230,24 @@ def tile_membership(
     won, played = np.bincount(owner, weights=concordant), np.bincount(owner, weights=pairs)
     use = played > 0
     won, played = won[use], played[use]
-    weights = rng.multinomial(len(won), np.full(len(won), 1 / len(won)), size=BOOTSTRAP_DRAWS)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile((weights @ won) / (weights @ played), [tail, 1 - tail])
+    value = float(won.sum() / played.sum())
+    groups = len(won)
+    low, high = 0.0, 1.0
+    if groups > 1:
+        excess = won - value * played
+        error = np.sqrt((excess**2).sum() * groups / (groups - 1)) / played.sum()
+        half = float(stats.t.ppf(0.5 + confidence / 2, groups - 1) * error)
+        low, high = max(0.0, value - half), min(1.0, value + half)
+    members = np.bincount(strata, weights=is_member)
     return AuditResult(
         name="tile_membership",
         harm=Harm.TILE_MEMBERSHIP,
         statistic=Estimate(
-            value=float(concordant.sum() / pairs.sum()),
-            low=float(low),
-            high=float(high),
+            value=value,
+            low=low,
+            high=high,
             confidence=confidence,
-            n=int(use.sum()),
+            n=groups,
             unit="patient",
         ),
         p_value=stratified_permutation_p(scores, is_member, strata, rng),
@@ -240,5 +257,6 @@ def tile_membership(
             "slides_compared": int((pairs > 0).sum()),
             "slides": len(names),
             "patients_with_slides": len(owners),
+            "smallest_p": _smallest_p(np.bincount(strata), members),
         },
     )

@@ -15,6 +15,9 @@ from audits.inputs import Floats
 
 DRAWS = 9_999
 
+_FLOYD = 50
+_CELLS = 2**22
+
 
 def auroc(members: Floats, nonmembers: Floats) -> float:
     """P(member scores above nonmember) + P(tie) / 2.
@@ -40,14 +43,23 @@ def permutation_p(
 
 
 def _subset_sums(values: Floats, size: int, draws: int, rng: np.random.Generator) -> Floats:
-    """Sums of `draws` random subsets of `size` values, drawn without replacement (Floyd's method).
+    """Sums of `draws` random subsets of `size` values, drawn without replacement.
 
-    Floyd draws `size` numbers a subset instead of shuffling them all; the smaller side is drawn.
+    The smaller side is drawn. Floyd's method draws `size` numbers a subset instead of shuffling
+    them all, in time of size squared; large subsets are shuffled, some draws at a time.
     """
     n = len(values)
     if size > n // 2:
         rest: Floats = values.sum() - _subset_sums(values, n - size, draws, rng)
         return rest
+    if size * size > _FLOYD * n:
+        total = np.empty(draws)
+        rows = max(1, _CELLS // n)
+        for start in range(0, draws, rows):
+            some = min(rows, draws - start)
+            shuffled = rng.permuted(np.broadcast_to(values, (some, n)), axis=1)
+            total[start : start + some] = shuffled[:, :size].sum(axis=1)
+        return total
     chosen = np.empty((size, draws), dtype=np.intp)
     for step, top in enumerate(range(n - size, n)):
         candidate = rng.integers(top + 1, size=draws)
@@ -92,7 +104,7 @@ def stratified_permutation_p(
     """One-sided p of the stratified AUROC when membership was drawn at random within each stratum.
 
     Exact whatever the correlation between tiles, because the randomisation itself is repeated
-    (randomisation inference; van Elteren's statistic).
+    (randomisation inference; the Wilcoxon rank sum, summed over strata).
     """
     total = np.zeros(draws)
     observed = 0.0

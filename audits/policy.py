@@ -39,8 +39,16 @@ class Policy:
                 raise AuditInputError(f"policy {name} must be a number in (0, 1): got {value!r}.")
         if not self.gates:
             raise AuditInputError("policy gates must name at least one harm: got none.")
-        if not self.fractions or not all(0 < share <= 1 for share in self.fractions):
-            raise AuditInputError(f"policy fractions must lie in (0, 1]: got {self.fractions}.")
+        if not all(isinstance(harm, Harm) for harm in self.gates):
+            raise AuditInputError(f"policy gates must be harms: got {self.gates!r}.")
+        if not self.copying_kinds or not all(isinstance(kind, str) for kind in self.copying_kinds):
+            raise AuditInputError(
+                f"policy copying_kinds must name at least one kind: got {self.copying_kinds!r}."
+            )
+        if not self.fractions or not all(
+            isinstance(share, int | float) and 0 < share <= 1 for share in self.fractions
+        ):
+            raise AuditInputError(f"policy fractions must lie in (0, 1]: got {self.fractions!r}.")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Policy":
@@ -54,14 +62,15 @@ class Policy:
             if key not in known:
                 raise AuditInputError(f"unknown policy key {key!r}: known are {', '.join(known)}.")
         ready: dict[str, Any] = dict(values)
+        for key in {"gates", "copying_kinds", "fractions"} & set(ready):
+            if not isinstance(ready[key], list | tuple):
+                raise AuditInputError(f"policy {key} must be a list: got {ready[key]!r}.")
+            ready[key] = tuple(ready[key])
         try:
             if "gates" in ready:
                 ready["gates"] = tuple(Harm(name) for name in ready["gates"])
-            for key in ("copying_kinds", "fractions"):
-                if key in ready:
-                    ready[key] = tuple(ready[key])
-        except (TypeError, ValueError) as error:
-            raise AuditInputError(f"policy: {error}.") from error
+        except ValueError as error:
+            raise AuditInputError(f"policy gates: {error}.") from error
         return cls(**ready)
 
     def to_dict(self) -> dict[str, Any]:

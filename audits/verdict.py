@@ -4,8 +4,9 @@ A harm that no test rejects passes only when the audit could have seen a leak as
 demands; otherwise it is INCONCLUSIVE, and the verdict says what would settle it.
 
 Two judgements differ from a plain "any rejection is a leak", both towards INCONCLUSIVE and never
-towards a pass: a patient-membership rejection between groups that the blind baseline tells apart is
-called confounded; a membership bound counts only where the test could have rejected at all.
+towards a pass: between groups that the blind baseline tells apart, patient membership is called
+confounded, rejected or not; a membership bound counts only where the test could have rejected at
+all.
 
 Source: METHODS.md 4.
 """
@@ -19,6 +20,8 @@ from audits.results import AuditResult, Harm, HarmVerdict, Outcome, Verdict
 
 COPY_TESTS = ("tail_count", "tail_ratio")
 """Registered names of the copy tests."""
+
+SPLIT_AGAIN = "Split patients of one source at random into train and holdout; train again."
 
 
 def copying_verdict(
@@ -122,14 +125,23 @@ def membership_verdict(
             harm=harm,
             outcome=Outcome.INCONCLUSIVE,
             reason=f"{found} rejects, but {confounded[0].lower()}{confounded[1:]}",
-            remedy="Split patients of one source at random into train and holdout; train again.",
+            remedy=SPLIT_AGAIN,
             gates=gates,
         )
     if result.rejected:
         reason = f"{found} (adjusted p = {result.p_adjusted:.2g})."
         return HarmVerdict(harm=harm, outcome=Outcome.LEAK, reason=reason, gates=gates)
-    excess = (result.statistic.high or 1.0) - 0.5
-    blind_to_any = _smallest_p(result) > level
+    high = 1.0 if result.statistic.high is None else result.statistic.high
+    excess = high - 0.5
+    blind_to_any = result.details["smallest_p"] > level
+    if excess <= policy.membership_excess and not blind_to_any and confounded:
+        return HarmVerdict(
+            harm=harm,
+            outcome=Outcome.INCONCLUSIVE,
+            reason=f"{found}: not rejected, but {confounded[0].lower()}{confounded[1:]}",
+            remedy=SPLIT_AGAIN,
+            gates=gates,
+        )
     if excess <= policy.membership_excess and not blind_to_any:
         return HarmVerdict(
             harm=harm,
@@ -137,7 +149,7 @@ def membership_verdict(
             reason=f"{found}: not rejected, and its excess over .5 is at most {excess:.2f}.",
             gates=gates,
         )
-    half = max((result.statistic.high or 1.0) - result.statistic.value, 1e-3)
+    half = max(high - result.statistic.value, 1e-3)
     needed = max(
         result.statistic.n + 1,
         math.ceil(result.statistic.n * (half / policy.membership_excess) ** 2),
@@ -155,14 +167,6 @@ def membership_verdict(
         remedy=f"About {needed} patients would settle it, if there is nothing to find.",
         gates=gates,
     )
-
-
-def _smallest_p(result: AuditResult) -> float:
-    """The smallest p a patient permutation could have reached; within-slide tests are bound by "
-    "their draws only."""
-    members = result.details.get("member_patients")
-    others = result.details.get("nonmember_patients")
-    return 0.0 if members is None or others is None else 1 / math.comb(members + others, members)
 
 
 def overall_verdict(

@@ -35,7 +35,7 @@ class TrainConfig:
       minutes: stop after this many minutes of training, resumed time included.
       kimg: stop after this many thousand real tiles shown; with `minutes`, whichever comes first.
         Neither given means 10 minutes.
-      batch: tiles a step.
+      batch: tiles a step, an even number.
       seed: of everything random.
       class_balance: "preserve" shows classes as often as the data hold them, "uniform" equally often.
       width: channels of the generator at 64 px.
@@ -91,6 +91,8 @@ class TrainConfig:
                     f"{key_name} must be one of {', '.join(choices)}: got "
                     f"{getattr(self, key_name)!r}"
                 )
+        if self.batch % 2:
+            raise ConfigError(f"batch must be even, tiles are compared in pairs: got {self.batch}")
         for key_name, low, high in _RANGES:
             value = getattr(self, key_name)
             if value is not None and not low <= value <= high:

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from privgen.data.images import write_png
 from privgen.errors import CheckpointError, ConfigError
+from privgen.files import empty_folder
 from privgen.models import Generator, build_generator
 from privgen.training.draws import Purpose, latents
-from privgen.training.state import load_generator_state
+from privgen.training.state import Ledger, load_generator_state
 
 CHUNK = 32
 """Images the network runs on at a time; image i stands at place i % CHUNK."""
@@ -37,6 +39,8 @@ class LoadedGenerator:
       classes: names, in the order of the class numbers.
       class_share: share of each class as trained, adds up to 1.
       resolution: side of the tiles, pixels.
+      kimg: thousand real tiles it was trained for.
+      ledger: who was in training; None for a generator file.
     """
 
     network: torch.nn.Module
@@ -44,6 +48,8 @@ class LoadedGenerator:
     classes: tuple[str, ...]
     class_share: tuple[float, ...]
     resolution: int
+    kimg: float = 0.0
+    ledger: Ledger | None = None
 
     def generate(
         self,
@@ -129,6 +135,8 @@ def load_generator(path: Path, *, device: str = "cpu") -> LoadedGenerator:
         classes=state.classes,
         class_share=state.class_share,
         resolution=state.config.resolution,
+        kimg=state.kimg,
+        ledger=state.ledger,
     )
 
 
@@ -192,3 +200,42 @@ def sample(
         labels[done : done + len(block_tiles)] = block_labels
         done += len(block_tiles)
     return tiles, labels
+
+
+def write_samples(
+    generator: LoadedGenerator,
+    folder: Path,
+    *,
+    count: int,
+    seed: int,
+    balance: Balance = "as-trained",
+) -> dict[str, int]:
+    """Write a sample as PNG in class folders: `folder/TUM/000123.png` is image 123.
+
+    Args:
+      generator: any.
+      folder: empty or new.
+      count: images, 1 or more.
+      seed, balance: as `sample`.
+
+    Returns:
+      How many of each class.
+
+    Raises:
+      OutputError: `folder` is not empty or cannot be written.
+      DiskFullError: no space is left.
+    """
+    empty_folder(folder)
+    made = dict.fromkeys(generator.classes, 0)
+    for label in made:
+        (folder / label).mkdir()
+    index = 0
+    for tiles, labels in iterate(generator, count, seed=seed, balance=balance):
+        for tile, label in zip(tiles, labels, strict=True):
+            write_png(folder / str(label) / f"{index:06d}.png", tile)
+            made[str(label)] += 1
+            index += 1
+    for label, tiles_made in made.items():
+        if tiles_made == 0:
+            (folder / label).rmdir()
+    return made

@@ -29,6 +29,7 @@ def test_an_unknown_key_like_nothing_lists_all_keys() -> None:
     [
         ({"resolution": 100}, r"resolution must be one of \(32, 64, 128, 256\): got 100"),
         ({"batch": 2}, r"batch must be in \[4, 4096\]: got 2"),
+        ({"batch": 7}, "batch must be even, tiles are compared in pairs: got 7"),
         ({"batch": 8.5}, "batch must be int: got 8.5"),
         ({"batch": True}, "batch must be int: got True"),
         ({"minutes": 0.0}, "minutes must be in"),

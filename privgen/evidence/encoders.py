@@ -5,9 +5,9 @@
 it may a Frechet distance be called FID. `pixels` and `colour` are baselines that show what a
 comparison without a network would find.
 
-Conventions: tiles are uint8 RGB, square, shape (n, h, h, 3); embeddings float32, shape (n, width).
-A tile's embedding depends on that tile alone: every forward pass has the same batch size, the last one is
-padded, so neither the number nor the order of the tiles changes a bit of it.
+Conventions: tiles are uint8 RGB, square, shape (n, h, h, 3); embeddings float32, shape (n,
+width). A tile's embedding depends on that tile alone: every forward pass has the same batch size,
+the last one is padded, so neither the number nor the order of the tiles changes a bit of it.
 
 Sources: Tan & Le 2019 (EfficientNet); Heusel et al. 2017 (FID); Parmar et al. 2022,
 arXiv:2104.11222 (why every reduction is antialiased).
@@ -148,7 +148,7 @@ def _effnet_lite0(_: str, device: torch.device, precision: Precision) -> Encoder
     half = _has_bf16(device) if precision == "auto" else precision == "bf16"
     dtype = torch.bfloat16 if half else torch.float32
     network = effnet_lite.load_effnet_lite0()
-    network = network.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    network = network.to(device, dtype).to(memory_format=torch.channels_last)
 
     def forward(tiles: Tensor) -> Tensor:
         resized = F.interpolate(tiles, (EFFNET_SIDE, EFFNET_SIDE), mode="bicubic", antialias=True)
@@ -165,9 +165,9 @@ def _effnet_lite0(_: str, device: torch.device, precision: Precision) -> Encoder
 
 
 def _has_bf16(device: torch.device) -> bool:
-    """Whether bf16 is fast here; without instructions for it, it is emulated and slower than fp32."""
+    """Whether the device has bf16 instructions; emulated, bf16 is slower than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
     return known()
 
@@ -205,16 +205,17 @@ def _inception_fid(argument: str, device: torch.device, _: Precision) -> Encoder
 def inception_network(state: dict[str, Tensor]) -> nn.Module:
     """pytorch-fid's network with the given weights; input (n, 3, 299, 299) in [0, 1].
 
-    pytorch-fid builds and downloads in one function. Its download is replaced by `state` while it builds, so
-    that the file comes through our door and the network stays theirs to the last layer.
+    pytorch-fid builds and downloads in one function. Its download is replaced by `state` while it
+    builds, so that the file comes through our door and the network stays theirs to the last layer.
     """
     module = import_module("pytorch_fid.inception")
-    download = module.load_state_dict_from_url
-    module.load_state_dict_from_url = lambda *_, **__: state
+    replaced = vars(module)
+    download = replaced["load_state_dict_from_url"]
+    replaced["load_state_dict_from_url"] = lambda *_, **__: state
     try:
         network: nn.Module = module.InceptionV3(resize_input=False)
     finally:
-        module.load_state_dict_from_url = download
+        replaced["load_state_dict_from_url"] = download
     return network.eval()
 
 

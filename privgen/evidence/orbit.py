@@ -1,8 +1,9 @@
 """The orbit of a tile: H&E has no up, so a copy may come back mirrored or turned by 90 degrees.
 
-A tile and its 8 symmetric versions are treated as one: the embedding is averaged over them, and the
-fingerprint is the smallest of their digests. Whitening then gives every direction of the embedding
-the same weight, so that stain, which varies most, does not drown the texture that identifies a tile.
+A tile and its 8 symmetric versions are treated as one: the embedding is averaged over them, and
+the fingerprint is the smallest of their digests. Whitening then gives every direction of the
+embedding the same weight, so that stain, which varies most, does not drown the texture that
+identifies a tile.
 """
 
 from collections.abc import Iterator
@@ -20,13 +21,14 @@ from privgen.evidence.encoders import Encoder
 SYMMETRIES = 8
 
 FEATURELESS = 4.0
-"""Grey-level standard deviation (0 to 255) below which a tile proves nothing: blank glass repeats by chance."""
+"""Spread of the grey levels (standard deviation, 0 to 255) below which a tile proves nothing:
+blank glass repeats by chance."""
 
-MAX_DIMS = 256
+MAX_DIMS = 384
 """Most dimensions kept by whitening."""
 
 TILES_A_DIMENSION = 4
-"""Fewest tiles a whitened dimension rests on. With one tile a dimension whitening makes all tiles equally distant."""
+"""Fewest tiles a whitened dimension rests on; at one, whitening makes all tiles equally distant."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _RANK = 1e-7
@@ -77,7 +79,7 @@ def embed_orbit(encoder: Encoder, tiles: NDArray[np.uint8]) -> OrbitEmbedding:
 
 
 def orbit_mean(encoder: Encoder, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Embeddings averaged over the 8 symmetries, shape (n, d): equal for a tile and its mirror image.
+    """Embeddings averaged over the 8 symmetries, shape (n, d), the same for a tile turned over.
 
     Source: METHODS.md 1.2.
     """
@@ -100,15 +102,15 @@ class Whitening:
     def fit(cls, embeddings: NDArray[np.float32], dims: int | None = None) -> Self:
         """Fit on tiles of *all* roles that will be compared, pooled.
 
-        A tile inside the fit lies farther out than a new tile of the same law, the more so the fewer
-        tiles a dimension rests on. Fitted on train and holdout, leaving the synthetic tiles out, it makes innocent
-        synthetic tiles look closer to train than holdout tiles are. Pooled,
-        every tile has the same influence and swapping two tiles between roles changes nothing.
+        A tile inside the fit lies farther from the others than a new tile of the same law, the more
+        so the fewer tiles a dimension rests on. Fitted on train and holdout alone it makes innocent
+        synthetic tiles look closer to train than holdout tiles are. Pooled, every tile has the same
+        influence, and swapping two tiles between roles changes nothing.
 
         Args:
           embeddings: shape (n, d), n >= 2.
-          dims: dimensions to keep; None takes one for every 4 tiles, at most 256. Never more than the
-            embeddings span.
+          dims: dimensions to keep; None takes one for every 4 tiles, at most 384. Never more than
+            the embeddings span.
 
         Raises:
           InputError: fewer than 2 tiles, or all of them equal.
@@ -132,7 +134,9 @@ class Whitening:
             )
         kept = min(dims or max(count // TILES_A_DIMENSION, 1), spanned)
         kept = kept if dims else min(kept, MAX_DIMS)
-        top = slice(len(variance) - 1, len(variance) - 1 - kept if kept < len(variance) else None, -1)
+        top = slice(
+            len(variance) - 1, len(variance) - 1 - kept if kept < len(variance) else None, -1
+        )
         return cls(centre, axes[:, top] / np.sqrt(variance[top]))
 
     def whiten(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -144,7 +148,7 @@ class Whitening:
         coordinates = self.whiten(embeddings)
         length = np.linalg.norm(coordinates, axis=1, keepdims=True)
         scaled = np.divide(coordinates, length, out=np.zeros_like(coordinates), where=length > 0)
-        return scaled.astype(np.float32)
+        return np.asarray(scaled, dtype=np.float32)
 
 
 def fingerprint(tile: NDArray[np.uint8]) -> str:

@@ -1,7 +1,7 @@
-"""Planted copies: train tiles altered in known ways, to learn which leaks an audit would have found.
+"""Planted copies: train tiles altered in known ways, to learn which leaks an audit would find.
 
-Each kind is a pure function of tiles and a generator of random numbers; a copy keeps shape and type.
-A kind's strength is fixed here, since a power curve means nothing without it.
+Each kind is a pure function of tiles and a generator of random numbers; a copy keeps shape and
+type. A kind's strength is fixed here, since a power curve means nothing without it.
 
 Source: METHODS.md 3.
 """
@@ -22,8 +22,8 @@ Tiles = NDArray[np.uint8]
 ODD_DEGREES = (10.0, 80.0)
 """Range of odd rotations: at least 10 degrees away from every symmetry of the square."""
 
-STAIN_STRENGTH = 0.15
-"""Strength of the stain jitter: visibly another batch of stain, still plainly H&E."""
+STAIN_STRENGTH = 0.3
+"""Strength of the stain jitter: plainly another laboratory, still plainly H&E."""
 
 
 def plant(kind: str, tiles: Tiles, rng: np.random.Generator) -> Tiles:
@@ -61,7 +61,7 @@ def _symmetry(tiles: Tiles, rng: np.random.Generator) -> Tiles:
 def _odd_rotation(tiles: Tiles, rng: np.random.Generator) -> Tiles:
     """Turn each tile about its centre, bicubic, corners filled by reflection at the border.
 
-    Reflection keeps the scale and invents no colour; the largest square free of it would also be a crop.
+    Reflection keeps the scale and invents no colour; the largest square free of it would be a crop.
     """
     if len(tiles) == 0:
         return tiles.copy()
@@ -75,7 +75,8 @@ def _odd_rotation(tiles: Tiles, rng: np.random.Generator) -> Tiles:
     turned = F.grid_sample(
         source, grid, mode="bicubic", padding_mode="reflection", align_corners=False
     )
-    return np.rint(turned.clamp(0, 255).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
+    rounded = turned.clamp(0, 255).round().to(torch.uint8)
+    return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).numpy())
 
 
 def _stain(tiles: Tiles, rng: np.random.Generator) -> Tiles:

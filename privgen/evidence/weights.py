@@ -1,7 +1,7 @@
 """Published network weights that come with no package: where they are kept and how they arrive.
 
-A file is used only when its SHA-256 is the published one: a number called "FID" computed with any other
-network would be silently wrong. It is looked for where the caller says, then in privgen's own
+A file is used only when its SHA-256 is the published one: a number called "FID" computed with any
+other network would be silently wrong. It is looked for where the caller says, then in privgen's own
 cache, then in PyTorch's, where other tools may have left it, and downloaded last. A machine without
 a network learns so within seconds and is told which file to place where.
 """
@@ -61,16 +61,20 @@ def locate(published: PublishedWeights, *, given: Path | None = None) -> Path:
       given: a copy the caller named; then no other place is tried.
 
     Raises:
-      WeightsError: `given` is not that file, or there is no copy and the download failed.
+      WeightsError: `given`, or what lies in the cache, is not that file; or there is no copy and
+        the download failed.
     """
     if given is not None:
         _require_published(published, given)
         return given
     own = cache_folder() / published.name
-    shared = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch")
-    for place in (own, shared / "hub" / "checkpoints" / published.name):
-        if place.is_file() and sha256_file(place) == published.sha256:
-            return place
+    if own.is_file():
+        _require_published(published, own)
+        return own
+    torch_home = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch")
+    shared = torch_home / "hub" / "checkpoints" / published.name
+    if shared.is_file() and sha256_file(shared) == published.sha256:
+        return shared
     try:
         own.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,8 +97,8 @@ def _require_published(published: PublishedWeights, given: Path) -> None:
         ) from error
     if found != published.sha256:
         raise WeightsError(
-            f"the {published.title} weights must be the published file {published.name} with SHA-256 "
-            f"{published.sha256}: {given} has {found}. Fetch it from {published.url}"
+            f"the {published.title} weights must be the published file {published.name} with "
+            f"SHA-256 {published.sha256}: {given} has {found}. Fetch it from {published.url}"
         )
 
 
@@ -112,7 +116,7 @@ def _download(published: PublishedWeights, target: Path) -> None:
 
 
 def _chunks(published: PublishedWeights) -> Iterator[bytes]:
-    """The bytes the server sends, never more than announced; network trouble is a `WeightsError`."""
+    """What the server sends, at most a byte too many; network trouble is a `WeightsError`."""
     left = published.size + 1
     try:
         with urlopen(published.url, timeout=PATIENCE) as response:
@@ -125,7 +129,8 @@ def _chunks(published: PublishedWeights) -> Iterator[bytes]:
 
 def _unavailable(published: PublishedWeights, reason: str) -> WeightsError:
     return WeightsError(
-        f"the {published.title} weights are not on this machine and could not be fetched ({reason}). "
-        f"Download {published.name} ({published.size / 2**20:.0f} MiB, SHA-256 {published.sha256}) from "
-        f"{published.url} and place it in {cache_folder()}, or pass {published.option}"
+        f"the {published.title} weights are not on this machine and could not be fetched "
+        f"({reason}). Download {published.name} ({published.size / 2**20:.0f} MiB, SHA-256 "
+        f"{published.sha256}) from {published.url} and place it in {cache_folder()}, or pass "
+        f"{published.option}"
     )

@@ -54,7 +54,7 @@ class Discriminator(Protocol):
         ...
 
     def judge(self, features: "Sequence[Tensor]", labels: "Tensor") -> "Tensor":
-        """Logits, high for real, shape (n, m)."""
+        """Logits, high for real, shape (n, m); tiles 2k and 2k + 1 may be compared."""
         ...
 
 

@@ -3,8 +3,8 @@
 Sauer et al. 2021, "Projected GANs converge faster" (arXiv:2111.01007): EfficientNet-Lite0 features at
 strides 4 to 32, mixed by fixed random 1x1 convolutions across channels and across scales, each scale
 judged by its own small head. Heads are class-conditional by projection (Miyato & Koyama 2018,
-arXiv:1802.05637), spectrally normalised, and see how much tiles of the same class differ within the
-batch (minibatch statistics, Karras et al. 2018, here within the class, else classes hide a collapse).
+arXiv:1802.05637), spectrally normalised, and see how much two tiles of one class, augmented alike, differ
+(minibatch statistics, Karras et al. 2018, here within the class: across classes a collapse is hidden).
 
 The pyramid is frozen, so its batch norms are folded into its convolutions and only gradients with
 respect to its input are ever needed: each is again a plain convolution, by a flipped or transposed
@@ -163,29 +163,23 @@ class _Head(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         h = self.body(x)
-        spread = class_spread(h.float(), labels).to(h.dtype)
-        h = F.leaky_relu(self.compare(torch.cat([h, spread], dim=1)), LEAK)
+        h = F.leaky_relu(self.compare(torch.cat([h, pair_spread(h)], dim=1)), LEAK)
         projection = (self.embedding(labels)[:, :, None, None].to(h.dtype) * h).sum(1, keepdim=True)
         return torch.as_tensor(self.logit(h) + projection).flatten(1).float()
 
 
-def class_spread(h: Tensor, labels: Tensor) -> Tensor:
-    """How much each place of a map varies between tiles of the same class in the batch.
+def pair_spread(h: Tensor) -> Tensor:
+    """How much each place of a map differs between tiles 2k and 2k + 1.
 
     Args:
-      h: maps, shape (n, c, h, w), float32.
-      labels: class numbers, shape (n,).
+      h: maps, shape (n, c, h, w), n even.
 
     Returns:
-      Standard deviation within the tile's class, averaged over channels, shape (n, 1, h, w); 0 for a
-      class with one tile in the batch.
+      Half the absolute difference, averaged over channels, for both tiles: shape (n, 1, h, w).
     """
-    same = (labels[:, None] == labels[None, :]).to(h.dtype)
-    weights = same / same.sum(dim=1, keepdim=True)
-    flat = h.flatten(1)
-    mean = weights @ flat
-    variance = (weights @ flat.square() - mean.square()).clamp_min(0)
-    return (variance + 1e-8).sqrt().reshape(h.shape).mean(dim=1, keepdim=True)
+    pairs = h.unflatten(0, (-1, 2))
+    spread = (pairs[:, 0] - pairs[:, 1]).abs().mean(dim=1, keepdim=True) / 2
+    return spread.repeat_interleave(2, dim=0)
 
 
 class ProjectedDiscriminator(nn.Module):
@@ -234,7 +228,10 @@ class ProjectedDiscriminator(nn.Module):
         return maps
 
     def judge(self, features: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Logits, high for real, shape (n, m): one column a place and scale."""
+        """Logits, high for real, shape (n, m): one column a place and scale.
+
+        Tiles 2k and 2k + 1 are compared with each other; they should be of one class.
+        """
         return torch.cat(
             [head(f, labels) for head, f in zip(self.heads, features, strict=True)], dim=1
         )

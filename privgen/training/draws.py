@@ -57,7 +57,7 @@ def latents(
 def batch_rows(
     labels: NDArray[np.intp], *, seed: int, step: int, batch: int, balance: ClassBalance
 ) -> NDArray[np.intp]:
-    """Which tiles step `step` shows: rows of `labels`, shape (batch,).
+    """Which tiles step `step` shows: rows of `labels`, shape (batch,), classes in order.
 
     "preserve" walks through all tiles in a new random order each epoch. "uniform" takes the classes
     in turns and walks through each class so. Either way no tile is shown twice before all of its
@@ -68,14 +68,15 @@ def batch_rows(
     """
     places = np.arange(step * batch, (step + 1) * batch)
     if balance == "preserve":
-        return _walk(np.arange(len(labels)), places, seed=seed, lane=0)
+        rows = _walk(np.arange(len(labels)), places, seed=seed, lane=0)
+        return rows[np.argsort(labels[rows], kind="stable")]
     classes = int(labels.max()) + 1
     rows = np.empty(batch, dtype=np.intp)
     for number in range(classes):
         mine = places % classes == number
         members = np.flatnonzero(labels == number)
         rows[mine] = _walk(members, places[mine] // classes, seed=seed, lane=1 + number)
-    return rows
+    return rows[np.argsort(labels[rows], kind="stable")]
 
 
 def _walk(

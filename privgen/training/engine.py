@@ -56,8 +56,9 @@ class Engine:
         """Update both networks once.
 
         Args:
-          tiles: real tiles, uint8, shape (n, r, r, 3).
-          labels: their class numbers, shape (n,); the synthetic tiles are of the same classes.
+          tiles: real tiles, uint8, shape (n, r, r, 3), n even.
+          labels: their class numbers, shape (n,), sorted, so that most pairs 2k, 2k + 1 are of one
+            class; the synthetic tiles are of the same classes.
           step: 0 for the first; all draws of the step follow from it.
 
         Returns:
@@ -78,7 +79,10 @@ class Engine:
             z_dim=generator.z_dim,
             noise_shapes=generator.noise_shapes,
         )
-        draws = stream(config.seed, step, Purpose.AUGMENT).random(augment.DRAWS, dtype=np.float32)
+        pairs = stream(config.seed, step, Purpose.AUGMENT).random(
+            (n // 2, augment.DRAWS), dtype=np.float32
+        )
+        draws = np.repeat(pairs, 2, axis=0)
 
         def seen(x: Tensor) -> list[Tensor]:
             x = augment.augment(x, draws, strength=config.augment, side=discriminator.side)

@@ -136,6 +136,7 @@ def train(
             classes=tiles.classes,
             class_share=shares,
             tensors=engine.state()["average"],
+            kimg=step * config.batch / 1000,
         ),
     )
     return path

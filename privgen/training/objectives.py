@@ -21,22 +21,20 @@ def generator_hinge(synthetic: Tensor) -> Tensor:
     return -synthetic.mean()
 
 
-def intra_class_distance(features: Tensor, labels: Tensor) -> Tensor:
-    """Mean Euclidean distance between two tiles of the same class.
+def pair_distance(features: Tensor, labels: Tensor) -> Tensor:
+    """Mean Euclidean distance between tiles 2k and 2k + 1 where they are of one class.
 
     Args:
-      features: shape (n, ...), flattened a tile.
+      features: shape (n, ...), flattened a tile; n even.
       labels: class numbers, shape (n,).
 
     Returns:
-      Scalar; 0 when no class has two tiles.
+      Scalar; 0 when no pair is of one class.
     """
-    flat = features.flatten(1).float()
-    squares = flat.square().sum(1)
-    squared = squares[:, None] + squares[None, :] - 2 * flat @ flat.t()
-    pairs = (labels[:, None] == labels[None, :]).triu(diagonal=1)
-    distances = squared[pairs].clamp_min(1e-6).sqrt()
-    return distances.sum() / max(len(distances), 1)
+    pairs = features.float().flatten(1).unflatten(0, (-1, 2))
+    distances = ((pairs[:, 0] - pairs[:, 1]).square().sum(dim=1) + 1e-8).sqrt()
+    same = (labels[0::2] == labels[1::2]).to(distances.dtype)
+    return (distances * same).sum() / same.sum().clamp_min(1)
 
 
 def diversity_shortfall(
@@ -45,19 +43,18 @@ def diversity_shortfall(
     """By how much synthetic tiles of a class differ less than real ones, averaged over scales.
 
     Args:
-      real, synthetic: feature maps a scale, each (n, c, h, w), of batches with the same labels.
+      real, synthetic: feature maps a scale, each (n, c, h, w), of batches with the same labels, in
+        pairs augmented alike.
       labels: class numbers, shape (n,).
 
     Returns:
-      Scalar in [0, 1]: mean of `max(0, 1 - synthetic distance / real distance)`; 0 when the batch
-      has no two tiles of one class.
+      Scalar in [0, 1]: mean of `max(0, 1 - synthetic distance / real distance)`.
     """
-    terms = []
-    for a, b in zip(real, synthetic, strict=True):
-        target = intra_class_distance(a, labels)
-        if target > 0:
-            terms.append(F.relu(1 - intra_class_distance(b, labels) / target))
-    return torch.stack(terms).mean() if terms else torch.zeros((), device=labels.device)
+    terms = [
+        F.relu(1 - pair_distance(b, labels) / pair_distance(a, labels).clamp_min(1e-6))
+        for a, b in zip(real, synthetic, strict=True)
+    ]
+    return torch.stack(terms).mean()
 
 
 @torch.no_grad()
@@ -65,13 +62,13 @@ def diversity(real: Tensor, synthetic: Tensor, labels: Tensor) -> float:
     """Mean distance between synthetic tiles of a class, against that of real ones: 1 is as diverse.
 
     Args:
-      real, synthetic: feature maps, each (n, c, h, w), of batches with the same labels; places are
-        averaged first, so that it is content that counts.
+      real, synthetic: feature maps, each (n, c, h, w), of batches with the same labels, in pairs augmented
+        alike; places are averaged first, so that it is content that counts.
       labels: class numbers, shape (n,).
 
     Returns:
-      The ratio; 0 when the batch has no two tiles of one class.
+      The ratio; 0 when no pair is of one class.
     """
-    target = intra_class_distance(real.mean(dim=(2, 3)), labels)
-    found = intra_class_distance(synthetic.mean(dim=(2, 3)), labels)
+    target = pair_distance(real.mean(dim=(2, 3)), labels)
+    found = pair_distance(synthetic.mean(dim=(2, 3)), labels)
     return float(found / target) if target > 0 else 0.0

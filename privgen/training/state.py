@@ -140,12 +140,16 @@ class GeneratorState:
       classes: names, in the order of the class numbers.
       class_share: share of each class as trained.
       tensors: state dictionary of the averaged generator.
+      kimg: thousand real tiles shown to the discriminator so far.
+      ledger: who was in training; None in a generator file.
     """
 
     config: TrainConfig
     classes: tuple[str, ...]
     class_share: tuple[float, ...]
     tensors: dict[str, Tensor]
+    kimg: float = 0.0
+    ledger: Ledger | None = None
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -229,6 +233,7 @@ def save_generator(path: Path, state: GeneratorState) -> None:
         "config": {key: config[key] for key in _GENERATOR_KEYS},
         "classes": list(state.classes),
         "class_share": list(state.class_share),
+        "kimg": state.kimg,
     }
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     content = safetensors.torch.save(tensors, metadata={"privgen": json.dumps(described)})
@@ -250,6 +255,8 @@ def load_generator_state(path: Path) -> GeneratorState:
             classes=checkpoint.classes,
             class_share=checkpoint.class_share,
             tensors=checkpoint.average,
+            kimg=checkpoint.step * checkpoint.config.batch / 1000,
+            ledger=checkpoint.ledger,
         )
     try:
         with safetensors.safe_open(str(path), framework="pt") as archive:
@@ -268,6 +275,7 @@ def load_generator_state(path: Path) -> GeneratorState:
             classes=tuple(str(name) for name in described["classes"]),
             class_share=tuple(float(share) for share in described["class_share"]),
             tensors=tensors,
+            kimg=float(described["kimg"]),
         )
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{path} is a damaged generator file: {error}") from error

@@ -6,7 +6,7 @@ import torch
 from privgen.config import TrainConfig
 from privgen.models import Discriminator, build_discriminator
 from privgen.models.effnet_lite import PYRAMID_CHANNELS, load_effnet_lite0, normalise
-from privgen.models.projected import FrozenConv, FrozenPyramid, class_spread
+from privgen.models.projected import FrozenConv, FrozenPyramid, pair_spread
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +84,16 @@ def test_the_label_changes_the_logits(discriminator: torch.nn.Module) -> None:
     assert not torch.allclose(first, second)
 
 
-def test_class_spread_is_the_standard_deviation_within_the_class() -> None:
-    h = torch.tensor([[1.0], [3.0], [10.0], [10.0], [5.0]]).reshape(5, 1, 1, 1)
-    spread = class_spread(h, torch.tensor([0, 0, 1, 1, 2])).flatten()
-    torch.testing.assert_close(
-        spread, torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0]), rtol=0, atol=2e-3
-    )
+def test_pair_spread_is_half_the_difference_of_neighbours() -> None:
+    h = torch.tensor([[1.0, 0.0], [3.0, 4.0], [5.0, 5.0], [5.0, 5.0]]).reshape(4, 2, 1, 1)
+    assert pair_spread(h).flatten().tolist() == [1.5, 1.5, 0.0, 0.0]  # (2 + 4) / 2 channels / 2
 
 
-def test_class_spread_sees_a_collapse_that_different_classes_would_hide() -> None:
-    labels = torch.tensor([0, 0, 0, 1, 1, 1])
-    collapsed = torch.where(labels[:, None] == 0, -1.0, 1.0)[:, :, None, None].expand(6, 4, 2, 2)
-    assert float(collapsed.std(0).mean()) > 1
-    assert float(class_spread(collapsed, labels).max()) < 1e-3
+def test_repeating_one_tile_changes_the_logits_through_the_comparison(
+    discriminator: torch.nn.Module,
+) -> None:
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    labels = torch.tensor([0, 0])
+    apart = discriminator.judge(discriminator.features(x), labels)
+    repeated = discriminator.judge(discriminator.features(x[[0, 0]]), labels)
+    assert not torch.allclose(apart[0], repeated[0])

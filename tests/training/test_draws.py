@@ -37,7 +37,7 @@ def test_latents_are_standard_normal() -> None:
 def test_preserve_shows_every_tile_once_an_epoch() -> None:
     labels = np.array([0] * 7 + [1] * 3)
     rows = np.concatenate(
-        [batch_rows(labels, seed=1, step=s, batch=4, balance="preserve") for s in range(5)]
+        [batch_rows(labels, seed=1, step=s, batch=5, balance="preserve") for s in range(4)]
     )
     assert sorted(rows[:10]) == list(range(10))
     assert sorted(rows[10:]) == list(range(10))
@@ -62,3 +62,10 @@ def test_a_step_does_not_depend_on_the_steps_before(balance: str) -> None:
     other = batch_rows(labels, seed=3, step=7, batch=5, balance=balance)  # type: ignore[arg-type]
     assert list(first) == list(again)
     assert list(first) != list(other)
+
+
+@pytest.mark.parametrize("balance", ["preserve", "uniform"])
+def test_tiles_of_a_class_stand_side_by_side(balance: str) -> None:
+    labels = np.arange(30) % 3
+    rows = batch_rows(labels, seed=2, step=1, batch=12, balance=balance)  # type: ignore[arg-type]
+    assert list(labels[rows]) == sorted(labels[rows])

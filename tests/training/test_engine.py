@@ -29,8 +29,8 @@ def _parameters(engine: Engine) -> list[torch.Tensor]:
 def test_a_step_moves_every_parameter_and_reports_finite_figures() -> None:
     engine = Engine(CONFIG, 2)
     before = _parameters(engine)
-    figures = engine.step(_tiles(), LABELS, 0)
-    figures = engine.step(_tiles(), LABELS, 1)
+    for step in range(3):
+        figures = engine.step(_tiles(), LABELS, step)
     assert all(np.isfinite(value) for value in figures.values())
     moved = [not torch.equal(a, b) for a, b in zip(before, _parameters(engine), strict=True)]
     assert all(moved)

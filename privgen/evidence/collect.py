@@ -1,0 +1,236 @@
+"""From tiles to what the audit is given.
+
+Every role is brought to one side, embedded the same way (orbit mean, whitened by one fit on all
+roles together) and fingerprinted; known copies of train tiles are planted beside them. Tiles are
+read in blocks, so memory holds embeddings, never all pixels.
+
+The plain embedding, which the Frechet distance needs, falls out of the same pass: no tile is
+embedded twice.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audits import AuditData, Planted, Tiles
+from privgen import console
+from privgen.data.tileset import GROUP_UNITS, TileSet
+from privgen.errors import InputError
+from privgen.evidence.encoders import Encoder
+from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
+from privgen.evidence.plants import KINDS, plant
+
+PLANTED_PER_KIND = 120
+"""Most planted copies of each kind; each costs 8 embeddings."""
+
+FIDELITY_ROLES = ("train", "holdout", "synthetic")
+"""Roles a fidelity metric compares."""
+
+_BLOCK = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything `audits.audit` needs.
+
+    Attributes:
+      data: whitened orbit-mean embeddings, fingerprints and planted copies.
+      features: the encoder's name, and for each role its plain outputs, shape (n, d).
+      side: pixels a side at which every role was looked at.
+    """
+
+    data: AuditData
+    features: Mapping[str, Mapping[str, NDArray[np.float32]]]
+    side: int
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """One role, row by row: plain and orbit-mean embeddings, fingerprints."""
+
+    plain: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    fingerprints: NDArray[np.str_]
+
+
+def collect(
+    *,
+    train: TileSet,
+    holdout: TileSet,
+    synthetic: TileSet,
+    siblings: TileSet | None = None,
+    reference: TileSet | None = None,
+    encoder: Encoder,
+    seed: int,
+    side: int | None = None,
+    planted_per_kind: int = PLANTED_PER_KIND,
+) -> Evidence:
+    """Gather the evidence of one audit.
+
+    Roles of different resolution are made comparable by scaling all of them to one side, since
+    sharpness alone would tell them apart. Scaling is a function of a tile's pixels, so a synthetic
+    tile equal to a train tile at its own size is still equal after it. A turned one is, too, as
+    long as the synthetic tiles need no scaling: the rounding is not the same along rows and
+    columns.
+
+    Args:
+      train, holdout, synthetic, siblings, reference: tiles by role; an empty optional role counts
+        as absent.
+      encoder: embeds every tile.
+      seed: of the planted copies.
+      side: pixels a side; None takes the smallest tile there is.
+      planted_per_kind: most planted copies of each kind, spread over the train patients.
+
+    Raises:
+      InputError: a required role is empty, or the tiles cannot be embedded.
+      audits.AuditInputError: train shares a patient or a tile with holdout or reference.
+
+    Source: METHODS.md 1.2, 3.
+    """
+    optional = {"siblings": siblings, "reference": reference}
+    roles = {"train": train, "holdout": holdout, "synthetic": synthetic}
+    for role, tiles in roles.items():
+        if len(tiles) == 0:
+            raise InputError(f"an audit needs {role} tiles: got none. Add some.")
+    roles |= {role: tiles for role, tiles in optional.items() if tiles is not None and len(tiles)}
+    side = side or min(native_side(tiles) for tiles in roles.values())
+    embedded = {role: _embed(encoder, tiles, side, role) for role, tiles in roles.items()}
+    whitening = Whitening.fit(np.concatenate([found.mean for found in embedded.values()]))
+    judged = {
+        role: Tiles(
+            role,
+            whitening.apply(embedded[role].mean),
+            labels=tiles.labels,
+            patients=None if tiles.group_unit == "tile" else tiles.groups,
+            slides=None if tiles.group_unit == "tile" else tiles.slides,
+            fingerprints=embedded[role].fingerprints,
+        )
+        for role, tiles in roles.items()
+    }
+    planted = _planted(train, embedded["train"], whitening, encoder, side, planted_per_kind, seed)
+    data = AuditData(
+        train=judged["train"],
+        holdout=judged["holdout"],
+        synthetic=judged["synthetic"],
+        siblings=judged.get("siblings"),
+        reference=judged.get("reference"),
+        planted=planted,
+        encoder=encoder.name,
+        group_unit=_weakest_unit(roles),
+    )
+    features = {role: found.plain for role, found in embedded.items()}
+    return Evidence(data=data, features={encoder.name: features}, side=side)
+
+
+def plain_features(
+    encoder: Encoder, roles: Mapping[str, TileSet], synthetic: TileSet, *, side: int
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """A further encoder's plain outputs, for fidelity alone: no symmetries, no whitening.
+
+    Args:
+      encoder: usually `inception_fid`.
+      roles: the real roles; only those in `FIDELITY_ROLES` are embedded.
+      synthetic: the synthetic tiles.
+      side: the audit's side, so that every encoder sees the same tiles.
+
+    Returns:
+      Its name, and for each role an array of shape (n, d).
+    """
+    every = {**roles, "synthetic": synthetic}
+    features = {}
+    for role in FIDELITY_ROLES:
+        tiles = every[role]
+        features[role] = np.empty((len(tiles), encoder.width), dtype=np.float32)
+
+        def keep(rows: slice, pixels: NDArray[np.uint8], role: str = role) -> None:
+            features[role][rows] = encoder.embed(pixels)
+
+        _in_blocks(tiles, side, f"{encoder.name}: {role}", keep)
+    return {encoder.name: features}
+
+
+def native_side(tiles: TileSet) -> int:
+    """The shorter side of the smallest tile, pixels."""
+    known = [min(r.width, r.height) for r in tiles.records if r.width and r.height]
+    if len(known) == len(tiles):
+        return min(known)
+    rows = range(len(tiles))
+    return min(int(min(tiles.subset([row]).load().shape[1:3])) for row in rows)
+
+
+def _in_blocks(
+    tiles: TileSet, side: int, title: str, use: Callable[[slice, NDArray[np.uint8]], None]
+) -> None:
+    """Load tiles a block at a time and hand each block, with its rows, to `use`."""
+    with console.progress() as bars:
+        task = bars.add_task(title, total=len(tiles))
+        for start in range(0, len(tiles), _BLOCK):
+            rows = slice(start, min(start + _BLOCK, len(tiles)))
+            use(rows, tiles.subset(np.arange(rows.start, rows.stop)).load(side))
+            bars.advance(task, rows.stop - rows.start)
+
+
+def _embed(encoder: Encoder, tiles: TileSet, side: int, role: str) -> _Embedded:
+    plain = np.empty((len(tiles), encoder.width), dtype=np.float32)
+    mean = np.empty_like(plain)
+    fingerprints = np.zeros(len(tiles), dtype="<U64")
+
+    def keep(rows: slice, pixels: NDArray[np.uint8]) -> None:
+        found = embed_orbit(encoder, pixels)
+        plain[rows], mean[rows] = found.plain, found.mean
+        fingerprints[rows] = [fingerprint(tile) for tile in pixels]
+
+    _in_blocks(tiles, side, f"embedding {role}", keep)
+    return _Embedded(plain, mean, fingerprints)
+
+
+def _planted(
+    train: TileSet,
+    embedded: _Embedded,
+    whitening: Whitening,
+    encoder: Encoder,
+    side: int,
+    count: int,
+    seed: int,
+) -> dict[str, Planted]:
+    """Copies of the same train tiles by every kind; only altered pixels are embedded again."""
+    rng, *streams = np.random.default_rng(seed).spawn(1 + len(KINDS))
+    sources = _spread(train.groups, np.flatnonzero(embedded.fingerprints != ""), count, rng)
+    originals = train.subset(sources).load(side)
+    planted = {}
+    for kind, stream in zip(KINDS, streams, strict=True):
+        copies = plant(kind, originals, stream)
+        altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
+        mean = embedded.mean[sources]
+        if len(altered):
+            console.note(f"embedding {len(altered)} planted copies: {kind}")
+            mean[altered] = embed_orbit(encoder, copies[altered]).mean
+        planted[kind] = Planted(
+            embeddings=whitening.apply(mean),
+            sources=sources,
+            fingerprints=np.array([fingerprint(tile) for tile in copies], dtype="<U64"),
+        )
+    return planted
+
+
+def _spread(
+    patients: NDArray[np.str_],
+    candidates: NDArray[np.intp],
+    count: int,
+    rng: np.random.Generator,
+) -> NDArray[np.intp]:
+    """Up to `count` of the candidate rows, as evenly over the patients as these allow; sorted."""
+    shuffled = rng.permutation(candidates)
+    seen: dict[str, int] = {}
+    turn = np.empty(len(shuffled), dtype=np.intp)
+    for position, row in enumerate(shuffled):
+        turn[position] = seen[patients[row]] = seen.get(patients[row], -1) + 1
+    return np.sort(shuffled[np.argsort(turn, kind="stable")][:count])
+
+
+def _weakest_unit(roles: Mapping[str, TileSet]) -> str:
+    """The weakest grouping among the real roles: a tile where any of them names no patients."""
+    units = [tiles.group_unit for role, tiles in roles.items() if role != "synthetic"]
+    return max(units, key=GROUP_UNITS.index)
