@@ -1,4 +1,4 @@
-"""The training configuration: every knob of `privgen train`, typed, checked once, written with the run.
+"""The training configuration: every knob of `privgen train`, typed and checked once.
 
 Unknown keys and values out of range are errors that say what would have been right.
 """
@@ -37,7 +37,7 @@ class TrainConfig:
         Neither given means 10 minutes.
       batch: tiles a step, an even number.
       seed: of everything random.
-      class_balance: "preserve" shows classes as often as the data hold them, "uniform" equally often.
+      class_balance: "preserve" shows classes as often as the data do, "uniform" equally often.
       width: channels of the generator at 64 px.
       head_width: channels inside a discriminator head.
       feature_side: pixels a side at which tiles are judged; 0 chooses by the resolution.
@@ -57,19 +57,19 @@ class TrainConfig:
     resolution: int = 64
     minutes: float | None = None
     kimg: float | None = None
-    batch: int = 32
+    batch: int = 16
     seed: int = 0
     class_balance: ClassBalance = "preserve"
     width: int = 32
     head_width: int = 64
     feature_side: int = 0
-    generator_rate: float = 2.5e-4
+    generator_rate: float = 3e-4
     discriminator_rate: float = 2e-4
     beta1: float = 0.0
     beta2: float = 0.99
     ema_kimg: float = 2.0
     augment: float = 1.0
-    diversity: float = 1.0
+    diversity: float = 0.5
     precision: Precision = "auto"
     device: str = "auto"
     threads: int = 0

@@ -1,9 +1,9 @@
 """Sampling: image i depends on (generator, seed, i, label) alone.
 
 Not on how many are asked for, in which order, or in which batch: each image draws its own latent
-and noise (`privgen.training.draws`), and the network always runs on chunks of the same size with image i at
-the same place, so that even rounding is the same. On one machine with one number of threads tiles are
-equal bit for bit.
+and noise (`privgen.training.draws`), and the network always runs on chunks of the same size with
+image i at the same place, so that even rounding is the same. On one machine with one number of
+threads tiles are equal bit for bit.
 """
 
 from collections import defaultdict
@@ -145,8 +145,8 @@ def label_numbers(
 ) -> NDArray[np.intp]:
     """Class number of each image, a function of its index alone, shape (n,).
 
-    "uniform" takes the classes in turns. "as-trained" follows the golden-ratio sequence through the classes'
-    shares, so that the counts of any first n images stay within a few of the exact shares.
+    "uniform" takes the classes in turns. "as-trained" follows the golden-ratio sequence through the
+    classes' shares, so that the counts of any first n images stay within a few of the exact shares.
 
     Raises:
       ConfigError: an unknown balance.

@@ -15,7 +15,7 @@ def test_a_configuration_survives_json() -> None:
 
 
 def test_an_unknown_key_names_the_nearest_known_one() -> None:
-    with pytest.raises(ConfigError, match="'resolutoin'; did you mean resolution?"):
+    with pytest.raises(ConfigError, match=r"'resolutoin'; did you mean resolution\?"):
         TrainConfig.from_dict({"resolutoin": 64})
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from privgen import console
@@ -124,6 +125,8 @@ def _chunks(published: PublishedWeights) -> Iterator[bytes]:
                 left -= len(chunk)
                 yield chunk
     except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it is also the server's answer, and holds the connection
         raise _unavailable(published, " ".join(str(error).split()) or "no answer") from error
 
 

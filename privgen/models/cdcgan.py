@@ -1,9 +1,9 @@
 """`cdcgan`: a conditional DCGAN made modern, the default generator.
 
 DCGAN's transposed 4x4 convolutions, styled at every block by a small mapping of (z, class), with
-noise inputs and no batch statistics (Radford et al. 2016; Karras et al. 2020). The latent has a spatial part:
-tissue has no fixed layout, so the coarsest map is drawn, not learned, and a class cannot fall back on
-one arrangement.
+noise inputs and no batch statistics (Radford et al. 2016; Karras et al. 2020). The latent has a
+spatial part: tissue has no fixed layout, so the coarsest map is drawn, not learned, and a class
+cannot fall back on one arrangement.
 """
 
 import torch
@@ -21,6 +21,9 @@ STYLE_Z = 64
 SPATIAL_Z = 16
 """Channels of z laid out on the coarsest map."""
 
+SYMMETRY_Z = 3
+"""Last entries of z; their signs choose one of the 8 symmetries of the square."""
+
 
 class ConditionalGenerator(nn.Module):
     """z and class to tiles.
@@ -32,7 +35,7 @@ class ConditionalGenerator(nn.Module):
       style_dim: length of the style that reaches every block.
     """
 
-    z_dim = STYLE_Z + SPATIAL_Z * COARSEST**2
+    z_dim = STYLE_Z + SPATIAL_Z * COARSEST**2 + SYMMETRY_Z
 
     def __init__(self, *, resolution: int, classes: int, width: int, style_dim: int = 128) -> None:
         super().__init__()
@@ -69,8 +72,20 @@ class ConditionalGenerator(nn.Module):
         """
         condition = torch.cat([pixel_norm(z[:, :STYLE_Z]), pixel_norm(self.embedding(labels))], 1)
         w = self.mapping(condition)
-        x = z[:, STYLE_Z:].reshape(-1, SPATIAL_Z, COARSEST, COARSEST)
+        x = z[:, STYLE_Z:-SYMMETRY_Z].reshape(-1, SPATIAL_Z, COARSEST, COARSEST)
         x = F.leaky_relu(self.start(x.contiguous(memory_format=torch.channels_last)), LEAK)
         for block, block_noise in zip(self.blocks, noise, strict=True):
             x = block(x, w, block_noise)
-        return torch.tanh(self.to_rgb(x).float())
+        return oriented(torch.tanh(self.to_rgb(x).float()), z[:, -SYMMETRY_Z:])
+
+
+def oriented(tiles: Tensor, signs: Tensor) -> Tensor:
+    """Each tile flipped, mirrored and transposed where its entry of `signs`, (n, 3), is positive.
+
+    Tissue has no up, and the discriminator is shown every orientation, so the network need not
+    learn one layout eight times.
+    """
+    flip, mirror, swap = (signs[:, k, None, None, None] > 0 for k in range(SYMMETRY_Z))
+    tiles = torch.where(flip, tiles.flip(2), tiles)
+    tiles = torch.where(mirror, tiles.flip(3), tiles)
+    return torch.where(swap, tiles.transpose(2, 3), tiles)

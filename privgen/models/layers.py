@@ -20,8 +20,8 @@ GAIN = math.sqrt(2 / (1 + LEAK**2))
 """Gain that keeps the variance of a leaky ReLU's output at one."""
 
 WRAPPED_SIDE = 16
-"""Maps up to this side are padded by wrapping around. Zeros would tell the network where the border is,
-and from that alone it can learn one layout and repeat it whatever z is."""
+"""Maps up to this side are padded by wrapping around. Zeros would tell the network where the border
+is, and from that alone it can learn one layout and repeat it whatever z is."""
 
 
 def channels_at(side: int, *, width: int, most: int = 4) -> int:

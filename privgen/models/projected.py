@@ -1,10 +1,11 @@
 """Projected discriminator: small heads that judge tiles in a frozen feature pyramid.
 
-Sauer et al. 2021, "Projected GANs converge faster" (arXiv:2111.01007): EfficientNet-Lite0 features at
-strides 4 to 32, mixed by fixed random 1x1 convolutions across channels and across scales, each scale
-judged by its own small head. Heads are class-conditional by projection (Miyato & Koyama 2018,
-arXiv:1802.05637), spectrally normalised, and see how much two tiles of one class, augmented alike, differ
-(minibatch statistics, Karras et al. 2018, here within the class: across classes a collapse is hidden).
+Sauer et al. 2021, "Projected GANs converge faster" (arXiv:2111.01007): EfficientNet-Lite0 features
+at strides 4 to 32, mixed by fixed random 1x1 convolutions across channels and across scales, each
+scale judged by its own small head. Heads are class-conditional by projection (Miyato & Koyama 2018,
+arXiv:1802.05637), spectrally normalised, and see how much two tiles of one class, augmented alike,
+differ (minibatch statistics, Karras et al. 2018, here within the class: across classes a collapse
+is hidden).
 
 The pyramid is frozen, so its batch norms are folded into its convolutions and only gradients with
 respect to its input are ever needed: each is again a plain convolution, by a flipped or transposed
@@ -14,7 +15,8 @@ kernel, which on a CPU in bfloat16 runs three to four times faster than the gene
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +138,7 @@ class FrozenPyramid(nn.Module):
         network.stem = _frozen(network.stem)
         for stage in network.stages:
             for block in stage.children():
-                block.layers = _frozen(block.layers)  # type: ignore[assignment]
+                block.layers = _frozen(cast(nn.Module, block.layers))
         del network.head, network.classifier
         self.network = network
 
@@ -177,8 +179,7 @@ def pair_spread(h: Tensor) -> Tensor:
     Returns:
       Half the absolute difference, averaged over channels, for both tiles: shape (n, 1, h, w).
     """
-    pairs = h.unflatten(0, (-1, 2))
-    spread = (pairs[:, 0] - pairs[:, 1]).abs().mean(dim=1, keepdim=True) / 2
+    spread = (h[0::2] - h[1::2]).abs().mean(dim=1, keepdim=True) / 2
     return spread.repeat_interleave(2, dim=0)
 
 
@@ -205,8 +206,7 @@ class ProjectedDiscriminator(nn.Module):
             )
         ]
         down = [
-            FrozenConv(_random_mix(coarse, fine, 1.0))
-            for fine, coarse in zip(MIXED_CHANNELS, MIXED_CHANNELS[1:], strict=False)
+            FrozenConv(_random_mix(coarse, fine, 1.0)) for fine, coarse in pairwise(MIXED_CHANNELS)
         ]
         self.across, self.down = nn.ModuleList(across), nn.ModuleList(down)
         for part in (self.pyramid, self.across, self.down):

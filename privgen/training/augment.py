@@ -1,14 +1,16 @@
-"""Differentiable augmentation: what both real and synthetic tiles go through before they are judged.
+"""Differentiable augmentation: what real and synthetic tiles go through before they are judged.
 
 Tissue on a slide has no up, and every laboratory stains a little differently. So the discriminator
 sees each tile rotated and flipped (the 8 symmetries of the square), shifted, cut out in one square,
 and with its stains scaled and shifted in the haematoxylin-eosin-DAB space (`privgen.data.stain`).
-Zhao et al. 2020, "Differentiable augmentation" (arXiv:2006.10738); Tellez et al. 2018 for the stains.
+Zhao et al. 2020, "Differentiable augmentation" (arXiv:2006.10738); Tellez et al. 2018 for the
+stains.
 
-Tiles 2k and 2k + 1 of a batch go through the same change, and all others through others. The variety
-keeps the discriminator from memorising; the pairs let it see (and `objectives` measure) how much two tiles
-of a class differ by themselves: had each its own change, one synthetic layout repeated would look diverse.
-Draws are a pure function of (seed, step, pair), so a resumed run repeats them.
+Tiles 2k and 2k + 1 of a batch go through the same change, and all others through others. The
+variety keeps the discriminator from memorising; the pairs let it see (and `objectives` measure) how
+much two tiles of a class differ by themselves: had each its own change, one synthetic layout
+repeated would look diverse. Draws are a pure function of (seed, step, pair), so a resumed run
+repeats them.
 """
 
 import numpy as np
@@ -83,9 +85,7 @@ def _resample(x: Tensor, draws: NDArray[np.float32], *, strength: float, side: i
     matrix[:, :, 2] = 2 * SHIFT * strength * (2 * draws[:, 1:3] - 1)
     theta = torch.from_numpy(matrix).to(x)
     grid = F.affine_grid(theta, [len(x), 1, side, side], align_corners=False)
-    return F.grid_sample(
-        x, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def _cut_out(x: Tensor, draws: NDArray[np.float32], *, strength: float) -> Tensor:

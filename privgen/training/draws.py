@@ -1,8 +1,8 @@
 """Every random draw of training and sampling, as a pure function of a seed and a position.
 
-Philox is a counter-based generator: each (seed, index, purpose) owns a stream that depends on nothing
-drawn before, so a resumed run repeats its draws and image i never depends on the batch it came in
-(Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+Philox is a counter-based generator: each (seed, index, purpose) owns a stream that depends on
+nothing drawn before, so a resumed run repeats its draws and image i never depends on the batch it
+came in (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 """
 
 from collections.abc import Sequence

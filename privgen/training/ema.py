@@ -3,10 +3,10 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 RAMP = 0.05
-"""Early on the half-life is at most this share of the images seen, so the first grids are not noise."""
+"""Early on the half-life is at most this share of the images seen: first grids are not noise."""
 
 
 def decay(*, batch: int, images_seen: int, half_life_kimg: float) -> float:
@@ -23,7 +23,8 @@ def average_of(network: nn.Module) -> nn.Module:
 @torch.no_grad()
 def update(average: nn.Module, network: nn.Module, factor: float) -> None:
     """`average = factor * average + (1 - factor) * network`, in place; buffers are copied."""
-    targets = list(average.parameters())
-    torch._foreach_lerp_(targets, list(network.parameters()), 1 - factor)
+    targets: list[Tensor] = list(average.parameters())
+    sources: list[Tensor] = list(network.parameters())
+    torch._foreach_lerp_(targets, sources, 1 - factor)
     for old, new in zip(average.buffers(), network.buffers(), strict=True):
         old.copy_(new)

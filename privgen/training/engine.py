@@ -1,7 +1,7 @@
 """The networks, their optimisers, and one training step.
 
-Both networks are updated from the same batch: the synthetic tiles go through the frozen pyramid once,
-their features serve the generator's loss with gradients and the discriminator's without.
+Both networks are updated from the same batch: the synthetic tiles go through the frozen pyramid
+once, their features serve the generator's loss with gradients and the discriminator's without.
 """
 
 import copy
@@ -52,7 +52,9 @@ class Engine:
             self.discriminator.parameters(), lr=config.discriminator_rate, betas=betas
         )
 
-    def step(self, tiles: NDArray[np.uint8], labels: NDArray[np.intp], step: int) -> dict[str, float]:
+    def step(
+        self, tiles: NDArray[np.uint8], labels: NDArray[np.intp], step: int
+    ) -> dict[str, float]:
         """Update both networks once.
 
         Args:
@@ -106,9 +108,7 @@ class Engine:
         generator_loss = objectives.generator_hinge(fooled) + config.diversity * shortfall
         discriminator_loss = objectives.discriminator_hinge(real_logits, synthetic_logits)
         self._update(generator_loss, discriminator_loss, step)
-        factor = ema.decay(
-            batch=n, images_seen=(step + 1) * n, half_life_kimg=config.ema_kimg
-        )
+        factor = ema.decay(batch=n, images_seen=(step + 1) * n, half_life_kimg=config.ema_kimg)
         ema.update(self.average, self.generator, factor)
         return {
             "generator_loss": float(generator_loss.detach()),
@@ -121,15 +121,15 @@ class Engine:
     def _update(self, generator_loss: Tensor, discriminator_loss: Tensor, step: int) -> None:
         self.generator_optimizer.zero_grad(set_to_none=True)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
-        generator_loss.backward()
-        discriminator_loss.backward()
+        torch.autograd.backward(generator_loss)
+        torch.autograd.backward(discriminator_loss)
         learning = [*self.generator.parameters(), *self.discriminator.parameters()]
         gradients = [p.grad for p in learning if p.grad is not None]
         size = torch.stack(torch._foreach_norm(gradients)).sum()
         if not bool(torch.isfinite(size + generator_loss + discriminator_loss)):
             raise NonFiniteLossError(
                 f"a loss or gradient is not finite at step {step}: generator "
-                f"{float(generator_loss):g}, discriminator {float(discriminator_loss):g}. No "
+                f"{generator_loss.item():g}, discriminator {discriminator_loss.item():g}. No "
                 "parameter was changed. Resume from the last checkpoint with lower rates or "
                 "--precision float32."
             )
@@ -138,9 +138,7 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """The part of a `Checkpoint` that learns; tensors are copies on the CPU."""
-        return {
-            name: _on_cpu(copy.deepcopy(getattr(self, name).state_dict())) for name in _LEARNS
-        }
+        return {name: _on_cpu(copy.deepcopy(getattr(self, name).state_dict())) for name in _LEARNS}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration."""
@@ -187,7 +185,5 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

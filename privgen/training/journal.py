@@ -1,4 +1,4 @@
-"""What a run tells while it trains: a line of JSON, a grid of synthetic tiles, progress for people."""
+"""What a run tells while it trains: lines of JSON, grids of synthetic tiles, progress."""
 
 import json
 import time

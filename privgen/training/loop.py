@@ -1,7 +1,7 @@
 """Training, top to bottom: check the tiles, build or resume, step until the budget is used, save.
 
-A run folder holds config.json, log.jsonl, fakes/ (synthetic tiles only), checkpoints/ (private) and,
-at the end, generator.safetensors (to share).
+A run folder holds config.json, log.jsonl, fakes/ (synthetic tiles only), checkpoints/ (private)
+and, at the end, generator.safetensors (to share).
 """
 
 import resource
@@ -173,7 +173,9 @@ def plan(tiles: TileSet, config: TrainConfig) -> dict[str, Any]:
         "family": config.family,
         "resolution": config.resolution,
         "tiles": len(tiles),
-        "classes": {name: int(n) for name, n in zip(tiles.classes, np.bincount(labels), strict=True)},
+        "classes": {
+            name: int(n) for name, n in zip(tiles.classes, np.bincount(labels), strict=True)
+        },
         "parameters": learned,
         "device": str(engine.device),
         "precision": "bfloat16" if engine.low_precision else "float32",

@@ -31,10 +31,10 @@ def pair_distance(features: Tensor, labels: Tensor) -> Tensor:
     Returns:
       Scalar; 0 when no pair is of one class.
     """
-    pairs = features.float().flatten(1).unflatten(0, (-1, 2))
-    distances = ((pairs[:, 0] - pairs[:, 1]).square().sum(dim=1) + 1e-8).sqrt()
+    pairs = features.float().flatten(1)
+    distances = ((pairs[0::2] - pairs[1::2]).square().sum(dim=1) + 1e-8).sqrt()
     same = (labels[0::2] == labels[1::2]).to(distances.dtype)
-    return (distances * same).sum() / same.sum().clamp_min(1)
+    return torch.as_tensor((distances * same).sum() / same.sum().clamp_min(1))
 
 
 def diversity_shortfall(
@@ -62,8 +62,8 @@ def diversity(real: Tensor, synthetic: Tensor, labels: Tensor) -> float:
     """Mean distance between synthetic tiles of a class, against that of real ones: 1 is as diverse.
 
     Args:
-      real, synthetic: feature maps, each (n, c, h, w), of batches with the same labels, in pairs augmented
-        alike; places are averaged first, so that it is content that counts.
+      real, synthetic: feature maps, each (n, c, h, w), of batches with the same labels, in pairs
+        augmented alike; places are averaged first, so that it is content that counts.
       labels: class numbers, shape (n,).
 
     Returns:

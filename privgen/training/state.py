@@ -184,7 +184,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, tensors on the CPU.
 
     Args:
-      path: a `.pt` file, a run folder or its `checkpoints` folder (the newest readable one is taken).
+      path: a `.pt` file; or a run folder or its `checkpoints` folder, for its newest readable one.
 
     Raises:
       CheckpointError: missing, truncated, a pickle, of another version, or not a checkpoint.
@@ -248,7 +248,7 @@ def load_generator_state(path: Path) -> GeneratorState:
     Raises:
       CheckpointError: as `load_checkpoint`.
     """
-    if path.is_dir() or _first_bytes(path).startswith((_ZIP, _PICKLE)):
+    if path.is_dir() or not _is_safetensors(_first_bytes(path)):
         checkpoint = load_checkpoint(path)
         return GeneratorState(
             config=checkpoint.config,
@@ -264,7 +264,7 @@ def load_generator_state(path: Path) -> GeneratorState:
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
         raise CheckpointError(
-            f"{path} is neither a privgen checkpoint nor a generator file, or is damaged: {error}"
+            f"{path} is damaged, or a safetensors file of another program: {error}"
         ) from error
     if not isinstance(described, dict) or described.get("format") != GENERATOR_FORMAT:
         raise CheckpointError(f"{path} is a safetensors file, but not a privgen generator")
@@ -300,23 +300,28 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def _first_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            return stream.read(8)
+            return stream.read(9)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """Eight bytes of header length, then a JSON object; the length may look like anything."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _HEADER_LIMIT
 
 
 def _read_zip(path: Path) -> dict[str, Any]:
     """The dictionary in a PyTorch zip file, tensors and plain values only."""
     start = _first_bytes(path)
-    if start.startswith(_PICKLE):
+    if start.startswith(_PICKLE) and not _is_safetensors(start):
         raise CheckpointError(
             f"{path} is a plain pickle, which can run code when it is opened, so it is refused. "
             "Give a checkpoint or generator file written by privgen."
         )
     if not start.startswith(_ZIP):
         raise CheckpointError(
-            f"{path} is no PyTorch file: it starts with {start[:4]!r}. "
-            "Give a checkpoint written by privgen."
+            f"{path} is neither a checkpoint nor a generator file: it starts with {start[:4]!r}. "
+            "Give a file written by privgen train."
         )
     return _read_restricted(path)
 

@@ -5,15 +5,18 @@ against the rest, mean over classes), ECE (expected calibration error, 15 bins; 
 the recall of the worst class.
 
 Two things vary between repetitions of the benchmark: which patients stand in the test split, and
-how training went (initial weights, batches, which synthetic tiles were drawn). Every seed is tested on
-the same patients, so the two are crossed. A difference between two arms is taken seed by seed on
+how training went (initial weights, batches, which synthetic tiles were drawn). Every seed is tested
+on the same patients, so the two are crossed. A difference between two arms is taken seed by seed on
 the same tiles, then averaged over seeds. Its variance is the sum of
-- the patient part: the same resampled patients for both arms and all seeds (a paired, patient-clustered
-  bootstrap of the seed average), times g/(g - 1) for g patients;
+- the patient part: the same resampled patients for both arms and all seeds (a paired,
+  patient-clustered bootstrap of the seed average), times g/(g - 1) for g patients;
 - the seed part: the variance of the per-seed differences over the number of seeds.
-The interval is Student's t with Satterthwaite's degrees of freedom, from g - 1 and seeds - 1. Resampling
-the seeds too, as one would first think of, is wrong with few of them: two differences of the same sign
-then exclude 0 always, so that half of all comparisons without any effect look significant.
+The interval is Student's t with Satterthwaite's degrees of freedom, from g - 1 and seeds - 1.
+Resampling the seeds along with the patients, as one would first think of, is wrong with few of
+them: two differences of one sign never reach 0, so that half of all comparisons without any effect
+look significant. Simulated without an effect (3 to 40 patients; patients, seeds, their interaction,
+or all at once as sources of chance), this test rejects at 5 % in .01 to .06 of runs with 5 seeds,
+in up to .07 with 3 and up to .12 with 2.
 
 A class that a bootstrap draw happens not to hold is left out of that draw's mean over classes.
 
@@ -55,21 +58,19 @@ class Resamples:
     Attributes:
       owner: patient of each test tile, 0..g-1, shape (n,).
       weights: times each patient was drawn, shape (draws + 1, g); row 0 is the split as it is.
-      unit: what a "patient" is in these data.
     """
 
     owner: Indices
     weights: Floats
-    unit: str
 
     @property
     def patients(self) -> int:
         """g."""
-        return self.weights.shape[1]
+        return int(self.weights.shape[1])
 
 
 def resample_patients(
-    groups: NDArray[np.str_], *, draws: int, rng: np.random.Generator, unit: str = "patient"
+    groups: NDArray[np.str_], *, draws: int, rng: np.random.Generator
 ) -> Resamples:
     """Draw g patients of g with replacement, `draws` times.
 
@@ -77,18 +78,15 @@ def resample_patients(
       groups: patient of each test tile, shape (n,).
       draws: bootstrap draws, 2 or more.
       rng: of the draws.
-      unit: what `groups` are.
     """
     names, owner = np.unique(groups, return_inverse=True)
     g = len(names)
     drawn = rng.multinomial(g, np.full(g, 1 / g), size=draws)
     weights = np.concatenate([np.ones((1, g)), drawn]).astype(np.float64)
-    return Resamples(owner=owner.astype(np.intp), weights=weights, unit=unit)
+    return Resamples(owner=owner.astype(np.intp), weights=weights)
 
 
-def metric_draws(
-    labels: Indices, probabilities: Floats, resamples: Resamples
-) -> dict[str, Floats]:
+def metric_draws(labels: Indices, probabilities: Floats, resamples: Resamples) -> dict[str, Floats]:
     """Every metric on the test split and on each bootstrap draw of it.
 
     Args:
@@ -122,18 +120,20 @@ def _patient_sums(
     """Sum of `values` (1 each without) of each patient's tiles in each cell, shape (g, cells)."""
     flat = resamples.owner * cells + cell
     sums = np.bincount(flat, weights=values, minlength=resamples.patients * cells)
-    return sums.reshape(resamples.patients, cells).astype(np.float64)
+    return np.asarray(sums.reshape(resamples.patients, cells), dtype=np.float64)
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    quotient: Floats = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return quotient
 
 
 def _mean_over(values: Floats, present: NDArray[np.bool_]) -> Floats:
     """Mean of each row over its `present` columns; NaN where there are none."""
     count = present.sum(axis=1)
     total = np.where(present, values, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    mean: Floats = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    return mean
 
 
 def _ece_draws(correct: NDArray[np.bool_], confidence: Floats, resamples: Resamples) -> Floats:
@@ -176,8 +176,8 @@ def crossed_estimate(
     """Average over seeds, with patients and seeds both counted as chance.
 
     Args:
-      draws: of each seed the statistic and its bootstrap draws, shape (seeds, draws + 1); one row when
-        nothing was trained at random.
+      draws: of each seed the statistic and its bootstrap draws, shape (seeds, draws + 1); one row
+        when nothing was trained at random.
       resamples: the draws' patients, 2 or more.
       bounds: where the statistic can lie; the interval is cut there.
 
@@ -205,14 +205,12 @@ def crossed_estimate(
         high=min(bounds[1], value + half),
         confidence=CONFIDENCE,
         n=g,
-        unit=resamples.unit,
+        unit="patient",
     )
     return estimate, p
 
 
-def arm_metrics(
-    draws: Mapping[str, Floats], resamples: Resamples
-) -> dict[str, Estimate]:
+def arm_metrics(draws: Mapping[str, Floats], resamples: Resamples) -> dict[str, Estimate]:
     """Every metric of one arm; `draws[metric]` has shape (seeds, draws + 1)."""
     return {
         metric: crossed_estimate(draws[metric], resamples, bounds=(0.0, 1.0))[0]

@@ -49,13 +49,13 @@ def test_orbit_mean_is_the_same_for_all_symmetries(
 def test_orbit_mean_of_the_network_hardly_moves_under_symmetry(
     lite0: Encoder, crops: NDArray[np.uint8]
 ) -> None:
-    tiles = crops[:4]
-    plain, mean = lite0.embed(tiles), orbit_mean(lite0, tiles)
+    tiles = crops[8:16]
     turned = np.rot90(tiles, axes=(1, 2))[:, :, ::-1]
-    moved = np.linalg.norm(orbit_mean(lite0, turned) - mean, axis=1)
-    apart = np.linalg.norm(mean[:, None] - mean[None], axis=2)[~np.eye(4, dtype=bool)].min()
-    assert (moved < 0.02 * apart).all()
-    assert (np.linalg.norm(lite0.embed(turned) - plain, axis=1) > 10 * moved).all()
+    both = embed_orbit(lite0, np.concatenate([tiles, turned]))
+    moved = np.linalg.norm(both.mean[8:] - both.mean[:8], axis=1)
+    between = np.linalg.norm(both.mean[:8, None] - both.mean[None, :8], axis=2)
+    assert moved.max() < 0.05 * between[~np.eye(8, dtype=bool)].min()
+    assert (np.linalg.norm(both.plain[8:] - both.plain[:8], axis=1) > 10 * moved).all()
 
 
 def test_the_plain_embedding_comes_along_unchanged(
@@ -102,7 +102,7 @@ def test_the_order_of_the_roles_does_not_matter() -> None:
     first = Whitening.fit(np.concatenate([train, holdout])).apply(train)
     second = Whitening.fit(np.concatenate([holdout, train])).apply(train)
     distances = [np.linalg.norm(x[:, None] - x[None], axis=2) for x in (first, second)]
-    np.testing.assert_allclose(*distances, atol=1e-5)
+    np.testing.assert_allclose(distances[0], distances[1], atol=1e-5)
 
 
 def test_dimensions_default_to_a_quarter_of_the_tiles() -> None:
@@ -133,23 +133,21 @@ def test_whitening_refuses_what_has_no_spread(x: NDArray[np.float64]) -> None:
 
 
 def closer(first: Floats, second: Floats, base: Floats) -> float:
-    """Chance that a tile of `first` is closer to its nearest tile of `base` than one of `second`."""
-    near = [
-        np.linalg.norm(x[:, None] - base[None], axis=2).min(axis=1) for x in (first, second)
-    ]
+    """Chance that a tile of `first` is nearer to its nearest of `base` than one of `second`."""
+    near = [np.linalg.norm(x[:, None] - base[None], axis=2).min(axis=1) for x in (first, second)]
     return float((near[0][:, None] < near[1][None]).mean())
 
 
 def test_pooled_whitening_leaves_innocent_tiles_as_far_from_train_as_the_holdout() -> None:
     rng = np.random.default_rng(7)
-    x = correlated(rng, 300, 400)
-    train, holdout, synthetic = x[:150], x[150:225], x[225:]
+    x = correlated(rng, 360, 200)
+    train, holdout, synthetic = x[:120], x[120:240], x[240:]
     pooled = Whitening.fit(x).apply
-    partial = Whitening.fit(x[:225]).apply
+    partial = Whitening.fit(x[:240]).apply
     fair = closer(pooled(synthetic), pooled(holdout), pooled(train))
     biased = closer(partial(synthetic), partial(holdout), partial(train))
     assert abs(fair - 0.5) < 0.1
-    assert biased > 0.75  # what leaving the synthetic tiles out of the fit would do
+    assert biased > 0.65  # what leaving the synthetic tiles out of the fit would do
 
 
 def test_a_fingerprint_is_the_same_for_all_symmetries(crops: NDArray[np.uint8]) -> None:

@@ -20,6 +20,8 @@ CONTENT = bytes(range(256)) * 5000
 class Server(ThreadingHTTPServer):
     """Serves `CONTENT` whole, cut short, with a byte changed or too long, late, or not at all."""
 
+    daemon_threads = False  # closing the server waits for the answer it is giving
+
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests: list[str] = []
@@ -32,7 +34,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.requests.append(self.path)
         kind = self.path.split("/")[1]
-        body = {"changed": b"\0" + CONTENT[1:], "longer": CONTENT + b"\0" * 10**6}.get(kind, CONTENT)
+        body = {"changed": b"\1" + CONTENT[1:], "longer": CONTENT + b"\0" * 10**6}.get(
+            kind, CONTENT
+        )
         if kind == "missing":
             self.send_error(404)
             return
@@ -95,9 +99,7 @@ def test_a_download_arrives_whole_and_happens_once(server: Server, own_caches: P
         ("missing", "404"),
     ],
 )
-def test_a_bad_download_leaves_nothing_and_says_why(
-    server: Server, kind: str, reason: str
-) -> None:
+def test_a_bad_download_leaves_nothing_and_says_why(server: Server, kind: str, reason: str) -> None:
     with pytest.raises(WeightsError, match=reason) as caught:
         locate(published(server, kind))
     assert "\n" not in str(caught.value)
@@ -143,7 +145,7 @@ def test_a_named_file_is_used_where_it_lies(server: Server, tmp_path: Path) -> N
 def test_a_named_file_with_other_bytes_is_refused(server: Server, tmp_path: Path) -> None:
     other = tmp_path / "other.pth"
     other.write_bytes(CONTENT[:-1])
-    with pytest.raises(WeightsError, match="must be the published file net-1234.pth"):
+    with pytest.raises(WeightsError, match=r"must be the published file net-1234\.pth"):
         locate(published(server), given=other)
     assert server.requests == []
 

@@ -18,7 +18,15 @@ def discriminator() -> torch.nn.Module:
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "groups", "side"),
-    [(1, 1, 1, 7), (3, 1, 6, 7), (5, 1, 6, 8), (3, 2, 6, 8), (5, 2, 6, 7), (3, 2, 1, 9), (5, 2, 6, 8)],
+    [
+        (1, 1, 1, 7),
+        (3, 1, 6, 7),
+        (5, 1, 6, 8),
+        (3, 2, 6, 8),
+        (5, 2, 6, 7),
+        (3, 2, 1, 9),
+        (5, 2, 6, 8),
+    ],
 )
 def test_a_frozen_convolution_has_the_gradient_autograd_finds(
     kernel: int, stride: int, groups: int, side: int

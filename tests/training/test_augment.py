@@ -1,4 +1,4 @@
-"""Differentiable augmentation: symmetries, stains against the numpy reference, gradients, purity."""
+"""Differentiable augmentation: symmetries, stains against numpy, gradients, purity."""
 
 import numpy as np
 import pytest
@@ -37,9 +37,7 @@ def test_neutral_draws_give_the_eight_symmetries_of_the_square() -> None:
     tile = _tiles(count=1)
     seen = augment(tile.expand(8, -1, -1, -1), _draws(*range(8)), strength=1.0, side=16)
     expected = [torch.rot90(t, k, (2, 3))[0] for t in (tile, tile.flip(3)) for k in range(4)]
-    matches = [
-        [k for k, e in enumerate(expected) if torch.allclose(s, e, atol=1e-2)] for s in seen
-    ]
+    matches = [[k for k, e in enumerate(expected) if torch.allclose(s, e, atol=1e-2)] for s in seen]
     assert sorted(k for found in matches for k in found) == list(range(8))
 
 

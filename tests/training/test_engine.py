@@ -28,12 +28,16 @@ def _parameters(engine: Engine) -> list[torch.Tensor]:
 
 def test_a_step_moves_every_parameter_and_reports_finite_figures() -> None:
     engine = Engine(CONFIG, 2)
+    networks = (engine.generator, engine.discriminator, engine.average)
+    names = [name for network in networks for name, _ in network.named_parameters()]
     before = _parameters(engine)
     for step in range(3):
         figures = engine.step(_tiles(), LABELS, step)
     assert all(np.isfinite(value) for value in figures.values())
     moved = [not torch.equal(a, b) for a, b in zip(before, _parameters(engine), strict=True)]
-    assert all(moved)
+    still = [name for name, here in zip(names, moved, strict=True) if not here]
+    # A hinge with every logit inside its margin pulls the final biases neither way.
+    assert all(name.endswith("logit.bias") for name in still)
 
 
 def test_the_same_seed_gives_the_same_engine_and_leaves_pytorchs_own_state_alone() -> None:
@@ -58,7 +62,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
     moments = engine.state()["generator_optimizer"]["state"][0]["exp_avg"]
     true_loss = getattr(objectives, which)
     monkeypatch.setattr(objectives, which, lambda *logits: true_loss(*logits) * float("nan"))
-    with pytest.raises(NonFiniteLossError, match="not finite at step 1.*No parameter was changed"):
+    with pytest.raises(NonFiniteLossError, match=r"not finite at step 1.*No parameter was changed"):
         engine.step(_tiles(), LABELS, 1)
     for a, b in zip(before, _parameters(engine), strict=True):
         assert torch.equal(a, b)

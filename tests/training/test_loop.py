@@ -94,9 +94,13 @@ def test_a_run_leaves_its_configuration_log_grids_checkpoint_and_generator(finis
     lines = _lines(finished)
     assert [line["step"] for line in lines] == [2, 4]
     assert lines[-1]["kimg"] == pytest.approx(0.024)
-    assert {"seconds", "images_per_second", "generator_loss", "discriminator_loss", "diversity"} <= (
-        lines[0].keys()
-    )
+    assert {
+        "seconds",
+        "images_per_second",
+        "generator_loss",
+        "discriminator_loss",
+        "diversity",
+    } <= (lines[0].keys())
     assert [p.name for p in sorted((finished / "fakes").iterdir())] == [
         "fakes-000002.png",
         "fakes-000004.png",
@@ -138,9 +142,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     config = replace(CONFIG, precision=precision, kimg=0.03)  # type: ignore[arg-type]
     whole = state.load_checkpoint(_train(tmp_path / "whole", config))
     _train(tmp_path / "parts", replace(config, kimg=0.018))  # 3 steps, between two log lines
-    resumed = state.load_checkpoint(
-        _train(tmp_path / "parts", config, resume=tmp_path / "parts")
-    )
+    resumed = state.load_checkpoint(_train(tmp_path / "parts", config, resume=tmp_path / "parts"))
     assert resumed.step == whole.step == 5
     for name in (
         "generator",
@@ -209,7 +211,7 @@ def test_a_budget_in_minutes_ends_the_run(tmp_path: Path) -> None:
 
 def test_resume_refuses_another_configuration_and_lists_the_keys(finished: Path) -> None:
     changed = replace(CONFIG, width=16, seed=3, kimg=1.0)
-    with pytest.raises(ConfigError, match="changed: seed: 0 -> 3; width: 8 -> 16. Take these"):
+    with pytest.raises(ConfigError, match=r"changed: seed: 0 -> 3; width: 8 -> 16\. Take these"):
         _train(finished, changed, resume=finished)
 
 
@@ -217,9 +219,7 @@ def test_resume_refuses_other_tiles(finished: Path) -> None:
     for labels in (("a", "b") * 5, ("str", "tum") * 6):
         tiles = _tiles(labels=labels)
         with pytest.raises(CheckpointError, match="was trained on"):
-            loop.train(
-                tiles, CONFIG, run_folder=finished, ledger=_ledger(tiles), resume=finished
-            )
+            loop.train(tiles, CONFIG, run_folder=finished, ledger=_ledger(tiles), resume=finished)
 
 
 def test_a_class_with_one_tile_is_refused_by_name(tmp_path: Path) -> None:

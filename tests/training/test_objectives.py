@@ -14,7 +14,9 @@ def test_hinge_losses_equal_values_by_hand() -> None:
 
 
 def test_pair_distance_averages_neighbours_of_one_class() -> None:
-    features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 1.0], [9.0, 9.0], [2.0, 0.0], [2.0, 1.0]])
+    features = torch.tensor(
+        [[0.0, 0.0], [3.0, 4.0], [1.0, 1.0], [9.0, 9.0], [2.0, 0.0], [2.0, 1.0]]
+    )
     labels = torch.tensor([0, 0, 0, 1, 1, 1])  # the middle pair is of two classes
     assert float(objectives.pair_distance(features, labels)) == pytest.approx((5 + 1) / 2)
 

@@ -89,9 +89,7 @@ def test_a_generator_file_holds_nothing_about_the_tiles(
     tmp_path: Path, checkpoint: Checkpoint
 ) -> None:
     state.save_checkpoint(tmp_path / "c.pt", checkpoint)
-    state.save_generator(
-        tmp_path / "g.safetensors", state.load_generator_state(tmp_path / "c.pt")
-    )
+    state.save_generator(tmp_path / "g.safetensors", state.load_generator_state(tmp_path / "c.pt"))
     content = (tmp_path / "g.safetensors").read_bytes()
     assert b"tum" in content  # class names are needed for sampling
     for secret in (b"hospital", b"smith", b"jones", b".png", b"abab", b"cdcd", b"seed", b"ledger"):
@@ -105,9 +103,7 @@ def test_a_generator_file_holds_nothing_about_the_tiles(
 
 def test_the_name_of_a_file_does_not_matter(tmp_path: Path, checkpoint: Checkpoint) -> None:
     state.save_checkpoint(tmp_path / "c.safetensors", checkpoint)
-    state.save_generator(
-        tmp_path / "g.pt", state.load_generator_state(tmp_path / "c.safetensors")
-    )
+    state.save_generator(tmp_path / "g.pt", state.load_generator_state(tmp_path / "c.safetensors"))
     assert state.load_generator_state(tmp_path / "g.pt").classes == ("str", "tum")
 
 
@@ -174,16 +170,16 @@ def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path, checkpoint: C
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no PyTorch file"),
-        (b"<html>404</html>", "no PyTorch file"),
-        (b"\x89PNG\r\n\x1a\n", "no PyTorch file"),
+        (b"", "neither a checkpoint nor a generator file"),
+        (b"<html>404</html>", "neither a checkpoint nor a generator file"),
+        (b"\x89PNG\r\n\x1a\n", "neither a checkpoint nor a generator file"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "c.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         state.load_checkpoint(tmp_path / "c.pt")
-    with pytest.raises(CheckpointError, match="neither a privgen checkpoint nor a generator file"):
+    with pytest.raises(CheckpointError, match=message):
         state.load_generator_state(tmp_path / "c.pt")
 
 
@@ -249,12 +245,30 @@ def test_too_little_space_is_seen_before_writing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_header_length_that_looks_like_a_pickle_is_no_pickle(tmp_path: Path) -> None:
+    for length in range(1, 40):
+        kept = GeneratorState(
+            config=TrainConfig(),
+            classes=("c" * 8 * length,),
+            class_share=(1.0,),
+            tensors={"a": torch.ones(1)},
+        )
+        state.save_generator(tmp_path / "g", kept)
+        if (tmp_path / "g").read_bytes()[:1] == b"\x80":
+            break
+    else:
+        pytest.fail("no header of such a length was made")
+    assert state.load_generator_state(tmp_path / "g").classes == kept.classes
+    with pytest.raises(CheckpointError, match="neither a checkpoint"):
+        state.load_checkpoint(tmp_path / "g")
+
+
 def test_a_safetensors_file_of_another_program_is_refused(tmp_path: Path) -> None:
     import safetensors.torch
 
     path = tmp_path / "g.safetensors"
     safetensors.torch.save_file({"a": torch.ones(1)}, path)
-    with pytest.raises(CheckpointError, match="neither a privgen checkpoint"):
+    with pytest.raises(CheckpointError, match="safetensors file of another program"):
         state.load_generator_state(path)
     described = json.dumps({"format": "other"})
     safetensors.torch.save_file({"a": torch.ones(1)}, path, metadata={"privgen": described})

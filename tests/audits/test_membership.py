@@ -1,0 +1,297 @@
+"""Membership scores and both arms, against enumeration, known answers and simulated nulls."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from audits import AuditInputError, Harm
+from audits.membership import (
+    full_black_box,
+    intra_patient_correlation,
+    patient_membership,
+    patient_scores,
+    smallest_patient,
+    tile_membership,
+)
+from audits.permutation import auroc
+from audits.results import AuditResult
+
+Floats = NDArray[np.float64]
+Strings = NDArray[np.str_]
+
+
+def owners(patients: int, tiles: int) -> Strings:
+    return np.repeat(np.arange(patients), tiles).astype(np.str_)
+
+
+def clustered(
+    rng: np.random.Generator, patients: int, tiles: int, correlation: float
+) -> NDArray[np.float64]:
+    effect = np.repeat(rng.normal(size=patients), tiles)
+    noise = rng.normal(size=patients * tiles)
+    scores: Floats = np.sqrt(correlation) * effect + np.sqrt(1 - correlation) * noise
+    return scores
+
+
+def patient_arm(members: Floats, others: Floats, tiles: int, seed: int = 0) -> AuditResult:
+    return patient_membership(
+        "patient_membership",
+        members,
+        others,
+        member_patients=owners(len(members) // tiles, tiles),
+        nonmember_patients=owners(len(others) // tiles, tiles),
+        rng=np.random.default_rng(seed),
+    )
+
+
+def test_score_is_minus_the_distance_to_the_nearest_synthetic_tile(
+    rng: np.random.Generator,
+) -> None:
+    tiles, synthetic = rng.normal(size=(2, 20, 3)).astype(np.float32)
+    expected = [-min(np.linalg.norm(t - s) for s in synthetic.astype("f8")) for t in tiles]
+    np.testing.assert_allclose(full_black_box(tiles, synthetic), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("own", "tiles", "top"),
+    [(7, 4, 2), (7, 7, 5), (6, 1, 5), (5, 3, 5), (8, 6, 5), (1, 1, 5), (4, 2, 1)],
+)
+def test_patient_score_is_the_mean_over_all_subsets_of_their_highest(
+    rng: np.random.Generator, own: int, tiles: int, top: int
+) -> None:
+    scores = np.round(rng.normal(size=own), 1)
+    expected = np.mean(
+        [np.sort(draw)[::-1][:top].mean() for draw in combinations(scores, tiles)]
+    )
+    names, got = patient_scores(scores, np.full(own, "p"), tiles=tiles, top=top)
+    assert names.tolist() == ["p"]
+    assert got == pytest.approx([expected])
+
+
+def test_patient_scores_keep_patients_apart_and_in_the_order_of_their_names() -> None:
+    scores, patients = np.array([1.0, 10.0, 3.0, 30.0]), np.array(["b", "a", "b", "a"])
+    names, got = patient_scores(scores, patients, tiles=2, top=5)
+    assert names.tolist() == ["a", "b"]
+    assert got.tolist() == [20.0, 2.0]
+
+
+def test_more_tiles_give_a_patient_no_advantage() -> None:
+    """The plain mean of the 5 highest would call every large patient a member."""
+    rng = np.random.default_rng(2)
+    many, few = rng.normal(size=40 * 200), rng.normal(size=40 * 10)
+    _, large = patient_scores(many, owners(40, 200), tiles=10)
+    _, small = patient_scores(few, owners(40, 10), tiles=10)
+    naive = np.sort(many.reshape(40, 200), axis=1)[:, -5:].mean(axis=1)
+    assert auroc(naive, small) > 0.99
+    assert abs(large.mean() - small.mean()) < 4 * small.std() / np.sqrt(40)
+
+
+def test_a_draw_larger_than_a_patient_is_an_error() -> None:
+    with pytest.raises(AuditInputError, match="2 tiles, fewer than 3"):
+        patient_scores(np.ones(2), np.array(["a", "a"]), tiles=3)
+
+
+def test_smallest_patient_looks_at_all_groups() -> None:
+    assert smallest_patient(owners(3, 4), np.array(["x", "x", "y"])) == 1
+
+
+class TestIntraPatientCorrelation:
+    def test_known_answer(self) -> None:
+        """Pairs (1,2) (3,4) (5,6): between 8, within .5, so (8 - .5) / (8 + .5)."""
+        got = intra_patient_correlation(np.arange(1.0, 7.0), owners(3, 2))
+        assert got == pytest.approx(7.5 / 8.5)
+
+    def test_limits(self, rng: np.random.Generator) -> None:
+        assert intra_patient_correlation(np.repeat([1.0, 2.0, 3.0], 4), owners(3, 4)) == 1.0
+        assert intra_patient_correlation(np.tile([1.0, 2.0], 3), owners(3, 2)) == 0.0
+        assert intra_patient_correlation(rng.normal(size=6), owners(1, 6)) == 0.0
+        assert intra_patient_correlation(rng.normal(size=6), owners(6, 1)) == 0.0
+        assert intra_patient_correlation(np.ones(6), owners(3, 2)) == 0.0
+
+    def test_recovers_the_correlation_it_was_made_with_also_for_uneven_patients(self) -> None:
+        rng = np.random.default_rng(6)
+        sizes = rng.integers(5, 80, size=400)
+        patients = np.repeat(np.arange(400), sizes)
+        scores = np.sqrt(0.3) * rng.normal(size=400)[patients]
+        scores += np.sqrt(0.7) * rng.normal(size=len(patients))
+        assert intra_patient_correlation(scores, patients.astype(np.str_)) == pytest.approx(
+            0.3, abs=0.04
+        )
+
+
+class TestPatientArm:
+    def test_a_leaking_set_is_found_with_certainty(self) -> None:
+        rng = np.random.default_rng(1)
+        result = patient_arm(rng.normal(size=80) + 50, rng.normal(size=80), tiles=10)
+        e = result.statistic
+        assert (e.value, e.low, e.high) == (1.0, 1.0, 1.0)
+        assert result.p_value is not None and result.p_value < 1e-3
+        assert (e.n, e.unit, result.harm) == (16, "patient", Harm.PATIENT_MEMBERSHIP)
+
+    def test_statistic_is_the_auroc_of_patient_scores(self) -> None:
+        rng = np.random.default_rng(4)
+        members, others = clustered(rng, 6, 9, 0.3) + 0.4, clustered(rng, 7, 9, 0.3)
+        ours = np.sort(members.reshape(6, 9), axis=1)[:, -5:].mean(axis=1)
+        theirs = np.sort(others.reshape(7, 9), axis=1)[:, -5:].mean(axis=1)
+        result = patient_arm(members, others, tiles=9)
+        assert result.statistic.value == pytest.approx(auroc(ours, theirs))
+        assert result.details["tile_auroc"] == pytest.approx(auroc(members, others))
+        exact = stats.mannwhitneyu(ours, theirs, alternative="greater", method="exact").pvalue
+        assert result.p_value == pytest.approx(exact, abs=0.02)
+
+    @pytest.mark.parametrize("correlation", [0.0, 0.3])
+    def test_rejects_at_its_level_whatever_the_intra_patient_correlation(
+        self, correlation: float
+    ) -> None:
+        """8 + 8 patients; the tile-level test would reject far too often at .3."""
+        rng = np.random.default_rng(17)
+        p, tile_p = np.empty(400), np.empty(400)
+        for run in range(400):
+            members, others = (clustered(rng, 8, 20, correlation) for _ in range(2))
+            result = patient_arm(members, others, tiles=20, seed=run)
+            p[run] = result.p_value
+            tile_p[run] = stats.mannwhitneyu(members, others, alternative="greater").pvalue
+        assert 0.02 <= (p <= 0.05).mean() <= 0.08
+        assert ((tile_p <= 0.05).mean() > 0.15) == (correlation > 0)
+
+    @pytest.mark.parametrize(("ours", "theirs"), [(5, 60), (60, 5)])
+    def test_rejects_at_its_level_when_one_side_has_many_more_tiles(
+        self, ours: int, theirs: int
+    ) -> None:
+        rng = np.random.default_rng(23)
+        p = np.empty(300)
+        for run in range(300):
+            p[run] = patient_membership(
+                "x",
+                clustered(rng, 8, ours, 0.2),
+                clustered(rng, 8, theirs, 0.2),
+                member_patients=owners(8, ours),
+                nonmember_patients=owners(8, theirs),
+                rng=rng,
+            ).p_value
+        assert (p <= 0.05).mean() <= 0.085
+
+    def test_patients_with_a_single_tile_are_scored_not_lost(self) -> None:
+        rng = np.random.default_rng(9)
+        patients = np.array(["a"] + ["b"] * 1000 + ["c"] * 3)
+        result = patient_membership(
+            "x",
+            rng.normal(size=1004),
+            rng.normal(size=1004),
+            member_patients=patients,
+            nonmember_patients=patients,
+            rng=rng,
+        )
+        assert result.details["tiles_scored_a_patient"] == 1
+        assert 0 <= result.statistic.value <= 1
+        assert result.p_value is not None and result.p_value > 0.04
+
+    def test_upper_bound_is_honest_at_five_patients_a_side(self) -> None:
+        """A true AUROC of .6 may be excluded (bound below .6) in about 2.5 % of data sets."""
+        rng = np.random.default_rng(31)
+        shift = stats.norm.ppf(0.6) * np.sqrt(2)
+        excluded = 0
+        for run in range(300):
+            result = patient_arm(rng.normal(size=5) + shift, rng.normal(size=5), 1, run)
+            assert result.statistic.high is not None
+            excluded += result.statistic.high < 0.6
+        assert excluded / 300 <= 0.055
+
+    def test_smallest_reachable_p_is_one_over_the_arrangements(self) -> None:
+        rng = np.random.default_rng(0)
+        result = patient_arm(rng.normal(size=3), rng.normal(size=4), tiles=1)
+        assert result.details["smallest_p"] == pytest.approx(1 / 35)
+
+    def test_one_patient_on_a_side_is_an_error(self) -> None:
+        with pytest.raises(AuditInputError, match="2 patients a side: got 1 and 2"):
+            patient_arm(np.arange(3.0), np.arange(6.0), tiles=3)
+
+
+def tile_arm(
+    train: Floats,
+    siblings: Floats,
+    train_slides: Strings,
+    sibling_slides: Strings,
+    seed: int = 0,
+    patients: tuple[Strings, Strings] | None = None,
+) -> AuditResult:
+    train_patients, sibling_patients = patients or (train_slides, sibling_slides)
+    return tile_membership(
+        train,
+        siblings,
+        train_slides=train_slides,
+        sibling_slides=sibling_slides,
+        train_patients=train_patients,
+        sibling_patients=sibling_patients,
+        rng=np.random.default_rng(seed),
+    )
+
+
+class TestTileArm:
+    def test_a_leaking_set_is_found_with_certainty(self) -> None:
+        rng = np.random.default_rng(0)
+        result = tile_arm(rng.random(80) + 5, rng.random(24), owners(8, 10), owners(8, 3))
+        e = result.statistic
+        assert (e.value, e.low, e.high, e.n) == (1.0, 1.0, 1.0, 8)
+        assert result.p_value == 1e-4
+        assert result.harm is Harm.TILE_MEMBERSHIP
+
+    def test_compares_within_slides_only_by_hand(self) -> None:
+        """Slide a: 2 wins of 2; slide b: 0 of 1; slide c has no sibling."""
+        result = tile_arm(
+            np.array([2.0, 3.0, 10.0, 99.0]),
+            np.array([1.0, 11.0]),
+            np.array(["a", "a", "b", "c"]),
+            np.array(["a", "b"]),
+        )
+        assert result.statistic.value == pytest.approx(2 / 3)
+        assert result.details["slides_compared"] == 2
+        assert result.details["slides"] == 3
+        assert result.details["smallest_p"] == pytest.approx(1 / 6)
+
+    def test_slides_of_one_name_in_two_patients_are_two_slides(self) -> None:
+        train_patients, sibling_patients = np.array(["p", "q"]), np.array(["p", "q"])
+        result = tile_arm(
+            np.array([1.0, 10.0]),
+            np.array([0.0, 11.0]),
+            np.array(["s", "s"]),
+            np.array(["s", "s"]),
+            patients=(train_patients, sibling_patients),
+        )
+        assert result.details["slides"] == 2
+        assert result.statistic.value == 0.5
+
+    @pytest.mark.parametrize("correlation", [0.0, 0.9])
+    def test_rejects_at_its_level_under_strong_correlation(self, correlation: float) -> None:
+        rng = np.random.default_rng(41)
+        p = np.empty(400)
+        for run in range(400):
+            scores = clustered(rng, 8, 10, correlation).reshape(8, 10)
+            scores = rng.permuted(scores, axis=1)
+            p[run] = tile_arm(
+                scores[:, 3:].ravel(), scores[:, :3].ravel(), owners(8, 7), owners(8, 3), run
+            ).p_value
+        assert 0.02 <= (p <= 0.05).mean() <= 0.08
+
+    def test_interval_with_three_patients_still_covers(self) -> None:
+        rng = np.random.default_rng(43)
+        missed = 0
+        for run in range(200):
+            result = tile_arm(
+                rng.normal(size=45) + 0.2, rng.normal(size=12), owners(3, 15), owners(3, 4), run
+            )
+            assert result.statistic.high is not None
+            missed += result.statistic.high < stats.norm.cdf(0.2 / np.sqrt(2))
+        assert missed / 200 <= 0.055
+
+    def test_one_patient_gives_no_interval_to_rely_on(self) -> None:
+        rng = np.random.default_rng(0)
+        result = tile_arm(rng.random(30), rng.random(10), np.full(30, "a"), np.full(10, "a"))
+        assert (result.statistic.low, result.statistic.high) == (0.0, 1.0)
+
+    def test_no_shared_slide_is_an_error(self) -> None:
+        with pytest.raises(AuditInputError, match="slides with both"):
+            tile_arm(np.ones(2), np.ones(2), np.array(["a", "b"]), np.array(["c", "d"]))
