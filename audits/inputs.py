@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 def _strings(values: ArrayLike | None, count: int, name: str, default: str) -> Strings:
     if values is None:
-        return np.full(count, default, dtype=np.str_)
+        return np.full(count, default)
     array = np.asarray(values).astype(np.str_)
     if array.shape != (count,):
         raise AuditInputError(

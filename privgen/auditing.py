@@ -207,7 +207,15 @@ def _judge(
     policy: audits.Policy | None,
     seed: int,
 ) -> Audit:
-    evidence = collect(**roles, synthetic=synthetic, encoder=load_encoder(encoder), seed=seed)
+    evidence = collect(
+        train=roles["train"],
+        holdout=roles["holdout"],
+        siblings=roles.get("siblings"),
+        reference=roles.get("reference"),
+        synthetic=synthetic,
+        encoder=load_encoder(encoder),
+        seed=seed,
+    )
     features, missing = dict(evidence.features), []
     if fid:
         try:

@@ -198,15 +198,16 @@ def sample(
     from privgen.sampling import load_generator, write_samples
 
     made = write_samples(
-        load_generator(generator), out, count=count, seed=seed, balance=_BALANCE_NAMES[balance]
+        load_generator(generator),
+        out,
+        count=count,
+        seed=seed,
+        balance="uniform" if balance is Balance.uniform else "as-trained",
     )
     console.note(f"{count} synthetic tiles in {out}")
     if json:
         console.emit_json({"out": str(out), "tiles": count, "classes": made})
     return 0
-
-
-_BALANCE_NAMES = {Balance.preserve: "as-trained", Balance.uniform: "uniform"}
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def reopen(ledger: Ledger, data: Path | None = None) -> dict[str, TileSet]:
         raise InputError(
             f"the training data were {where}: give --data with the folder they are in."
         )
-    on_bad_tile = "skip" if ledger.on_bad_tile == "skip" else "error"
+    on_bad_tile: Literal["error", "skip"] = "skip" if ledger.on_bad_tile == "skip" else "error"
     tiles = open_tiles(place, group_by=ledger.group_by, on_bad_tile=on_bad_tile, min_classes=1)
     return match(ledger, tiles)
 

@@ -34,10 +34,13 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
     """Everything the template shows beside the report itself."""
     audit = report["audit"]
     shown: dict[str, Any] = {"audit": _audit(audit) if audit else None}
+    shown["title"] = "Release audit of synthetic tiles" if audit else "Benefit of synthetic tiles"
     shown["created"] = report["created"][:16].replace("T", " ")
     roles = report["data"]["roles"] if report["data"] else {}
     shown["roles"] = [(role, *words.ROLES[role]) for role in words.ROLES if role in roles]
     shown["outcomes"], shown["harms"] = words.OUTCOMES, words.HARMS
+    bench = report["augment_bench"]
+    shown["bench"] = _bench(bench) if bench else None
     return shown
 
 
@@ -203,3 +206,55 @@ def _policy(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
             ", ".join(words.number(share) for share in policy["fractions"]),
         ),
     ]
+
+
+def _bench(bench: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "unit": bench["group_unit"],
+        "counts": [(words.ROLES[role][0], size) for role, size in bench["counts"].items()],
+        "figure": _bench_figure(bench["differences"], bench["group_unit"]),
+        "differences": [{"title": _arm(row), **row} for row in bench["differences"]],
+        "rows": [{"title": _arm(row), **row} for row in bench["rows"]],
+        "baselines": [row for row in bench["rows"] if row["ratio"] is None],
+        "metrics": {
+            name: words.METRICS.get(name, words.spoken(name))
+            for name in bench["rows"][0]["metrics"]
+        },
+        "families": words.FAMILIES,
+    }
+
+
+def _arm(row: Mapping[str, Any]) -> str:
+    base = row["arm"].partition(" x")[0]
+    title = words.ARMS.get(base, words.spoken(base))
+    return title if row["ratio"] is None else f"{title}, {row['ratio']:g}:1"
+
+
+def _bench_figure(differences: Sequence[Mapping[str, Any]], group_unit: str) -> Markup:
+    rows, family = [], ""
+    for row in differences:
+        name = words.FAMILIES.get(row["family"], row["family"])
+        rows.append(
+            figures.ForestRow(
+                label=_arm(row),
+                value=row["estimate"]["value"],
+                low=row["estimate"]["low"],
+                high=row["estimate"]["high"],
+                text=words.interval(row["estimate"]),
+                control=row["control"],
+                heading="" if name == family else name,
+            )
+        )
+        family = name
+    if not rows:
+        return Markup()
+    figure = figures.forest(
+        rows,
+        reference=(0.0, "no difference"),
+        axis="balanced accuracy less that of real tiles alone",
+        prefix="bench",
+        alt="Differences in balanced accuracy from real tiles alone: "
+        + "; ".join(f"{row.heading} {row.label} {row.text}".strip() for row in rows)
+        + f". Intervals over test {group_unit}s and training seeds.",
+    )
+    return Markup(figure)

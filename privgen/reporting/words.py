@@ -79,6 +79,27 @@ ROLES = {
     "synthetic": ("Synthetic", "tiles made by the generator"),
 }
 
+FAMILIES = {
+    "mobilenet": "MobileNet",
+    "resnet": "ResNet",
+    "densenet": "DenseNet",
+    "efficientnet": "EfficientNet",
+}
+
+ARMS = {
+    "real": "real tiles alone",
+    "real+synthetic": "real + synthetic",
+    "oversampled": "control: real repeated",
+}
+
+METRICS = {
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro F1",
+    "auroc": "AUROC",
+    "ece": "Calibration error",
+    "worst_class_recall": "Recall of the worst class",
+}
+
 UNITS = {"source_image": "source image"}
 _COUNTED = ("tile", "patient", "slide", "image", "draw", "seed", "pair")
 

@@ -24,7 +24,7 @@ def colour_histograms(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
     colours = _LEVELS**3
     flat = np.arange(len(tiles))[:, np.newaxis] * colours + colour
     counts = np.bincount(flat.ravel(), minlength=len(tiles) * colours)
-    return np.sqrt(counts.reshape(len(tiles), colours) / colour.shape[1])
+    return np.asarray(np.sqrt(counts.reshape(len(tiles), colours) / colour.shape[1]))
 
 
 def fit_histogram(

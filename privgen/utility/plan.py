@@ -48,22 +48,16 @@ class Plan:
     seed: int
 
     def __post_init__(self) -> None:
-        for name, given, known in (
-            ("families", self.families, FAMILIES),
-            ("arms", self.arms, tuple(ARMS)),
-            ("size", (self.size,), SIZES),
-        ):
-            for one in given:
-                if one not in known:
-                    near = difflib.get_close_matches(one, known, n=1)
-                    hint = f" Did you mean {near[0]}?" if near else ""
-                    raise ConfigError(f"{name} must be of {', '.join(known)}: got {one!r}.{hint}")
-        for name, given in (
-            ("families", self.families),
-            ("ratios", self.ratios),
-            ("seeds", self.seeds),
-            ("arms", self.arms),
-        ):
+        _require_known("families", self.families, FAMILIES)
+        _require_known("arms", self.arms, tuple(ARMS))
+        _require_known("size", (self.size,), SIZES)
+        lists: dict[str, tuple[object, ...]] = {
+            "families": self.families,
+            "arms": self.arms,
+            "ratios": self.ratios,
+            "seeds": self.seeds,
+        }
+        for name, given in lists.items():
             if not given or len(set(given)) < len(given):
                 raise ConfigError(f"{name} must be one or more different ones: got {given}.")
         if BASELINE not in self.arms:
@@ -98,10 +92,21 @@ class Plan:
         ]
 
 
-def _check_splits(
-    *, train: TileSet, validation: TileSet, test: TileSet, synthetic: TileSet
-) -> None:
-    """Refuse splits and synthetic tiles that would make the figures meaningless."""
+def _require_known(name: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for one in given:
+        if one not in known:
+            near = difflib.get_close_matches(one, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{name} must be of {', '.join(known)}: got {one!r}.{hint}")
+
+
+def check_splits(*, train: TileSet, validation: TileSet, test: TileSet, synthetic: TileSet) -> None:
+    """Refuse splits and synthetic tiles that would make the figures meaningless.
+
+    Raises:
+      InputError: a class is missing or unknown, validation is empty, or test has one patient.
+      SplitError: two splits share a patient, a picture or pixels, or synthetic tiles stand in one.
+    """
     if len(train.classes) < 2:
         raise InputError(
             f"classifiers need 2 classes or more: the training split has {len(train.classes)}."

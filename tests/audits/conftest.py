@@ -1,11 +1,12 @@
 """Data sets with a known truth for the audits' tests: who was in training, and what was copied."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 import audits.controls
 from audits import AuditData, Planted, Tiles
@@ -108,6 +109,13 @@ def build(
             for kind in planted
         },
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Searches this small lose more time waiting for threads than they gain."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 @pytest.fixture

@@ -185,11 +185,11 @@ class TestBlindBaseline:
     def test_is_about_a_half_between_exchangeable_patients_and_seldom_fires(self) -> None:
         results = [
             blind_baseline(*two_sides(np.random.default_rng(run), 0.0), np.random.default_rng(run))
-            for run in range(40)
+            for run in range(20)
         ]
-        assert np.mean([r.statistic.value for r in results]) == pytest.approx(0.5, abs=0.08)
+        assert np.mean([r.statistic.value for r in results]) == pytest.approx(0.5, abs=0.1)
         fired = [r.statistic.low is not None and r.statistic.low > 0.5 for r in results]
-        assert np.mean(fired) <= 0.125
+        assert np.mean(fired) <= 0.15
 
     def test_finds_an_offset_between_train_and_holdout(self, rng: np.random.Generator) -> None:
         result = blind_baseline(*two_sides(rng, 2.5), rng)
@@ -200,7 +200,7 @@ class TestBlindBaseline:
     def test_never_scores_a_patient_with_a_model_that_saw_that_patient(self) -> None:
         """Patients are unmistakable but sides are exchangeable: leaking patients would give 1."""
         values = []
-        for run in range(20):
+        for run in range(10):
             rng = np.random.default_rng(run)
             train, holdout = two_sides(rng, 0.0, patients=6, tiles=10, width=40)
             values.append(blind_baseline(train, holdout, rng).statistic.value)

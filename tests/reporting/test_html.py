@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,10 @@ import pytest
 from audits import AuditData, Planted, Tiles, audit
 from privgen.errors import RuntimeFailure
 from privgen.reporting import html, words
+from privgen.utility.fitting import CurvePoint, Recipe
+from privgen.utility.plan import Cell, Plan
+from privgen.utility.statistics import resample_patients
+from privgen.utility.summary import BenchReport, CellResult, summarise
 
 Example = Callable[[str], dict[str, Any]]
 
@@ -222,6 +227,68 @@ def test_what_the_audit_writes_is_valid_and_can_be_shown(wrap: Callable[..., Any
         assert words.interval(result["statistic"]) in page.text
 
 
+def test_what_augment_bench_writes_is_valid_and_can_be_shown(wrap: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(8)
+    labels = np.tile([0, 1, 2], 12)
+    resamples = resample_patients(np.repeat([f"p{i}" for i in range(6)], 6), draws=50, rng=rng)
+    curve = tuple(CurvePoint(50 * i, 1.0, 1.1, 0.3 * i) for i in (1, 2))
+    tried = [("real", None), ("real+synthetic", 0.5), ("oversampled", 0.5)]
+    trained = [
+        CellResult(
+            cell=Cell(family=family, arm=arm, ratio=ratio, seed=seed),
+            train_tiles=60,
+            updates=100,
+            chosen=50,
+            curve=curve,
+            train_accuracy=0.9,
+            probabilities=rng.dirichlet([1, 1, 1], size=36),
+        )
+        for family in ("resnet", "mobilenet")
+        for arm, ratio in tried
+        for seed in (0, 1)
+    ]
+    rows, differences = summarise(trained, labels=labels, resamples=resamples)
+    plan = Plan(
+        families=("resnet", "mobilenet"),
+        ratios=(0.5,),
+        seeds=(0, 1),
+        arms=("real", "real+synthetic", "oversampled"),
+        recipe=Recipe(updates=100, batch=8, evaluations=2),
+        size="small",
+        device="cpu",
+        seed=4,
+    )
+    found = BenchReport(
+        rows=rows,
+        differences=differences,
+        colour_histogram=rows[0].metrics,
+        warnings=("few seeds",),
+        classes=("ADI", "LYM", "TUM"),
+        counts={"train": {"tiles": 60, "patients": 4}, "synthetic": {"tiles": 30}},
+        group_unit="patient",
+        config=asdict(plan)
+        | {"side": 32, "primary_metric": "balanced_accuracy", "significance": 0.05, "draws": 50},
+        seed=4,
+    )
+    page = _Page(html.render(wrap(None, augment_bench=found.to_dict())))
+    for difference in found.to_dict()["differences"]:
+        assert words.interval(difference["estimate"]) in page.text
+    assert "NOT AUDITED" in page.text
+
+
+def test_every_difference_of_the_bench_stands_in_its_row(example: Example) -> None:
+    report = example("no_leak_found")
+    page = _Page(html.render(report))
+    shown = [row for row in page.rows if row.strip().endswith(("helps", "benefit", "control"))]
+    bench = report["augment_bench"]["differences"]
+    assert len(shown) == len(bench) == 12
+    for row, difference in zip(shown, bench, strict=True):
+        assert row.startswith(words.FAMILIES[difference["family"]])
+        assert words.interval(difference["estimate"]) in row
+        assert words.p_value(difference["p"]) + words.p_value(difference["p_holm"]) in row
+        assert row.strip().endswith(difference["verdict"])
+
+
 def test_order_is_verdict_then_power_then_warnings_then_the_rest(
     any_example: dict[str, Any],
 ) -> None:
@@ -230,8 +297,17 @@ def test_order_is_verdict_then_power_then_warnings_then_the_rest(
     assert titles[1] == f"Verdict {any_example['audit']['verdict']['outcome']}"
     assert titles[2] == "What this audit could have seen"
     assert titles[3] in ("Warnings", "No warnings")
-    wanted = ["Three harms", "Tests", "Power", "Membership", "Fidelity", "Synthetic tiles"]
-    wanted += ["Data and generator", "Method", "Limits", "How to reproduce", "Signature"]
+    wanted = ["Three harms", "Tests", "Power", "Membership", "Fidelity"]
+    if any_example["augment_bench"]:
+        wanted.append("Benefit")
+    wanted += [
+        "Synthetic tiles",
+        "Data and generator",
+        "Method",
+        "Limits",
+        "How to reproduce",
+        "Signature",
+    ]
     rest = [next(i for i, t in enumerate(titles) if t.startswith(name)) for name in wanted]
     assert rest == sorted(rest)
 
@@ -324,6 +400,9 @@ def test_hostile_strings_stay_text(example: Example, hostile: str) -> None:
     report["generator"]["classes"] = [hostile]
     report["generator"]["family"] = hostile
     report["audit"]["encoder"] = hostile
+    report["augment_bench"]["classes"] = [hostile, "benign"]
+    for row in report["augment_bench"]["rows"] + report["augment_bench"]["differences"]:
+        row["family"] = row["arm"] = hostile
     report["audit"]["warnings"] = [hostile]
     report["audit"]["verdict"]["sentence"] = hostile
     report["audit"]["results"][0]["note"] = hostile

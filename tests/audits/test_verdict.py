@@ -1,0 +1,251 @@
+"""Every branch of the verdict, from hand-made results."""
+
+from dataclasses import replace
+
+import pytest
+
+from audits import AuditResult, Estimate, Harm, HarmVerdict, Outcome, Policy
+from audits.copying import tail_p
+from audits.verdict import _holdout_needed, copying_verdict, membership_verdict, overall_verdict
+
+ALL_SEEN = {"exact": 0.002, "symmetry": 0.003, "odd_rotation": 0.01, "stain": 0.005}
+SHIFTED = "Train and holdout patients can be told apart."
+
+
+def estimate(value: float, low: float | None, high: float | None, n: int = 20) -> Estimate:
+    return Estimate(value=value, low=low, high=high, n=n, unit="patient")
+
+
+def copy_test(name: str, rejected: bool = False) -> AuditResult:
+    return AuditResult(
+        name=name,
+        harm=Harm.COPYING,
+        statistic=estimate(0.01, 0.005, 0.02, 3000),
+        p_value=1e-4 if rejected else 0.4,
+        p_adjusted=4e-4 if rejected else 1.0,
+        rejected=rejected,
+    )
+
+
+def proof(identical: int) -> AuditResult:
+    return AuditResult(
+        name="identical_tiles",
+        harm=Harm.COPYING,
+        statistic=estimate(identical / 3000, 0.0, 0.01, 3000),
+        rejected=identical > 0,
+        details={"identical": identical},
+    )
+
+
+def copying(
+    *,
+    identical: int | None = None,
+    count: bool = False,
+    ratio: bool = False,
+    mdl80: dict[str, float | None] | None = None,
+    policy: Policy | None = None,
+) -> HarmVerdict:
+    results = {
+        "tail_count": copy_test("tail_count", count),
+        "tail_ratio": copy_test("tail_ratio", ratio),
+    }
+    if identical is not None:
+        results["identical_tiles"] = proof(identical)
+    seen: dict[str, float | None] = dict(ALL_SEEN) if mdl80 is None else mdl80
+    return copying_verdict(results, seen, policy or Policy(), 3000, 800, 0.0125)
+
+
+class TestCopying:
+    def test_one_identical_tile_is_a_leak_whatever_the_counts_say(self) -> None:
+        verdict = copying(identical=1)
+        assert verdict.outcome is Outcome.LEAK
+        assert "1 of 3000 synthetic tiles equal a train tile" in verdict.reason
+        assert "reject too" not in verdict.reason
+
+    def test_a_proof_names_the_tests_that_agree(self) -> None:
+        assert copying(identical=40, count=True, ratio=True).reason.endswith(
+            "The copy tests reject too (tail_count, tail_ratio)."
+        )
+
+    @pytest.mark.parametrize("name", ["count", "ratio"])
+    @pytest.mark.parametrize("identical", [None, 0])
+    def test_either_copy_test_is_a_leak(self, name: str, identical: int | None) -> None:
+        verdict = copying(identical=identical, **{name: True})  # type: ignore[arg-type]
+        assert verdict.outcome is Outcome.LEAK
+        assert verdict.reason.startswith(f"tail_{name}: 0.01 [0.005, 0.02]")
+
+    def test_nothing_found_with_power_for_every_kind_is_a_pass_with_its_bound(self) -> None:
+        verdict = copying()
+        assert verdict.outcome is Outcome.NO_LEAK_FOUND
+        assert "0.01 or more would have been" in verdict.reason
+        assert verdict.remedy == ""
+
+    @pytest.mark.parametrize(
+        ("kind", "share", "shown"),
+        [("stain", 0.0101, "stain 0.0101"), ("exact", None, "exact not at any share tried")],
+    )
+    def test_nothing_found_without_power_for_one_kind_is_inconclusive(
+        self, kind: str, share: float | None, shown: str
+    ) -> None:
+        verdict = copying(mdl80={**ALL_SEEN, kind: share})
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert shown in verdict.reason
+        assert "holdout tiles" in verdict.remedy
+
+    def test_a_kind_that_was_not_planted_is_inconclusive(self) -> None:
+        verdict = copying(mdl80={"exact": 0.001})
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "symmetry not planted" in verdict.reason
+
+    def test_the_policy_decides_which_kinds_and_how_small(self) -> None:
+        policy = Policy(copying_kinds=("exact",), copying_mdl80=0.001)
+        assert copying(mdl80={"exact": 0.001}, policy=policy).outcome is Outcome.NO_LEAK_FOUND
+        assert copying(mdl80={"exact": 0.002}, policy=policy).outcome is Outcome.INCONCLUSIVE
+
+    def test_holdout_tiles_asked_for_are_enough_and_not_far_too_many(self) -> None:
+        needed = _holdout_needed(0.01, 1000, 0.0125)
+        assert tail_p(10, 1000, 0, needed) <= 0.0125 / 3
+        assert tail_p(10, 1000, 0, int(needed * 0.9)) > 0.0125 / 3
+
+
+def membership(
+    value: float = 0.5,
+    high: float | None = 0.58,
+    *,
+    low: float | None = 0.42,
+    rejected: bool = False,
+    smallest_p: float = 1e-4,
+    confounded: str = "",
+    policy: Policy | None = None,
+    harm: Harm = Harm.PATIENT_MEMBERSHIP,
+) -> HarmVerdict:
+    result = AuditResult(
+        name="patient_membership",
+        harm=harm,
+        statistic=estimate(value, low, high),
+        p_value=0.001 if rejected else 0.5,
+        p_adjusted=0.004 if rejected else 1.0,
+        rejected=rejected,
+        details={"smallest_p": smallest_p},
+    )
+    return membership_verdict(harm, result, policy or Policy(), 0.0125, confounded)
+
+
+class TestMembership:
+    @pytest.mark.parametrize(
+        ("harm", "remedy"),
+        [
+            (Harm.TILE_MEMBERSHIP, "Give held-back tiles"),
+            (Harm.PATIENT_MEMBERSHIP, "Give at least 2 patients"),
+        ],
+    )
+    def test_not_measured_is_inconclusive(self, harm: Harm, remedy: str) -> None:
+        verdict = membership_verdict(harm, None, Policy(), 0.0125, "")
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert verdict.reason == "Not measured."
+        assert verdict.remedy.startswith(remedy)
+
+    def test_a_rejection_is_a_leak(self) -> None:
+        verdict = membership(0.9, 0.97, low=0.8, rejected=True)
+        assert verdict.outcome is Outcome.LEAK
+        assert "AUROC 0.9 [0.8, 0.97] over 20 patients (adjusted p = 0.004)" in verdict.reason
+
+    def test_a_rejection_between_groups_that_differ_anyway_is_confounded(self) -> None:
+        verdict = membership(0.9, 0.97, rejected=True, confounded=SHIFTED)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "rejects, but train and holdout patients can be told apart" in verdict.reason
+        assert "at random" in verdict.remedy
+
+    def test_a_tight_bound_is_a_pass(self) -> None:
+        verdict = membership()
+        assert verdict.outcome is Outcome.NO_LEAK_FOUND
+        assert "at most 0.08" in verdict.reason
+
+    def test_a_tight_bound_between_groups_that_differ_anyway_is_no_pass(self) -> None:
+        verdict = membership(confounded=SHIFTED)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "not rejected, but train and holdout" in verdict.reason
+
+    def test_an_auroc_of_zero_is_not_mistaken_for_no_interval(self) -> None:
+        assert membership(0.0, 0.0, low=0.0).outcome is Outcome.NO_LEAK_FOUND
+
+    def test_no_upper_bound_is_no_pass(self) -> None:
+        assert membership(0.5, None, low=None).outcome is Outcome.INCONCLUSIVE
+
+    def test_a_wide_bound_is_inconclusive_and_says_how_many_patients_would_do(self) -> None:
+        """Half width .2 at 20 patients; half width .1 needs (.2 / .1)^2 times as many."""
+        verdict = membership(0.5, 0.7)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "up to 0.20 is not excluded (policy: 0.1)" in verdict.reason
+        assert "About 80 patients" in verdict.remedy
+
+    def test_a_tight_bound_means_nothing_where_no_data_could_have_rejected(self) -> None:
+        verdict = membership(0.3, 0.5, smallest_p=1 / 70)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "no data could have rejected" in verdict.reason
+
+    def test_the_policy_decides_how_large_an_excess_passes(self) -> None:
+        assert membership(0.5, 0.7, policy=Policy(membership_excess=0.25)).outcome is (
+            Outcome.NO_LEAK_FOUND
+        )
+
+    def test_a_harm_gates_only_when_the_policy_names_it(self) -> None:
+        policy = Policy(gates=(Harm.COPYING,))
+        assert not membership(policy=policy).gates
+        assert membership().gates
+
+
+def harm(which: Harm, outcome: Outcome, gates: bool = True) -> HarmVerdict:
+    return HarmVerdict(harm=which, outcome=outcome, reason="r", gates=gates)
+
+
+PASS, LEAK, OPEN = Outcome.NO_LEAK_FOUND, Outcome.LEAK, Outcome.INCONCLUSIVE
+COPY, TILE, PATIENT = Harm
+
+
+class TestOverall:
+    @pytest.mark.parametrize(
+        ("outcomes", "expected", "sentence"),
+        [
+            ((PASS, PASS, PASS), PASS, "NO LEAK FOUND (copied share >= 0.01 at power .8; "),
+            ((PASS, OPEN, PASS), OPEN, "INCONCLUSIVE: tile membership could not be settled"),
+            ((LEAK, OPEN, PASS), LEAK, "LEAK: copying."),
+            ((LEAK, PASS, LEAK), LEAK, "LEAK: copying, patient membership."),
+        ],
+    )
+    def test_the_worst_harm_decides(
+        self, outcomes: tuple[Outcome, ...], expected: Outcome, sentence: str
+    ) -> None:
+        harms = tuple(harm(h, o) for h, o in zip(Harm, outcomes, strict=True))
+        verdict = overall_verdict(harms, ALL_SEEN, ("tail_count",), Policy())
+        assert verdict.outcome is expected
+        assert verdict.sentence.startswith(sentence)
+        assert verdict.harms == harms
+
+    def test_a_harm_that_does_not_gate_does_not_decide(self) -> None:
+        policy = Policy(gates=(Harm.COPYING,))
+        harms = (harm(COPY, PASS), harm(TILE, LEAK, gates=False), harm(PATIENT, OPEN, gates=False))
+        verdict = overall_verdict(harms, ALL_SEEN, (), policy)
+        assert verdict.outcome is PASS
+        assert verdict.sentence == "NO LEAK FOUND (copied share >= 0.01 at power .8)."
+
+    def test_a_pass_on_membership_alone_claims_nothing_about_copies(self) -> None:
+        policy = Policy(gates=(Harm.TILE_MEMBERSHIP,), membership_excess=0.2)
+        harms = (harm(COPY, OPEN, gates=False), harm(TILE, PASS), harm(PATIENT, OPEN, gates=False))
+        sentence = overall_verdict(harms, {}, (), policy).sentence
+        assert sentence == "NO LEAK FOUND (membership AUROC excess > 0.2 excluded)."
+
+    def test_exit_codes_are_the_documented_ones(self) -> None:
+        assert {o: o.exit_code for o in Outcome} == {PASS: 0, LEAK: 1, OPEN: 4}
+
+    def test_no_verdict_uses_a_word_that_promises(self) -> None:
+        verdicts = [copying(), copying(identical=1), membership(), membership(0.5, 0.7)]
+        text = " ".join(v.reason + v.remedy for v in verdicts).lower()
+        assert not any(word in text for word in ("safe", "anonymous", "private"))
+
+
+def test_a_result_is_immutable() -> None:
+    result = copy_test("tail_count")
+    assert replace(result, p_adjusted=0.5).p_adjusted == 0.5
+    with pytest.raises(AttributeError):
+        result.p_adjusted = 0.5  # type: ignore[misc]

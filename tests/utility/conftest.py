@@ -1,0 +1,74 @@
+"""Small tiles whose class is a texture, so that a network learns them in a few updates."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from privgen.data.tileset import TileSet
+
+CLASSES = ("across", "check", "down")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def draw(
+    labels: NDArray[np.str_], rng: np.random.Generator, *, side: int, tint: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Stripes across, stripes down or a chequerboard, of random phase, on a tinted ground.
+
+    Args:
+      labels: of `CLASSES`, shape (n,).
+      rng: phases and noise.
+      side: pixels.
+      tint: added to each channel, shape (n, 3).
+    """
+    steps = np.arange(side) // 2
+    tiles = np.empty((len(labels), side, side, 3))
+    for row, label in enumerate(labels):
+        x, y = (steps + rng.integers(2)) % 2, (steps + rng.integers(2)) % 2
+        pattern = {
+            "across": np.repeat(y[:, np.newaxis], side, axis=1),
+            "down": np.repeat(x[np.newaxis, :], side, axis=0),
+            "check": (x[np.newaxis, :] + y[:, np.newaxis]) % 2,
+        }[label]
+        tiles[row] = 100 + 50 * pattern[..., np.newaxis] + tint[row]
+    return np.clip(tiles + rng.normal(0, 12, tiles.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def textures() -> Callable[..., TileSet]:
+    """`textures("train", patients=4, each=9)`: a tile set of patients no other name shares."""
+
+    def make(
+        name: str,
+        *,
+        patients: int = 4,
+        each: int = 9,
+        side: int = 16,
+        colour_tells: bool = False,
+        classes: tuple[str, ...] = CLASSES,
+        grouped: bool = True,
+    ) -> TileSet:
+        rng = np.random.default_rng(list(name.encode()))
+        count = patients * each
+        labels = np.resize(np.array(classes), count)
+        tint = rng.uniform(-40, 40, (count, 3))
+        if colour_tells:
+            tint = np.array([[40, -40, -40], [-40, 40, -40], [-40, -40, 40]], dtype=np.float64)[
+                [CLASSES.index(label) for label in labels]
+            ]
+        owners = np.repeat([f"{name}{p}" for p in range(patients)], each)
+        return TileSet.from_arrays(
+            draw(labels, rng, side=side, tint=tint), labels, patients=owners if grouped else None
+        )
+
+    return make

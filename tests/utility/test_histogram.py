@@ -1,0 +1,42 @@
+from collections.abc import Callable
+
+import numpy as np
+
+from privgen.data.tileset import TileSet
+from privgen.utility.histogram import colour_histograms, fit_histogram
+
+
+def test_histogram_of_two_known_colours() -> None:
+    tile = np.zeros((1, 16, 16, 3), dtype=np.uint8)
+    tile[0, :4] = (255, 0, 128)  # levels 5, 0, 3 of 6: colour 5 * 36 + 0 * 6 + 3
+    found = colour_histograms(tile)
+    assert found.shape == (1, 216)
+    assert found[0, 183] == np.sqrt(0.25)
+    assert found[0, 0] == np.sqrt(0.75)
+    assert np.count_nonzero(found) == 2
+
+
+def accuracy(textures: Callable[..., TileSet], *, colour_tells: bool) -> float:
+    splits = {
+        name: textures(name, colour_tells=colour_tells) for name in ("train", "choose", "test")
+    }
+    pixels = {name: tiles.load() for name, tiles in splits.items()}
+    numbers = {
+        name: np.searchsorted(tiles.classes, tiles.labels) for name, tiles in splits.items()
+    }
+    model = fit_histogram(
+        train=pixels["train"],
+        train_labels=numbers["train"],
+        validation=pixels["choose"],
+        validation_labels=numbers["choose"],
+    )
+    guess = model.predict(colour_histograms(pixels["test"]))
+    return float((guess == numbers["test"]).mean())
+
+
+def test_solves_what_colour_tells(textures: Callable[..., TileSet]) -> None:
+    assert accuracy(textures, colour_tells=True) == 1.0
+
+
+def test_is_lost_where_only_structure_tells(textures: Callable[..., TileSet]) -> None:
+    assert accuracy(textures, colour_tells=False) < 0.7
