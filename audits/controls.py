@@ -21,7 +21,7 @@ from audits.copying import QUANTILES, CopyScores, below, critical_p, tail_ranks,
 from audits.errors import AuditInputError
 from audits.inputs import Floats, Strings, Tiles
 from audits.intervals import clopper_pearson
-from audits.membership import patient_membership, patient_scores, smallest_patient
+from audits.membership import patient_membership, patient_range, patient_scores
 from audits.permutation import auroc
 from audits.results import AuditResult, Estimate, PowerPoint
 
@@ -158,7 +158,7 @@ def member_against_member(
 
     Source: METHODS.md 2.5 (a).
     """
-    _, by_patient = patient_scores(scores, patients, tiles=smallest_patient(patients))
+    _, by_patient = patient_scores(scores, patients, tiles=patient_range(patients)[0])
     n = len(by_patient)
     if n < 4:
         raise AuditInputError(f"member-against-member needs 4 training patients: got {n}.")

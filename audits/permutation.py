@@ -31,15 +31,20 @@ def auroc(members: Floats, nonmembers: Floats) -> float:
     return float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
 
 
-def permutation_p(
-    members: Floats, nonmembers: Floats, rng: np.random.Generator, *, draws: int = DRAWS
+def rank_sum_p(
+    ranks: Floats, members: int, rng: np.random.Generator, *, draws: int = DRAWS
 ) -> float:
-    """One-sided p of `auroc` when the units (patients) are exchangeable between the two groups."""
-    ranks = stats.rankdata(np.concatenate([members, nonmembers]))
-    m = len(members)
-    observed = ranks[:m].sum()
-    sums = _subset_sums(ranks, m, draws, rng)
-    return float((1 + (sums >= observed - 1e-9).sum()) / (draws + 1))
+    """One-sided p of the members' rank sum when the units (patients) are exchangeable.
+
+    Args:
+      ranks: of all units, the members first, shape (n,); ties share theirs, and averages of ranks
+        over draws are ranks too.
+      members: how many of the units are members.
+      rng: random choices of as many units.
+      draws: how many.
+    """
+    sums = _subset_sums(ranks, members, draws, rng)
+    return float((1 + (sums >= ranks[:members].sum() - 1e-9).sum()) / (draws + 1))
 
 
 def _subset_sums(values: Floats, size: int, draws: int, rng: np.random.Generator) -> Floats:

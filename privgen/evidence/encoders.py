@@ -15,7 +15,10 @@ arXiv:2104.11222 (why every reduction is antialiased).
 
 import difflib
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import pairwise
@@ -48,6 +51,7 @@ _INCEPTION_WIDTH = 2048
 _INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 _INCEPTION_BYTES = 95_628_359
 _BATCH = 16
+_WORKERS = os.cpu_count() or 1
 
 
 class Encoder(Protocol):
@@ -105,15 +109,34 @@ class BatchEncoder:
                 "Cut squares."
             )
         embeddings = np.empty((len(tiles), self.width), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(tiles), _BATCH):
-                block = tiles[start : start + _BATCH]
-                batch = np.zeros((_BATCH, *tiles.shape[1:]), dtype=np.uint8)
-                batch[: len(block)] = block
+
+        def run(start: int) -> None:
+            block = tiles[start : start + _BATCH]
+            batch = np.zeros((_BATCH, *tiles.shape[1:]), dtype=np.uint8)
+            batch[: len(block)] = block
+            with torch.inference_mode():
                 # The view keeps the memory order (n, h, w, c), which is torch's channels_last.
                 output = self.forward(torch.from_numpy(batch).permute(0, 3, 1, 2))
-                embeddings[start : start + len(block)] = output[: len(block)].cpu().numpy()
+            embeddings[start : start + len(block)] = output[: len(block)].cpu().numpy()
+
+        with _one_thread_each(), ThreadPoolExecutor(_WORKERS) as pool:
+            for _ in pool.map(run, range(0, len(tiles), _BATCH)):
+                pass
         return embeddings
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let every worker compute alone: batches in parallel need no barrier after each small layer.
+
+    On a busy machine a two-thread layer waits for whichever core is taken by somebody else.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def load_encoder(

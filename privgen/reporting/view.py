@@ -56,6 +56,10 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "unit": unit,
         "mdl80": _mdl80(audit),
+        "copies_found": any(
+            row["harm"] == "copying" and row["outcome"] == "LEAK"
+            for row in audit["verdict"]["harms"]
+        ),
         "bounds": [
             (words.TESTS[name][0], results[name]["statistic"]["high"] - 0.5)
             for name in _MEMBERSHIP

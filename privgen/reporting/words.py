@@ -129,8 +129,10 @@ def _fixed(value: float, decimals: int, *, strip: bool = False) -> str:
 def interval(estimate: Mapping[str, Any]) -> str:
     """`0.51 (0.40 to 0.63)`, or the value alone where there is no interval."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
-    if low is None or high is None or low == high:
+    if low is None or high is None:
         return number(value)
+    if low == high:
+        return f"{number(value)} ({number(low)} to {number(high)})"
     half = (high - low) / 2
     # Two digits up to 34, one from 35 on, whatever the decimal point.
     decimals = math.floor(1 - math.log10(half / 3.5))

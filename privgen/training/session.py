@@ -17,8 +17,6 @@ from privgen.roles import ledger_of, match, reopen
 from privgen.training import loop
 from privgen.training.state import Ledger, load_checkpoint
 
-DEFAULT_MINUTES = 10.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -83,7 +81,7 @@ def plan_session(
 
     Args:
       data: tiles to split and train on; None when resuming data that are where they were.
-      options: fields of `TrainConfig`; without a budget `minutes` is 10.
+      options: fields of `TrainConfig`; see there for the default budget.
       holdout, siblings: shares, as `split_by_patient`; the split's seed is the run's.
       group_by, on_bad_tile: as `open_tiles`.
       resume: run folder to go on in, with its own configuration and split.
@@ -95,8 +93,7 @@ def plan_session(
         return _resumed(data, options, Path(resume))
     if data is None:
         raise ConfigError("training needs a folder of tiles, or --resume RUN: got neither.")
-    budget = {} if {"minutes", "kimg"} & set(options) else {"minutes": DEFAULT_MINUTES}
-    config = TrainConfig.from_dict({**options, **budget})
+    config = TrainConfig.from_dict(options)
     if isinstance(data, TileSet):
         tiles, name = data, "tiles"
     else:

@@ -6,7 +6,6 @@ from typing import Protocol
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 import audits.controls
 from audits import AuditData, Planted, Tiles
@@ -39,7 +38,7 @@ def correlated(
     """Standard normal rows whose patients (`owner`, 0..p-1) share a part of the variance."""
     effect = rng.normal(size=(int(owner.max()) + 1, width))[owner]
     noise = rng.normal(size=(len(owner), width))
-    mixed = np.sqrt(correlation) * effect + np.sqrt(1 - correlation) * noise
+    mixed: NDArray[np.float64] = np.sqrt(correlation) * effect + np.sqrt(1 - correlation) * noise
     return mixed.astype(np.float32)
 
 
@@ -103,7 +102,7 @@ def build(
         synthetic=Tiles("synthetic", made, fingerprints=made_digests),
         planted={
             kind: Planted(
-                embeddings=train + np.float32(1e-3) * rng.normal(size=train.shape).astype("f4"),
+                embeddings=(train + 1e-3 * rng.normal(size=train.shape)).astype(np.float32),
                 sources=np.arange(len(train)),
             )
             for kind in planted
@@ -111,10 +110,11 @@ def build(
     )
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Searches this small lose more time waiting for threads than they gain."""
-    with threadpool_limits(limits=1):
+    threads = pytest.importorskip("threadpoolctl")
+    with threads.threadpool_limits(limits=1):
         yield
 
 

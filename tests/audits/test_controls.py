@@ -1,5 +1,6 @@
 """Controls against planted truth, hand-made curves and exchangeable groups."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -74,7 +75,7 @@ class TestPowerCurve:
         far = curve(synthetic, holdout, 1 + 0.1 * rng.random(100), fractions=shares)
         for points in (near, far):
             power = [point.power.value for point in points]
-            assert all(b >= a - 0.06 for a, b in zip(power, power[1:], strict=False))
+            assert all(b >= a - 0.06 for a, b in itertools.pairwise(power))
         assert near[-1].power.value == 1.0
         assert sum(p.power.value for p in near) > sum(p.power.value for p in far)
 
@@ -87,9 +88,7 @@ class TestPowerCurve:
             draw = np.random.default_rng(seed)
             holdout, level = draw.random(150), 0.3
             copies = np.full(60, draw.random() * 0.04)
-            (point,) = curve(
-                draw.random(60), holdout, copies, fractions=(1.0,), significance=level
-            )
+            (point,) = curve(draw.random(60), holdout, copies, fractions=(1.0,), significance=level)
             test = tail_count("x", copies, holdout, holdout_patients=np.array(["p"] * 150))
             assert test.p_value is not None
             assert point.power.value == float(test.p_value <= level)
@@ -115,7 +114,8 @@ class TestPowerCurve:
             rng=rng,
         )
         assert point.power.value == pytest.approx(0.5, abs=0.05)
-        assert point.power.low is not None and point.power.high is not None
+        assert point.power.low is not None
+        assert point.power.high is not None
         assert point.power.low < point.power.value < point.power.high
 
 
@@ -159,7 +159,8 @@ class TestMemberAgainstMember:
         values = np.repeat(rng.normal(size=12), 10) + 0.1 * rng.normal(size=120)
         result = member_against_member(values, patients, rng)
         e = result.statistic
-        assert e.low is not None and e.high is not None
+        assert e.low is not None
+        assert e.high is not None
         assert e.value == pytest.approx(0.5, abs=0.03)
         # the Mann-Whitney U of 6 + 6 has sd sqrt(36 * 13 / 12) / 36 = .173
         assert e.high - e.low == pytest.approx(2 * 1.96 * 0.173, abs=0.12)
@@ -194,8 +195,10 @@ class TestBlindBaseline:
     def test_finds_an_offset_between_train_and_holdout(self, rng: np.random.Generator) -> None:
         result = blind_baseline(*two_sides(rng, 2.5), rng)
         assert result.statistic.low is not None
-        assert result.statistic.value > 0.9 and result.statistic.low > 0.5
-        assert result.name == "control/blind_baseline" and result.harm is None
+        assert result.statistic.value > 0.9
+        assert result.statistic.low > 0.5
+        assert result.name == "control/blind_baseline"
+        assert result.harm is None
 
     def test_never_scores_a_patient_with_a_model_that_saw_that_patient(self) -> None:
         """Patients are unmistakable but sides are exchangeable: leaking patients would give 1."""

@@ -43,11 +43,13 @@ class TestFrechet:
 
     def test_two_gaussians_with_known_moments(self, rng: np.random.Generator) -> None:
         """Whitened samples given exact moments: diagonal covariances have a closed form."""
+
         def exact(sd: Floats, mean: float) -> Floats:
             z = rng.normal(size=(200, 3))
             z -= z.mean(axis=0)
             z = z @ linalg.inv(linalg.cholesky(np.cov(z, rowvar=False)))
-            return z * sd + mean
+            moved: Floats = z * sd + mean
+            return moved
 
         sd_x, sd_y = np.array([1.0, 2.0, 0.5]), np.array([3.0, 1.0, 0.5])
         expected = 3 * 0.5**2 + ((sd_x - sd_y) ** 2).sum()
@@ -195,17 +197,24 @@ class TestFidelity:
         assert "floor" in got["density_tiny/train_holdout"].note
         for result in got.values():
             e = result.statistic
-            assert e.low is not None and e.high is not None
+            assert e.low is not None
+            assert e.high is not None
             assert e.low <= e.value <= e.high
-            assert result.harm is None and result.p_value is None
+            assert result.harm is None
+            assert result.p_value is None
 
     def test_only_the_fid_network_may_be_called_fid(self, rng: np.random.Generator) -> None:
         x = rng.normal(size=(20, 3))
         got = report(
-            x, x + 1, x, train_patients=owners(4, 5), holdout_patients=owners(4, 5),
+            x,
+            x + 1,
+            x,
+            train_patients=owners(4, 5),
+            holdout_patients=owners(4, 5),
             name="inception_fid",
         )
-        assert "fid/synthetic_train" in got and "kid_inception_fid/synthetic_train" in got
+        assert "fid/synthetic_train" in got
+        assert "kid_inception_fid/synthetic_train" in got
         assert got["fid/synthetic_holdout"].statistic.value == pytest.approx(3)
 
     def test_first_sides_have_equal_numbers_of_tiles(self, rng: np.random.Generator) -> None:
@@ -216,8 +225,10 @@ class TestFidelity:
             train_patients=owners(9, 10),
             holdout_patients=owners(4, 10),
         )
-        firsts = {got[f"fd_tiny/{pair}"].details["first_tiles"] for pair in
-                  ("synthetic_train", "synthetic_holdout", "train_holdout")}
+        firsts = {
+            got[f"fd_tiny/{pair}"].details["first_tiles"]
+            for pair in ("synthetic_train", "synthetic_holdout", "train_holdout")
+        }
         assert firsts == {30}
 
     def test_copying_is_rewarded_against_train_and_not_against_the_holdout(
@@ -225,7 +236,10 @@ class TestFidelity:
     ) -> None:
         train, holdout = rng.normal(size=(2, 80, 6))
         got = report(
-            train, holdout, train.copy(), train_patients=owners(8, 10),
+            train,
+            holdout,
+            train.copy(),
+            train_patients=owners(8, 10),
             holdout_patients=owners(8, 10),
         )
         assert got["fd_tiny/synthetic_train"].statistic.value < 1e-6
@@ -245,7 +259,7 @@ class TestFidelity:
         )
         for result in got.values():
             e = result.statistic
-            assert np.isfinite([e.value, e.low, e.high]).all(), result.name
+            assert np.isfinite(np.array([e.value, e.low, e.high], dtype=float)).all(), result.name
 
     def test_too_few_tiles_give_no_rows(self, rng: np.random.Generator) -> None:
         x = rng.normal(size=(5, 3))

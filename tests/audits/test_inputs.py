@@ -74,7 +74,7 @@ class TestTiles:
     @pytest.mark.parametrize("field", ["labels", "patients", "slides", "fingerprints"])
     def test_one_entry_a_tile(self, field: str) -> None:
         with pytest.raises(AuditInputError, match=rf"train {field} must hold one entry a tile"):
-            Tiles("train", EYE, **{field: ["x"] * 5})  # type: ignore[arg-type]
+            Tiles("train", EYE, **{field: ["x"] * 5})
 
 
 class TestAuditData:
@@ -82,7 +82,10 @@ class TestAuditData:
         siblings = Tiles("siblings", EYE[:2], patients=["a0", "a1"])
         assert list(data().roles()) == ["train", "holdout", "synthetic"]
         assert list(data(siblings=siblings).roles()) == [
-            "train", "siblings", "holdout", "synthetic",
+            "train",
+            "siblings",
+            "holdout",
+            "synthetic",
         ]
 
     @pytest.mark.parametrize("role", ["holdout", "synthetic", "siblings", "reference"])

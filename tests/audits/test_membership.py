@@ -11,9 +11,10 @@ from audits import AuditInputError, Harm
 from audits.membership import (
     full_black_box,
     intra_patient_correlation,
+    patient_draws,
     patient_membership,
+    patient_range,
     patient_scores,
-    smallest_patient,
     tile_membership,
 )
 from audits.permutation import auroc
@@ -63,9 +64,7 @@ def test_patient_score_is_the_mean_over_all_subsets_of_their_highest(
     rng: np.random.Generator, own: int, tiles: int, top: int
 ) -> None:
     scores = np.round(rng.normal(size=own), 1)
-    expected = np.mean(
-        [np.sort(draw)[::-1][:top].mean() for draw in combinations(scores, tiles)]
-    )
+    expected = np.mean([np.sort(draw)[::-1][:top].mean() for draw in combinations(scores, tiles)])
     names, got = patient_scores(scores, np.full(own, "p"), tiles=tiles, top=top)
     assert names.tolist() == ["p"]
     assert got == pytest.approx([expected])
@@ -94,8 +93,21 @@ def test_a_draw_larger_than_a_patient_is_an_error() -> None:
         patient_scores(np.ones(2), np.array(["a", "a"]), tiles=3)
 
 
-def test_smallest_patient_looks_at_all_groups() -> None:
-    assert smallest_patient(owners(3, 4), np.array(["x", "x", "y"])) == 1
+def test_patient_range_looks_at_all_groups() -> None:
+    assert patient_range(owners(3, 4), np.array(["x", "x", "y"])) == (1, 4)
+
+
+@pytest.mark.parametrize(("own", "tiles", "top"), [(6, 3, 2), (6, 1, 5), (4, 4, 2), (1, 1, 5)])
+def test_patient_draws_are_uniform_subsets_without_repetition(
+    rng: np.random.Generator, own: int, tiles: int, top: int
+) -> None:
+    scores = rng.normal(size=own)
+    got = patient_draws(scores, np.full(own, "p"), rng, tiles=tiles, draws=6000, top=top)[:, 0]
+    every = [np.sort(draw)[::-1][:top].mean() for draw in combinations(scores, tiles)]
+    values, counts = np.unique(np.round(got, 9), return_counts=True)
+    expected, ways = np.unique(np.round(every, 9), return_counts=True)
+    np.testing.assert_array_equal(values, expected)
+    assert stats.chisquare(counts, ways / len(every) * 6000).pvalue > 1e-4 or len(values) == 1
 
 
 class TestIntraPatientCorrelation:
@@ -128,7 +140,8 @@ class TestPatientArm:
         result = patient_arm(rng.normal(size=80) + 50, rng.normal(size=80), tiles=10)
         e = result.statistic
         assert (e.value, e.low, e.high) == (1.0, 1.0, 1.0)
-        assert result.p_value is not None and result.p_value < 1e-3
+        assert result.p_value is not None
+        assert result.p_value < 1e-3
         assert (e.n, e.unit, result.harm) == (16, "patient", Harm.PATIENT_MEMBERSHIP)
 
     def test_statistic_is_the_auroc_of_patient_scores(self) -> None:
@@ -148,8 +161,8 @@ class TestPatientArm:
     ) -> None:
         """8 + 8 patients; the tile-level test would reject far too often at .3."""
         rng = np.random.default_rng(17)
-        p, tile_p = np.empty(400), np.empty(400)
-        for run in range(400):
+        p, tile_p = np.empty(300), np.empty(300)
+        for run in range(300):
             members, others = (clustered(rng, 8, 20, correlation) for _ in range(2))
             result = patient_arm(members, others, tiles=20, seed=run)
             p[run] = result.p_value
@@ -157,22 +170,31 @@ class TestPatientArm:
         assert 0.02 <= (p <= 0.05).mean() <= 0.08
         assert ((tile_p <= 0.05).mean() > 0.15) == (correlation > 0)
 
-    @pytest.mark.parametrize(("ours", "theirs"), [(5, 60), (60, 5)])
+    @pytest.mark.parametrize(("ours", "theirs"), [(2, 20), (20, 2)])
     def test_rejects_at_its_level_when_one_side_has_many_more_tiles(
         self, ours: int, theirs: int
     ) -> None:
+        """30 + 30 patients, scores skewed as distances are: expected scores reject too often."""
         rng = np.random.default_rng(23)
-        p = np.empty(300)
-        for run in range(300):
-            p[run] = patient_membership(
+        p, expected, auc = np.empty(120), np.empty(120), np.empty(120)
+        for run in range(120):
+            members, others = (-rng.gamma(2.0, size=30 * tiles) for tiles in (ours, theirs))
+            result = patient_membership(
                 "x",
-                clustered(rng, 8, ours, 0.2),
-                clustered(rng, 8, theirs, 0.2),
-                member_patients=owners(8, ours),
-                nonmember_patients=owners(8, theirs),
+                members,
+                others,
+                member_patients=owners(30, ours),
+                nonmember_patients=owners(30, theirs),
                 rng=rng,
-            ).p_value
+            )
+            p[run], auc[run] = result.p_value, result.statistic.value
+            _, one = patient_scores(members, owners(30, ours), tiles=2)
+            _, two = patient_scores(others, owners(30, theirs), tiles=2)
+            expected[run] = stats.mannwhitneyu(one, two, alternative="greater").pvalue
         assert (p <= 0.05).mean() <= 0.085
+        assert abs(auc.mean() - 0.5) < 0.02
+        if ours < theirs:
+            assert (expected <= 0.05).mean() > 0.1
 
     def test_patients_with_a_single_tile_are_scored_not_lost(self) -> None:
         rng = np.random.default_rng(9)
@@ -187,7 +209,8 @@ class TestPatientArm:
         )
         assert result.details["tiles_scored_a_patient"] == 1
         assert 0 <= result.statistic.value <= 1
-        assert result.p_value is not None and result.p_value > 0.04
+        assert result.p_value is not None
+        assert result.p_value > 0.04
 
     def test_upper_bound_is_honest_at_five_patients_a_side(self) -> None:
         """A true AUROC of .6 may be excluded (bound below .6) in about 2.5 % of data sets."""
@@ -267,8 +290,8 @@ class TestTileArm:
     @pytest.mark.parametrize("correlation", [0.0, 0.9])
     def test_rejects_at_its_level_under_strong_correlation(self, correlation: float) -> None:
         rng = np.random.default_rng(41)
-        p = np.empty(400)
-        for run in range(400):
+        p = np.empty(300)
+        for run in range(300):
             scores = clustered(rng, 8, 10, correlation).reshape(8, 10)
             scores = rng.permuted(scores, axis=1)
             p[run] = tile_arm(

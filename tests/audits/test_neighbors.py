@@ -36,7 +36,9 @@ def test_an_offset_of_100_changes_nothing_and_leaves_self_distances_exactly_zero
     rng: np.random.Generator,
 ) -> None:
     base = rng.normal(size=(500, 64)).astype(np.float32)
-    base = np.round(base * 1024) / 1024  # exactly representable with and without the offset
+    base = (np.round(base * 1024) / 1024).astype(
+        np.float32
+    )  # exactly representable with and without the offset
     plain, shifted = nearest(base, base, k=4), nearest(base + 100, base + 100, k=4)
     np.testing.assert_array_equal(plain.indices, shifted.indices)
     np.testing.assert_array_equal(shifted.distances[:, 0], 0.0)

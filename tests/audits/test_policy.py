@@ -44,12 +44,16 @@ def test_lists_must_hold_something_sensible(values: dict[str, Any], message: str
 
 def test_from_mapping_reads_plain_data() -> None:
     policy = Policy.from_mapping(
-        {"gates": ["copying"], "copying_kinds": ["exact"], "fractions": [0.1, 1], "significance": 0.01}
+        {
+            "gates": ["copying"],
+            "copying_kinds": ["exact"],
+            "fractions": [0.1, 1],
+            "significance": 0.01,
+        }
     )
-    assert policy.gates == (Harm.COPYING,)
-    assert policy.copying_kinds == ("exact",)
-    assert policy.fractions == (0.1, 1)
-    assert policy.significance == 0.01
+    assert policy == Policy(
+        gates=(Harm.COPYING,), copying_kinds=("exact",), fractions=(0.1, 1), significance=0.01
+    )
 
 
 @pytest.mark.parametrize(

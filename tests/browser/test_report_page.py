@@ -169,7 +169,7 @@ def test_it_prints_on_a4_with_the_verdict_on_the_first_page(
             .map(node => node.outerHTML.slice(0, 60))"""
     )
     assert cut == []
-    warnings = page.locator(".warnings, .no-warnings").bounding_box()
+    warnings = page.locator("section:has(#warnings)").bounding_box()
     assert warnings["y"] + warnings["height"] <= 1010
     printed = page.pdf(prefer_css_page_size=True)
     assert printed.startswith(b"%PDF")

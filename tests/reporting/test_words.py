@@ -37,7 +37,7 @@ def test_p_values_are_never_printed_as_zero(p: float | None, shown: str) -> None
         (0.0, 0.0, 0.0092, "0.000 (0.000 to 0.009)"),
         (-0.00001, -0.021, 0.02, "0.000 (−0.021 to 0.020)"),
         (2.5, None, None, "2.5"),
-        (0.5, 0.5, 0.5, "0.5"),
+        (1.0, 1.0, 1.0, "1 (1 to 1)"),
     ],
 )
 def test_intervals_show_no_more_digits_than_their_width_allows(

@@ -12,7 +12,7 @@ from privgen.data.tileset import TileSet
 CLASSES = ("across", "check", "down")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)

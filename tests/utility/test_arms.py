@@ -43,7 +43,9 @@ def test_a_smaller_ratio_draws_a_part_of_a_larger_one() -> None:
 
 
 def test_seeds_draw_different_synthetic_tiles() -> None:
-    assert set(compose("real+synthetic", 1.0, 0).rows) != set(compose("real+synthetic", 1.0, 1).rows)
+    assert set(compose("real+synthetic", 1.0, 0).rows) != set(
+        compose("real+synthetic", 1.0, 1).rows
+    )
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 3.0])
@@ -59,7 +61,9 @@ def test_oversampled_matches_the_class_counts_and_repeats_evenly(ratio: float) -
 
 def test_too_few_synthetic_tiles_are_refused_with_the_ratio_they_allow() -> None:
     for arm in ("real+synthetic", "oversampled"):
-        with pytest.raises(InputError, match="needs 80 synthetic tiles: got 60.*ratio of 3 or less"):
+        with pytest.raises(
+            InputError, match="needs 80 synthetic tiles: got 60.*ratio of 3 or less"
+        ):
             compose(arm, 4.0)
 
 

@@ -52,7 +52,9 @@ def test_standard_networks_are_the_published_ones(family: str, parameters: int) 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_small_has_fewer_parameters(family: str) -> None:
     count = {
-        size: sum(p.numel() for p in build(family, classes=9, side=32, seed=0, size=size).parameters())
+        size: sum(
+            p.numel() for p in build(family, classes=9, side=32, seed=0, size=size).parameters()
+        )
         for size in SIZES
     }
     assert count["small"] < 0.5 * count["standard"]

@@ -21,9 +21,7 @@ def accuracy(textures: Callable[..., TileSet], *, colour_tells: bool) -> float:
         name: textures(name, colour_tells=colour_tells) for name in ("train", "choose", "test")
     }
     pixels = {name: tiles.load() for name, tiles in splits.items()}
-    numbers = {
-        name: np.searchsorted(tiles.classes, tiles.labels) for name, tiles in splits.items()
-    }
+    numbers = {name: np.searchsorted(tiles.classes, tiles.labels) for name, tiles in splits.items()}
     model = fit_histogram(
         train=pixels["train"],
         train_labels=numbers["train"],
