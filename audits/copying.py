@@ -249,13 +249,13 @@ def tail_count(
     if len(synthetic) == 0:
         raise AuditInputError("the copy test needs synthetic tiles with some texture: got none.")
     rows = []
+    # The threshold itself is one holdout tile's distance: it stays out of the report.
     for quantile, tau in zip(quantiles, tail_thresholds(holdout, quantiles), strict=True):
         inside = below(holdout, tau)
         a, b = int(below(synthetic, tau).sum()), int(inside.sum())
         rows.append(
             {
                 "quantile": quantile,
-                "threshold": float(tau),
                 "synthetic_hits": a,
                 "holdout_hits": b,
                 "p": tail_p(a, len(synthetic), b, len(holdout)),

@@ -281,7 +281,9 @@ def fidelity(
         owners |= {"density": owners["precision"], "coverage": owners["recall"]}
         note = "" if first == "synthetic" else "The floor: real train tiles in place of synthetic."
         for metric, terms in manifold_scores(holdout, samples[first][0]).items():
-            interval = clustered_mean(terms, owners[metric])
+            value, low, high = clustered_mean(terms, owners[metric])
+            ceiling = np.inf if metric == "density" else 1.0
+            interval = (value, max(low, 0.0), min(high, ceiling))
             results.append(
                 _described(
                     f"{metric}_{feature_name}/{first}_holdout",

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import audits
 from audits.copying import below, copy_scores, tail_thresholds
+from privgen import console
 from privgen.data import images
 from privgen.data.layouts import open_tiles
 from privgen.data.splits import require_disjoint
@@ -222,14 +223,16 @@ def _judge(
             inception = load_encoder("inception_fid" if fid is True else f"inception_fid:{fid}")
             features |= plain_features(inception, roles, synthetic, side=evidence.side)
         except WeightsError as error:
-            missing.append(f"No FID: {error}")
+            console.warn(f"no FID: {error}")
+            missing.append("FID was asked for, but its Inception weights could not be had.")
     report = audits.audit(evidence.data, policy=policy, rng=seed, features=features)
     if lpips:
         try:
             extra = perceptual_diversity(synthetic, roles["holdout"], weights=lpips, seed=seed)
             report = replace(report, results=(*report.results, *extra))
         except WeightsError as error:
-            missing.append(f"No LPIPS: {error}")
+            console.warn(f"no LPIPS: {error}")
+            missing.append("LPIPS was asked for, but its backbone's weights could not be had.")
     report = replace(report, warnings=(*report.warnings, *missing))
     document = {
         "schema": "privgen-report/1",

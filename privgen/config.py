@@ -48,7 +48,7 @@ class TrainConfig:
       diversity: weight of the term against collapse.
       precision: "auto" takes bfloat16 where the processor has it.
       device: "auto", "cpu", "cuda" or "cuda:N".
-      threads: CPU threads; 0 leaves PyTorch's default.
+      threads: CPU threads; 0 takes PyTorch's default, or 1 where the cores are busy.
       log_steps, grid_steps: a log line, and a grid, every so many steps.
       checkpoint_minutes: a checkpoint every so many minutes, and at the end.
     """

@@ -200,18 +200,20 @@ def _planted(
     sources = _spread(train.groups, np.flatnonzero(embedded.fingerprints != ""), count, rng)
     originals = train.subset(sources).load(side)
     planted = {}
-    for kind, stream in zip(KINDS, streams, strict=True):
-        copies = plant(kind, originals, stream)
-        altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
-        mean = embedded.mean[sources]
-        if len(altered):
-            console.note(f"embedding {len(altered)} planted copies: {kind}")
-            mean[altered] = embed_orbit(encoder, copies[altered]).mean
-        planted[kind] = Planted(
-            embeddings=whitening.apply(mean),
-            sources=sources,
-            fingerprints=np.array([fingerprint(tile) for tile in copies], dtype="<U64"),
-        )
+    with console.progress() as bars:
+        task = bars.add_task("embedding planted copies", total=len(KINDS))
+        for kind, stream in zip(KINDS, streams, strict=True):
+            copies = plant(kind, originals, stream)
+            altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
+            mean = embedded.mean[sources]
+            if len(altered):
+                mean[altered] = embed_orbit(encoder, copies[altered]).mean
+            planted[kind] = Planted(
+                embeddings=whitening.apply(mean),
+                sources=sources,
+                fingerprints=np.array([fingerprint(tile) for tile in copies], dtype="<U64"),
+            )
+            bars.advance(task)
     return planted
 
 

@@ -3,7 +3,8 @@
 A file is used only when its SHA-256 is the published one: a number called "FID" computed with any
 other network would be silently wrong. It is looked for where the caller says, then in privgen's own
 cache, then in PyTorch's, where other tools may have left it, and downloaded last. A machine without
-a network learns so within seconds and is told which file to place where.
+a network learns so within seconds and is told which file to place where. Messages end up in
+reports, so they name no folder of this machine.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from privgen import console
@@ -79,9 +80,15 @@ def locate(published: PublishedWeights, *, given: Path | None = None) -> Path:
     try:
         own.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unavailable(published, f"cannot create {own.parent}: {error.strerror}") from error
+        reason = f"cannot create {_cache_in_words()}: {error.strerror}"
+        raise _unavailable(published, reason) from error
     _download(published, own)
     return own
+
+
+def _cache_in_words() -> str:
+    known = os.environ.get("XDG_CACHE_HOME")
+    return "$XDG_CACHE_HOME/privgen" if known else "~/.cache/privgen"
 
 
 def _user_cache() -> Path:
@@ -93,13 +100,13 @@ def _require_published(published: PublishedWeights, given: Path) -> None:
         found = sha256_file(given)
     except OSError as error:
         raise WeightsError(
-            f"the {published.title} weights cannot be read from {given} ({error.strerror}). "
+            f"the {published.title} weights cannot be read from {given.name} ({error.strerror}). "
             f"Give the path of {published.name}."
         ) from error
     if found != published.sha256:
         raise WeightsError(
             f"the {published.title} weights must be the published file {published.name} with "
-            f"SHA-256 {published.sha256}: {given} has {found}. Fetch it from {published.url}"
+            f"SHA-256 {published.sha256}: {given.name} has {found}. Fetch it from {published.url}"
         )
 
 
@@ -127,13 +134,14 @@ def _chunks(published: PublishedWeights) -> Iterator[bytes]:
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, HTTPError):
             error.close()  # it is also the server's answer, and holds the connection
-        raise _unavailable(published, " ".join(str(error).split()) or "no answer") from error
+        cause = error.reason if type(error) is URLError else error
+        raise _unavailable(published, " ".join(str(cause).split()) or "no answer") from error
 
 
 def _unavailable(published: PublishedWeights, reason: str) -> WeightsError:
     return WeightsError(
         f"the {published.title} weights are not on this machine and could not be fetched "
         f"({reason}). Download {published.name} ({published.size / 2**20:.0f} MiB, SHA-256 "
-        f"{published.sha256}) from {published.url} and place it in {cache_folder()}, or pass "
-        f"{published.option}"
+        f"{published.sha256}) from {published.url} and place it in {_cache_in_words()}, or "
+        f"pass {published.option}"
     )

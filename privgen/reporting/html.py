@@ -114,6 +114,10 @@ def _checked(report: Mapping[str, Any]) -> dict[str, Any]:
     if error is not None:
         fault = error.message if len(error.message) <= 300 else f"{error.message[:300]} ..."
         raise _breach(error.json_path, fault)
+    names = [result["name"] for result in (plain["audit"] or {"results": []})["results"]]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise _breach("$.audit.results", f"two results are called {repeated!r}")
     return plain
 
 

@@ -31,6 +31,8 @@ from privgen.training.engine import Engine
 from privgen.training.journal import Journal
 from privgen.training.state import Checkpoint, GeneratorState, Ledger
 
+_TRIAL_LAYERS = 100
+
 KEPT_CHECKPOINTS = 2
 """How many checkpoints of a run stay on disk: the newest and one before it."""
 
@@ -256,14 +258,33 @@ def _peak_memory(device: torch.device) -> int:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Run with `count` CPU threads; 0 changes nothing."""
+    """Run with `count` CPU threads; 0 takes PyTorch's default, or 1 where that is quicker now."""
     before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
+    torch.set_num_threads(count or _quickest_threads(before))
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _quickest_threads(default: int) -> int:
+    """`default` or 1, by the time of a few small convolutions.
+
+    Every layer ends with all its threads waiting for the slowest; on cores shared with other work
+    two threads can take ten times as long as one.
+    """
+    layer = torch.nn.Conv2d(64, 64, 3, padding=1)
+    tiles = torch.zeros(16, 64, 32, 32)
+    seconds = {}
+    for threads in (default, 1):
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            layer(tiles)
+            began = time.perf_counter()
+            for _ in range(_TRIAL_LAYERS):
+                layer(tiles)
+        seconds[threads] = time.perf_counter() - began
+    return min(seconds, key=lambda threads: seconds[threads])
 
 
 @contextmanager

@@ -39,8 +39,8 @@ BFLOAT16_FAMILIES = frozenset({"resnet", "densenet"})
 """Families a CPU trains faster under bfloat16 autocast; depthwise convolutions are slower there.
 
 Measured with AVX-512 BF16, one core, 32 px, batch 32, channels last, updates a second in bfloat16
-and float32: ResNet-18 2.8, 1.7; DenseNet-121 1.3, .7; MobileNetV3-small 4.3, 9.2; EfficientNet-B0
-  1.2, 2.2.
+and in float32: ResNet-18 2.8 and 1.7, DenseNet-121 1.3 and 0.7, MobileNetV3-small 4.3 and 9.2,
+EfficientNet-B0 1.2 and 2.2.
 """
 
 _SHRINK_MORE_WHEN_SMALL = frozenset({"resnet", "densenet"})

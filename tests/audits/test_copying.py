@@ -124,10 +124,10 @@ class TestThresholds:
     def test_synthetic_tiles_never_move_the_thresholds(self, rng: np.random.Generator) -> None:
         holdout = rng.random(400)
         grids = [
-            [row["threshold"] for row in run(synthetic, holdout).details["grid"]]
+            [row["holdout_hits"] for row in run(synthetic, holdout).details["grid"]]
             for synthetic in (rng.random(300), np.zeros(50), rng.random(1000) * 1e-6)
         ]
-        assert grids[0] == grids[1] == grids[2] == list(tail_thresholds(holdout))
+        assert grids[0] == grids[1] == grids[2] == list(tail_ranks(len(holdout)))
 
     def test_below_is_strict_except_at_zero(self) -> None:
         scores = np.array([0.0, 0.5, 1.0])
@@ -251,7 +251,7 @@ class TestTailCount:
         holdout, synthetic = rng.random(100) + 0.1, rng.random(100) + 0.1
         holdout[:5] = 0
         result = run(synthetic, holdout)
-        assert [row["threshold"] for row in result.details["grid"]] == [0, 0, 0]
+        assert list(tail_thresholds(holdout)) == [0, 0, 0]
         assert [row["holdout_hits"] for row in result.details["grid"]] == [5, 5, 5]
         assert result.p_value == 1.0
         synthetic[:40] = 0

@@ -102,7 +102,7 @@ def test_train_and_holdout_sharing_a_patient(run: Run, tmp_path: Path, phantom: 
 def test_train_and_holdout_sharing_a_digest(run: Run, tmp_path: Path) -> None:
     train = class_folders(tmp_path / "a", "STR", "TUM")
     holdout = class_folders(tmp_path / "b", "STR", "TUM")
-    one_line(audit_folders(run, train, holdout, train), 2, "train", "holdout", "digest")
+    one_line(audit_folders(run, train, holdout, train), 2, "train", "holdout")
 
 
 def test_audit_without_anything_to_audit(run: Run) -> None:

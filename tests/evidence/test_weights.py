@@ -150,6 +150,24 @@ def test_a_named_file_with_other_bytes_is_refused(server: Server, tmp_path: Path
     assert server.requests == []
 
 
+def test_no_message_names_a_folder_of_this_machine(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = []
+    for given in (None, tmp_path / "none.pth", Path(__file__)):
+        with pytest.raises(WeightsError) as caught:
+            locate(published(server, "missing"), given=given)
+        lines.append(str(caught.value))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(WeightsError, match=r"~/\.cache/privgen") as caught:
+        locate(published(server, "missing"))
+    lines.append(str(caught.value))
+    for line in lines:
+        assert str(tmp_path) not in line
+        assert str(Path(__file__).parent) not in line
+
+
 def test_a_named_file_that_is_missing_is_refused(server: Server, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read"):
         locate(published(server), given=tmp_path / "none.pth")

@@ -64,7 +64,6 @@ def copy_test(
 ) -> AuditResult:
     row = {
         "quantile": 0.005,
-        "threshold": 1.8342,
         "synthetic_hits": round(value * n) + 3,
         "holdout_hits": 1,
         "p": p / 3,

@@ -122,6 +122,13 @@ def test_synthetic_tiles_are_withheld_when_copies_were_found(example: Example) -
     assert "<img" in html.render(example("no_leak_found"))
 
 
+def test_two_results_of_one_name_are_refused(example: Example) -> None:
+    report = example("leak")
+    report["audit"]["results"].append(report["audit"]["results"][0])
+    with pytest.raises(RuntimeFailure, match="two results are called 'identical_tiles'"):
+        html.validate(report)
+
+
 def test_tuples_and_enumerations_count_as_the_json_they_become(example: Example) -> None:
     report = example("leak")
     report["audit"]["warnings"] = tuple(report["audit"]["warnings"])

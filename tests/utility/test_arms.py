@@ -62,7 +62,7 @@ def test_oversampled_matches_the_class_counts_and_repeats_evenly(ratio: float) -
 def test_too_few_synthetic_tiles_are_refused_with_the_ratio_they_allow() -> None:
     for arm in ("real+synthetic", "oversampled"):
         with pytest.raises(
-            InputError, match="needs 80 synthetic tiles: got 60.*ratio of 3 or less"
+            InputError, match=r"needs 80 synthetic tiles: got 60.*ratio of 3 or less"
         ):
             compose(arm, 4.0)
 

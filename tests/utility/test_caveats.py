@@ -1,11 +1,15 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from audits.results import Estimate
+from privgen.data.layouts import open_tiles
+from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
 from privgen.utility.caveats import data_caveats, result_caveats
+from privgen.utility.plan import check_splits
 from privgen.utility.summary import ArmRow, Convergence, Difference
 
 
@@ -111,3 +115,15 @@ def test_only_a_control_that_gains_is_suspicious(control: bool, count: int) -> N
 def test_two_seeds_are_few() -> None:
     (found,) = result_caveats([baseline(0.9)], [], histogram=estimate(0.8), seeds=2)
     assert found.startswith("2 seeds")
+
+
+@pytest.mark.real_data
+def test_glas_is_called_confounded(real_data: Callable[[str], Path]) -> None:
+    glas = open_tiles(real_data("glas"))
+    outer = split_by_patient(glas, siblings=0.0, seed=0)
+    known, test = glas.subset(outer.train), glas.subset(outer.holdout)
+    inner = split_by_patient(known, holdout=0.25, siblings=0.0, seed=0)
+    roles = {"train": known.subset(inner.train), "validation": known.subset(inner.holdout)}
+    check_splits(**roles, test=test, synthetic=roles["train"])
+    found = data_caveats(**roles, test=test, synthetic=roles["train"])
+    assert any("confounded" in line and "healthy (1)" in line for line in found)

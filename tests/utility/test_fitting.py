@@ -134,7 +134,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
 
 
 def test_a_diverging_training_stops_with_a_named_error(textures: Callable[..., TileSet]) -> None:
-    with pytest.raises(NonFiniteLossError, match="loss of (nan|inf)"):
+    with pytest.raises(NonFiniteLossError, match=r"loss of (nan|inf)"):
         train(textures, replace(RECIPE, learning_rate=1e30))
 
 

@@ -120,5 +120,5 @@ def test_synthetic_tiles_of_another_class_are_refused(textures: Callable[..., Ti
     relabelled = TileSet.from_arrays(
         made.load(), np.where(made.labels == "down", "up", made.labels)
     )
-    with pytest.raises(InputError, match="synthetic class .* up is not \\(across, check, down are"):
+    with pytest.raises(InputError, match=r"synthetic class .* up is not \(across, check, down are"):
         check_splits(**splits(textures, synthetic=relabelled))

@@ -1,4 +1,4 @@
-"""End to end on textures: in the real training tiles colour gives the class away, at the test it says nothing."""
+"""End to end on textures, where colour names the class in the real training tiles only."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 

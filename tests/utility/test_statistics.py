@@ -1,4 +1,4 @@
-"""Oracles: hand-computed values, scikit-learn, brute force over repeated tiles, null calibration."""
+"""Oracles: values by hand, scikit-learn, brute force over repeated tiles, null calibration."""
 
 import numpy as np
 import pytest

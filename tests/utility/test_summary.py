@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -110,7 +111,6 @@ def test_still_improving_means_a_point_in_the_last_interval(
 
 def test_everything_is_finite_json() -> None:
     rows, differences = run(0.7)
-    from dataclasses import asdict
 
     for item in (*rows.values(), *differences.values()):
         json.dumps(asdict(item), allow_nan=False)
