@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from harness import Options, Outcome
-from privgen.evidence.encoders import load_encoder
-from privgen.evidence.orbit import Whitening, fingerprint, orbit_mean
 
 import audits
 from audits import AuditData, Harm, Tiles
@@ -18,6 +16,8 @@ from audits import Outcome as Verdict
 from audits.intervals import clopper_pearson
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
+from privgen.evidence.encoders import load_encoder
+from privgen.evidence.orbit import Whitening, fingerprint, orbit_mean
 
 SHARE = 0.03
 SIDE = 64
@@ -80,8 +80,7 @@ def _draw(
     train, holdout, made = _thirds(tiles.groups, rng)
     copies = round(share * len(made))
     made[rng.permutation(len(made))[:copies]] = rng.choice(train, copies, replace=False)
-    real = np.concatenate([train, holdout])
-    x = Whitening.fit(plain[real]).apply(plain)
+    x = Whitening.fit(plain[np.concatenate([train, holdout, made])]).apply(plain)
 
     def part(name: str, rows: np.ndarray) -> Tiles:
         known = None if name == "synthetic" else tiles.groups[rows]

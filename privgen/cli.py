@@ -303,7 +303,7 @@ def augment_bench(
         str, typer.Option(help="Comma-separated classifier families.")
     ] = "mobilenet,resnet,densenet,efficientnet",
     ratios: Annotated[str, typer.Option(help="Synthetic : real, comma-separated.")] = "1",
-    seeds: Annotated[int, typer.Option(help="Classifier seeds.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Classifier seeds.", min=2)] = 3,
     updates: Annotated[int, typer.Option(help="Optimiser updates in every arm.", min=1)] = 150,
     side: Annotated[int, typer.Option(help="Tile side the classifiers see, px.", min=16)] = 32,
     size: Annotated[str, typer.Option(help="Networks: small or standard.")] = "small",

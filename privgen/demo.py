@@ -19,7 +19,7 @@ PATIENTS = 40
 TILES_A_PATIENT = 18
 SIDE = 32
 SAMPLES = 400
-BENCH_UPDATES = 60
+BENCH_UPDATES = 40
 
 
 def run_demo(out: Path, *, seed: int = 0, minutes: float = 2.0) -> Audit:
@@ -58,6 +58,8 @@ def run_demo(out: Path, *, seed: int = 0, minutes: float = 2.0) -> Audit:
         generator=checkpoint,
         seeds=2,
         updates=BENCH_UPDATES,
+        evaluations=2,
+        arms=("real", "real+synthetic"),
         side=SIDE,
         size="small",
         seed=seed,

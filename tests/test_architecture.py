@@ -102,7 +102,12 @@ def test_help_loads_no_torch() -> None:
 def test_help_answers_in_half_a_second() -> None:
     def once() -> float:
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "privgen", "--help"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "privgen", "--help"],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         return time.perf_counter() - start
 
     assert min(once() for _ in range(5)) < 0.5

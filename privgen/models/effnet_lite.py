@@ -26,7 +26,7 @@ WIDTH = 1280
 PYRAMID_CHANNELS = (24, 40, 112, 320)
 """Channels of `EffNetLite0.pyramid` at strides 4, 8, 16, 32."""
 
-# (kernel, stride, expansion, channels out, repeats), Tan & Le 2019, table 1; Lite0 keeps all widths.
+# (kernel, stride, expansion, channels out, repeats): Tan & Le 2019, table 1, all widths kept.
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),

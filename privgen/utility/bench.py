@@ -18,6 +18,7 @@ from privgen.files import empty_folder
 from privgen.reporting.terminal import print_bench
 from privgen.roles import match, reopen
 from privgen.sampling import LoadedGenerator, load_generator, sample
+from privgen.utility.arms import ARMS
 from privgen.utility.classifiers import FAMILIES
 from privgen.utility.protocol import BenchReport, augment_bench
 
@@ -34,6 +35,8 @@ def bench(
     ratios: Sequence[float] = (1.0,),
     seeds: int = 3,
     updates: int = 150,
+    evaluations: int = 4,
+    arms: Sequence[str] = tuple(ARMS),
     side: int = 32,
     size: str = "small",
     group_by: str | None = None,
@@ -52,7 +55,7 @@ def bench(
       synthetic: tiles with the real classes; the phantom's own, of further patients, when nothing
         is given.
       generator: a private checkpoint.
-      families, ratios, seeds, updates, side, size: as `protocol.augment_bench`.
+      families, ratios, seeds, updates, evaluations, arms, side, size: as `protocol.augment_bench`.
       group_by, on_bad_tile: as `open_tiles`.
       seed: of split, sampling and training.
 
@@ -82,6 +85,8 @@ def bench(
         ratios=tuple(ratios),
         seeds=tuple(range(seeds)),
         updates=updates,
+        evaluations=evaluations,
+        arms=tuple(arms),
         side=side,
         size=size,
         seed=seed,

@@ -40,7 +40,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    result = succeeded(run("train", tiles, *TRAIN, "--kimg", 0.08, "--out", runs, "--json"))
+    result = succeeded(run("train", tiles, *TRAIN, "--kimg", 0.2, "--out", runs, "--json"))
     return Path(json.loads(result.stdout)["checkpoint"])
 
 
