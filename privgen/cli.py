@@ -99,7 +99,7 @@ def demo(
         "privgen-demo"
     ),
     seed: Seed = 0,
-    minutes: Annotated[float, typer.Option(help="Training time, minutes.", min=0.05)] = 2.0,
+    minutes: Annotated[float, typer.Option(help="Training time, minutes.", min=0.05)] = 1.5,
     json: Json = False,
 ) -> int:
     """Run everything on procedural tissue: train, sample, audit, augment-bench, report. No "

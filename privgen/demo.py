@@ -22,7 +22,7 @@ SAMPLES = 400
 BENCH_UPDATES = 40
 
 
-def run_demo(out: Path, *, seed: int = 0, minutes: float = 2.0) -> Audit:
+def run_demo(out: Path, *, seed: int = 0, minutes: float = 1.5) -> Audit:
     """Run every stage into `out`; the report holds the audit and the bench.
 
     Args:
