@@ -52,10 +52,6 @@ class CopyScores:
     def __len__(self) -> int:
         return len(self.nearest)
 
-    def take(self, rows: NDArray[np.bool_]) -> "CopyScores":
-        """The scores of the tiles where `rows` is true."""
-        return CopyScores(nearest=self.nearest[rows], ratio=self.ratio[rows])
-
 
 def copy_scores(queries: NDArray[np.float32], train: NDArray[np.float32]) -> CopyScores:
     """Distances of every query tile to the train tiles, in both forms.

@@ -17,6 +17,7 @@ from audits import (
     Outcome,
     Planted,
     Policy,
+    PowerPoint,
     Tiles,
     audit,
 )
@@ -235,6 +236,24 @@ class TestFamily:
         assert all(r.rejected == (holm(raw)[name] <= 0.05) for name, r in tests.items())
         others = [r for r in report.results if r.name not in tests]
         assert all(r.p_adjusted is None for r in others)
+
+    @pytest.mark.parametrize(("siblings_each", "size"), [(0, 3), (2, 4)])
+    def test_power_is_that_of_holms_first_step(
+        self,
+        make_data: MakeData,
+        monkeypatch: pytest.MonkeyPatch,
+        siblings_each: int,
+        size: int,
+    ) -> None:
+        levels = []
+
+        def spy(*arrays: Any, significance: float, **settings: Any) -> tuple[PowerPoint, ...]:
+            levels.append(significance)
+            return ()
+
+        monkeypatch.setattr("audits.battery.power_curve", spy)
+        audit(make_data(0, siblings_each=siblings_each))
+        assert levels == [pytest.approx(0.05 / size)]
 
     def test_alone_it_is_what_the_audit_ran(self, make_data: MakeData) -> None:
         data = make_data(5, siblings_each=3)
