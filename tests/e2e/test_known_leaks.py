@@ -20,7 +20,7 @@ from privgen.data.tileset import TileSet
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 COPIES = 0.03
-TILES = 540
+TILES = 420
 
 
 @dataclass(frozen=True)
