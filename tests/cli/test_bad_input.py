@@ -166,7 +166,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_no_space_left_for_tiles(run: Run, full_disk: Path) -> None:
-    arguments = ["--out", full_disk / "tiles", "--patients", "40", "--tiles", "90"]
+    arguments = ["--out", full_disk / "tiles", "--patients", "6", "--tiles", "45"]
     result = run("data", "phantom", *arguments)
     one_line(result, 3, "space")
 
