@@ -11,6 +11,7 @@ from privgen import console
 from privgen.auditing import Audit, audit, write_report
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.files import empty_folder
+from privgen.reporting.terminal import print_bench
 from privgen.sampling import load_generator, write_samples
 from privgen.training.session import train
 from privgen.utility.bench import bench
@@ -64,6 +65,7 @@ def run_demo(out: Path, *, seed: int = 0, minutes: float = 1.5) -> Audit:
         size="small",
         seed=seed,
     )
+    print_bench(report.to_dict())
     reproduce = {"command": f"privgen demo --seed {seed} --minutes {minutes:g}", "seed": seed}
     document = {**result.document, "augment_bench": report.to_dict(), "reproduce": reproduce}
     write_report(document, out)
