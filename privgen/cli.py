@@ -194,7 +194,7 @@ def sample(
     seed: Seed = 0,
     json: Json = False,
 ) -> int:
-    """Write synthetic tiles as PNG in class folders, with a manifest."""
+    """Write synthetic tiles as PNG in class folders."""
     from privgen.sampling import load_generator, write_samples
 
     made = write_samples(
