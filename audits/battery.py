@@ -1,8 +1,9 @@
-"""The pre-registered battery.
+"""The pre-registered battery: every test, control and description, and the verdict they add up to.
 
 A registered name fixes every parameter of its test. The family is declared from the roles that are
-present, before any number is looked at; Holm's adjustment keeps the chance of a false LEAK over the
-whole family at the policy's significance. Equal pixels are proof and stand outside the family.
+present (`family.py`), before any number is looked at; Holm's adjustment keeps the chance of a false
+LEAK over the whole family at the policy's significance. Equal pixels are proof and stand outside
+the family.
 
 Source: METHODS.md 4.
 """
@@ -13,33 +14,46 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from audits.arms import attack_scores, run_arms, tpr_results
+from audits.attacks import OutsideScores
 from audits.controls import (
+    BLIND,
+    attack_minus_blind,
     blind_baseline,
-    member_against_member,
     minimum_detectable,
-    power_curve,
+    split_half,
 )
-from audits.copying import CopyScores, copy_scores, identical_tiles, tail_count
+from audits.copy_evidence import (
+    SWAPPED,
+    CopyEvidence,
+    copy_averages,
+    copy_tests,
+    gather,
+    planted_power,
+    proofs,
+    roles_swapped,
+    textured,
+)
+from audits.copying import CopyScores
 from audits.errors import AuditInputError
+from audits.family import (
+    CLASS_TEST,
+    PRIMARY_ATTACK,
+    available_attacks,
+    confirmed,
+    family,
+    levels,
+)
 from audits.fidelity import fidelity
-from audits.inputs import AuditData, Planted, Tiles
-from audits.membership import full_black_box, patient_membership, tile_membership
+from audits.inputs import AuditData, Floats
 from audits.permutation import holm
 from audits.policy import Policy
-from audits.results import AuditReport, AuditResult, Harm, PowerPoint
-from audits.verdict import COPY_TESTS, copying_verdict, membership_verdict, overall_verdict
+from audits.results import AuditReport, AuditResult, Harm
+from audits.verdict import copying_verdict, membership_verdict, overall_verdict
 
 _FAR_TOO_MANY = 0.5
-
-
-def family(data: AuditData) -> tuple[str, ...]:
-    """Names of the registered tests for these roles: decided by which exist, never by values."""
-    tests = list(COPY_TESTS)
-    if data.siblings is not None:
-        tests.append("tile_membership")
-    if min(data.train.patient_count, data.holdout.patient_count) >= 2:
-        tests.append("patient_membership")
-    return tuple(tests)
+_SWAPPED_LEVEL = 1e-3
+_STREAMS = 8
 
 
 def audit(
@@ -48,6 +62,7 @@ def audit(
     policy: Policy | None = None,
     rng: int | np.random.Generator = 0,
     features: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
+    outside: Sequence[OutsideScores] = (),
 ) -> AuditReport:
     """Run the whole battery.
 
@@ -57,55 +72,71 @@ def audit(
       rng: an integer seed, which is recorded in the report, or a generator.
       features: for each encoder by name, its plain outputs of "train", "holdout" and "synthetic";
         no fidelity block when None.
+      outside: membership scores of attacks that ran elsewhere, joined by tile id.
 
     Returns:
       Aggregates only: nothing in the report speaks of a single real tile.
 
     Raises:
-      AuditInputError: the holdout is the train set, no tile has texture, or a set is too small for
-        any test.
+      AuditInputError: the holdout is the train set, no tile has texture, a set is too small for
+        any test, or an outside score is missing.
 
     Source: METHODS.md 1 to 4, 6.
     """
     policy = policy or Policy()
     seed = rng if isinstance(rng, int) else None
-    streams = np.random.default_rng(rng).spawn(6)
-    names = family(data)
-    level = policy.significance / len(names)
-    synthetic, holdout, textured_holdout = _textured_scores(data)
-    warnings = _input_warnings(data, holdout)
+    streams = np.random.default_rng(rng).spawn(_STREAMS)
+    copies = gather(data)
+    warnings = _input_warnings(data, copies.holdout.scores)
+    scores = attack_scores(data, outside)
+    weights = _declare(data, policy, outside)
+    level = levels(weights, policy.significance)
 
-    results = _family_results(
-        data, synthetic, holdout, textured_holdout, policy.significance, streams[:2]
-    )
-    proofs = _proofs(data)
-    controls = _controls(data, streams[2], streams[3])
-    power = _power(data, synthetic, holdout, policy, level, streams[4])
+    tests, unregistered = _tests(data, copies, scores, weights, policy.significance, streams[0])
+    proven = proofs(data)
+    controls = _controls(data, scores[PRIMARY_ATTACK], streams[1:4])
+    power = planted_power(data, copies, policy, level["tail_ratio"], streams[4])
     mdl80 = minimum_detectable(power)
-    confounded = _confounded(controls)
-    if confounded:
-        warnings.append(confounded)
+    confounded, swapped = _confounded(controls), _swapped(controls, tests)
+    warnings += [sentence for sentence in (confounded, swapped) if sentence]
+    by_name = {result.name: result for result in (*proven, *tests)}
+    blind = _control(controls, BLIND)
+    if confounded and blind is not None and "patient_membership" in by_name:
+        controls.append(attack_minus_blind(by_name["patient_membership"], blind))
 
-    by_name = {result.name: result for result in (*proofs, *results)}
+    arms = {
+        harm: [r for r in tests if r.harm is harm]
+        for harm in (Harm.TILE_MEMBERSHIP, Harm.PATIENT_MEMBERSHIP)
+    }
+    lone = not (data.train.patients_known and data.holdout.patients_known)
     harms = (
-        copying_verdict(by_name, mdl80, policy, len(synthetic), len(holdout), level),
-        membership_verdict(Harm.TILE_MEMBERSHIP, by_name.get("tile_membership"), policy, level, ""),
+        copying_verdict(by_name, mdl80, policy, level, swapped),
+        membership_verdict(Harm.TILE_MEMBERSHIP, arms[Harm.TILE_MEMBERSHIP], policy, level),
         membership_verdict(
-            Harm.PATIENT_MEMBERSHIP, by_name.get("patient_membership"), policy, level, confounded
+            Harm.PATIENT_MEMBERSHIP,
+            arms[Harm.PATIENT_MEMBERSHIP],
+            policy,
+            level,
+            confounded=confounded or swapped,
+            lone_tiles=lone,
         ),
     )
-    context: list[AuditResult] = []
+    context = [
+        *copy_averages(data, copies, streams[5]),
+        *tpr_results(data, scores[PRIMARY_ATTACK]),
+        *unregistered,
+    ]
     for encoder, outputs in (features or {}).items():
         context += fidelity(
             outputs,
             {"train": data.train.patients, "holdout": data.holdout.patients},
             feature_name=encoder,
-            rng=streams[5],
+            rng=streams[6],
         )
     return AuditReport(
-        verdict=overall_verdict(harms, mdl80, names, policy),
+        verdict=overall_verdict(harms, mdl80, tuple(weights), policy),
         warnings=tuple(warnings),
-        results=(*proofs, *results, *controls, *context),
+        results=(*proven, *tests, *controls, *context),
         power=power,
         mdl80=mdl80,
         counts={
@@ -123,7 +154,11 @@ def audit(
 
 
 def run_family(
-    data: AuditData, *, significance: float = 0.05, rng: int | np.random.Generator = 0
+    data: AuditData,
+    *,
+    policy: Policy | None = None,
+    rng: int | np.random.Generator = 0,
+    outside: Sequence[OutsideScores] = (),
 ) -> list[AuditResult]:
     """The registered tests alone, Holm-adjusted: no controls, no power, no verdict.
 
@@ -132,53 +167,46 @@ def run_family(
 
     Args:
       data: the tiles of every role.
-      significance: family-wise.
-      rng: as in `audit`.
+      policy: its significance and attacks count.
+      rng, outside: as in `audit`.
 
     Raises:
       AuditInputError: as `audit`.
     """
-    streams = np.random.default_rng(rng).spawn(6)
-    return _family_results(data, *_textured_scores(data), significance, streams[:2])
+    policy = policy or Policy()
+    stream = np.random.default_rng(rng).spawn(_STREAMS)[0]
+    weights = _declare(data, policy, outside)
+    scores = attack_scores(data, outside)
+    return _tests(data, gather(data), scores, weights, policy.significance, stream)[0]
 
 
-def _family_results(
+def _declare(data: AuditData, policy: Policy, outside: Sequence[OutsideScores]) -> dict[str, float]:
+    ready = available_attacks(data, [given.name for given in outside])
+    gating = [attack for attack in ready if attack in policy.attacks]
+    return family(data, attacks=gating, significance=policy.significance)
+
+
+def _tests(
     data: AuditData,
-    synthetic: CopyScores,
-    holdout: CopyScores,
-    holdout_patients: NDArray[np.str_],
+    copies: CopyEvidence,
+    scores: Mapping[str, Mapping[str, Floats]],
+    weights: Mapping[str, float],
     significance: float,
-    streams: Sequence[np.random.Generator],
-) -> list[AuditResult]:
-    results = [
-        tail_count(
-            "tail_count", synthetic.nearest, holdout.nearest, holdout_patients=holdout_patients
-        ),
-        tail_count("tail_ratio", synthetic.ratio, holdout.ratio, holdout_patients=holdout_patients),
-        *_membership(data, *streams),
+    rng: np.random.Generator,
+) -> tuple[list[AuditResult], list[AuditResult]]:
+    """The registered tests, adjusted; and the membership arms that do not gate."""
+    classes = [name.removeprefix(CLASS_TEST) for name in weights if name.startswith(CLASS_TEST)]
+    found = copy_tests(data, copies, tuple(classes))
+    for (attack, by_role), stream in zip(scores.items(), rng.spawn(len(scores)), strict=True):
+        found += run_arms(data, attack, by_role, stream)
+    by_name = {result.name: result for result in found}
+    raw = {name: by_name[name].p_value for name in weights}
+    adjusted = holm({name: p for name, p in raw.items() if p is not None}, weights)
+    tests = [
+        replace(by_name[name], p_adjusted=adjusted[name], rejected=adjusted[name] <= significance)
+        for name in weights
     ]
-    return _adjust(results, family(data), significance)
-
-
-def _textured(tiles: Tiles | Planted) -> NDArray[np.bool_]:
-    if tiles.fingerprints is None:
-        return np.ones(len(tiles.embeddings), dtype=np.bool_)
-    textured: NDArray[np.bool_] = tiles.fingerprints != ""
-    return textured
-
-
-def _textured_scores(data: AuditData) -> tuple[CopyScores, CopyScores, NDArray[np.str_]]:
-    """Copy scores of synthetic and holdout tiles with texture; blank tiles resemble each other."""
-    keep = _textured(data.synthetic), _textured(data.holdout)
-    for tiles, rows in zip((data.synthetic, data.holdout), keep, strict=True):
-        if not rows.any():
-            raise AuditInputError(
-                f"all {len(rows)} {tiles.name} tiles are featureless (blank): nothing can be "
-                "audited."
-            )
-    synthetic = copy_scores(data.synthetic.embeddings[keep[0]], data.train.embeddings)
-    holdout = copy_scores(data.holdout.embeddings[keep[1]], data.train.embeddings)
-    return synthetic, holdout, data.holdout.patients[keep[1]]
+    return tests, [result for result in found if result.name not in weights]
 
 
 def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
@@ -210,7 +238,7 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
             if tiles.patient_count == len(tiles)
         ]
     for tiles in (data.synthetic, data.holdout):
-        blank = int((~_textured(tiles)).sum())
+        blank = int((~textured(tiles)).sum())
         if blank:
             warnings.append(
                 f"{blank} of {len(tiles)} {tiles.name} tiles are featureless and were left out of "
@@ -227,129 +255,54 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
     return warnings
 
 
-def _membership(
-    data: AuditData, rng_tile: np.random.Generator, rng_patient: np.random.Generator
-) -> list[AuditResult]:
-    """Both arms, as far as the roles allow."""
-    synthetic = data.synthetic.embeddings
-    train, holdout = (
-        full_black_box(tiles.embeddings, synthetic) for tiles in (data.train, data.holdout)
-    )
-    results = []
-    members, owners, source = train, data.train.patients, "train"
-    if data.siblings is not None:
-        siblings = full_black_box(data.siblings.embeddings, synthetic)
-        results.append(
-            tile_membership(
-                train,
-                siblings,
-                train_slides=data.train.slides,
-                sibling_slides=data.siblings.slides,
-                train_patients=data.train.patients,
-                sibling_patients=data.siblings.patients,
-                rng=rng_tile,
-            )
-        )
-        if data.siblings.patient_count >= 2:
-            members, owners, source = siblings, data.siblings.patients, "siblings"
-    if "patient_membership" in family(data):
-        result = patient_membership(
-            "patient_membership",
-            members,
-            holdout,
-            member_patients=owners,
-            nonmember_patients=data.holdout.patients,
-            rng=rng_patient,
-        )
-        note = (
-            ""
-            if source == "siblings"
-            else "Train tiles stood in for held-back tiles of training patients: "
-            "tile and patient membership are not separated."
-        )
-        results.append(replace(result, details={**result.details, "members": source}, note=note))
-    return results
-
-
-def _adjust(
-    results: list[AuditResult], names: tuple[str, ...], significance: float
-) -> list[AuditResult]:
-    raw = {result.name: result.p_value for result in results}
-    if tuple(raw) != names:
-        raise AssertionError(f"the family was declared as {names} and run as {tuple(raw)}")
-    adjusted = holm({name: p for name, p in raw.items() if p is not None})
-    return [
-        replace(r, p_adjusted=adjusted[r.name], rejected=adjusted[r.name] <= significance)
-        for r in results
-    ]
-
-
-def _proofs(data: AuditData) -> list[AuditResult]:
-    if data.train.fingerprints is None or data.synthetic.fingerprints is None:
-        return []
-    return [identical_tiles(data.synthetic.fingerprints, data.train.fingerprints)]
-
-
 def _controls(
-    data: AuditData, rng_members: np.random.Generator, rng_blind: np.random.Generator
+    data: AuditData,
+    scores: Mapping[str, Floats],
+    streams: Sequence[np.random.Generator],
 ) -> list[AuditResult]:
-    controls = []
-    if data.train.patient_count >= 4:
-        scores = full_black_box(data.train.embeddings, data.synthetic.embeddings)
-        controls.append(member_against_member(scores, data.train.patients, rng_members))
+    """What the data show when there is nothing to find."""
+    controls = [
+        split_half(f"control/{name}", scores[role], tiles.patients, stream)
+        for name, role, tiles, stream in (
+            ("member_against_member", "train", data.train, streams[0]),
+            ("holdout_against_holdout", "holdout", data.holdout, streams[1]),
+        )
+        if tiles.patient_count >= 4
+    ]
     if min(data.train.patient_count, data.holdout.patient_count) >= 2:
-        controls.append(blind_baseline(data.train, data.holdout, rng_blind))
-    return controls
+        controls.append(blind_baseline(data.train, data.holdout, streams[2]))
+    return controls + roles_swapped(data)
 
 
-def _confounded(controls: list[AuditResult]) -> str:
+def _control(controls: Sequence[AuditResult], name: str) -> AuditResult | None:
+    return next((control for control in controls if control.name == name), None)
+
+
+def _confounded(controls: Sequence[AuditResult]) -> str:
     """A sentence when the blind baseline tells train from holdout; empty otherwise."""
-    for control in controls:
-        low = control.statistic.low
-        if control.name == "control/blind_baseline" and low is not None and low > 0.5:
+    blind = _control(controls, BLIND)
+    if blind is None or blind.statistic.low is None or blind.statistic.low <= 0.5:
+        return ""
+    return (
+        "Train and holdout patients can be told apart without the synthetic tiles (blind AUROC "
+        f"{blind.statistic.value:.2f}, from {blind.statistic.low:.2f}): a membership difference "
+        "between them is confounded."
+    )
+
+
+def _swapped(controls: Sequence[AuditResult], tests: Sequence[AuditResult]) -> str:
+    """A sentence when the holdout looks like the train set; empty otherwise."""
+    copied = _control(controls, SWAPPED)
+    p = 1.0 if copied is None or copied.p_value is None else copied.p_value
+    if copied is not None and p <= _SWAPPED_LEVEL and confirmed(copied, _SWAPPED_LEVEL):
+        return (
+            f"Synthetic tiles copy holdout tiles (p = {p:.2g}): train and holdout may have been "
+            "swapped, or the generator saw the holdout."
+        )
+    for test in tests:
+        if test.name == "patient_membership" and (test.p_value or 0.0) >= 1 - _SWAPPED_LEVEL:
             return (
-                "Train and holdout patients can be told apart without the synthetic tiles (blind "
-                "AUROC "
-                f"{control.statistic.value:.2f}, from {low:.2f}): a membership difference between "
-                "them is confounded."
+                f"Holdout patients score as members (AUROC {test.statistic.value:.2f}): train and "
+                "holdout may have been swapped, or differ in more than having been trained on."
             )
     return ""
-
-
-def _power(
-    data: AuditData,
-    synthetic: CopyScores,
-    holdout: CopyScores,
-    policy: Policy,
-    level: float,
-    rng: np.random.Generator,
-) -> tuple[PowerPoint, ...]:
-    """Power for every planted kind; exact copies are the train tiles themselves."""
-    train = data.train
-    kinds = dict(data.planted)
-    if "exact" not in kinds:
-        kinds["exact"] = Planted(
-            embeddings=train.embeddings,
-            sources=np.arange(len(train)),
-            fingerprints=train.fingerprints,
-        )
-    scores, proven, patients = {}, {}, {}
-    for kind, copies in kinds.items():
-        keep = _textured(copies)
-        if not keep.any():
-            continue
-        scores[kind] = copy_scores(copies.embeddings[keep], train.embeddings)
-        patients[kind] = train.patients[copies.sources[keep]]
-        proven[kind] = np.zeros(int(keep.sum()), dtype=np.bool_)
-        if copies.fingerprints is not None and train.fingerprints is not None:
-            proven[kind] = np.isin(copies.fingerprints[keep], train.fingerprints)
-    return power_curve(
-        synthetic,
-        holdout,
-        scores,
-        proven=proven,
-        source_patients=patients,
-        fractions=policy.fractions,
-        significance=level,
-        rng=rng,
-    )

@@ -1,9 +1,9 @@
 """What an audit is given: embeddings with labels and patients, checked once, here.
 
 Roles: `train` tiles were seen by the generator; `siblings` are tiles of the same slides and
-  patients held back
-from it; `holdout` tiles belong to patients it never met; `reference` tiles to further patients it
-never met, used only by calibrated attacks; `synthetic` tiles are what is to be released.
+patients held back from it; `holdout` tiles belong to patients it never met; `reference` tiles to
+further patients it never met, used only by calibrated attacks; `synthetic` tiles are what is to be
+released.
 """
 
 from collections.abc import Mapping
@@ -40,9 +40,12 @@ class Tiles:
       slides: slide of each tile, shape (n,); the patient when None.
       fingerprints: digest of each tile's pixels, the same for all 8 symmetries, shape (n,); an
         empty string marks a tile too featureless to prove anything. None when not computed.
+      ids: distinct name of each tile, by which scores from outside are joined, shape (n,); the role
+        and row when None. Never part of a report.
 
     Raises:
-      AuditInputError: no tiles, wrong shapes, or an embedding that is no finite number.
+      AuditInputError: no tiles, wrong shapes, an embedding that is no finite number, or an id that
+        occurs twice.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Tiles:
         patients: ArrayLike | None = None,
         slides: ArrayLike | None = None,
         fingerprints: ArrayLike | None = None,
+        ids: ArrayLike | None = None,
     ) -> None:
         array = np.asarray(embeddings)
         if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0:
@@ -83,6 +87,7 @@ class Tiles:
         self.patients = (
             own if patients is None else _strings(patients, count, f"{name} patients", "")
         )
+        self.patients_known = patients is not None
         self.slides = (
             self.patients if slides is None else _strings(slides, count, f"{name} slides", "")
         )
@@ -91,6 +96,13 @@ class Tiles:
             if fingerprints is None
             else _strings(fingerprints, count, f"{name} fingerprints", "")
         )
+        self.ids = own if ids is None else _strings(ids, count, f"{name} ids", "")
+        distinct, times = np.unique(self.ids, return_counts=True)
+        if len(distinct) < count:
+            raise AuditInputError(
+                f"{name} ids must be distinct: {distinct[times.argmax()]!r} stands {times.max()} "
+                "times. Name every tile."
+            )
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -127,9 +139,9 @@ class AuditData:
       group_unit: what `patients` really holds: "patient", "slide", "source_image" or "tile".
 
     Raises:
-      AuditInputError: feature counts differ, patients are shared between train and holdout (or
-        reference), a sibling's patient is not in train, embeddings of train or holdout are
-        constant, a fingerprint stands in both train and holdout, or planted copies do not fit.
+      AuditInputError: feature counts differ, two of train, holdout and reference share patients, a
+        sibling's patient is not in train, embeddings of train or holdout are constant, a
+        fingerprint stands in both train and holdout, or planted copies do not fit.
     """
 
     train: Tiles
@@ -156,6 +168,13 @@ class AuditData:
                     "be told apart. Check the encoder and the images."
                 )
         self._refuse_shared("patients", self.train.patients)
+        if self.reference is not None:
+            shared = np.intersect1d(self.holdout.patients, self.reference.patients)
+            if len(shared):
+                raise AuditInputError(
+                    f"holdout and reference must share no patients: {len(shared)} in both (first: "
+                    f"{shared[0]}). Split again by patient."
+                )
         if self.train.fingerprints is not None:
             self._refuse_shared(
                 "fingerprints", self.train.fingerprints[self.train.fingerprints != ""]

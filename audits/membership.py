@@ -1,23 +1,28 @@
 """Membership: can somebody who holds the synthetic tiles tell who was in training?
 
-The attack is `full_black_box` (GAN-Leaks, Chen et al. 2020): a tile is called a member when some
-synthetic tile comes close to it. Two arms separate two harms:
+Every attack (`audits.attacks`) is a score; here scores become figures. Two arms separate two harms:
 - *tile membership*: train tiles against tiles of the same slides that were held back (siblings);
 - *patient membership*: those siblings, tiles the generator never saw of patients it did see,
   against patients it never met.
 Without siblings the second arm falls back to train tiles against holdout patients and says so.
+`tpr_at_fpr` asks what share of members the attacker finds while hardly accusing anybody else.
 
 Conventions: higher score = more likely a member; the patient is the unit of the second arm.
-Source: METHODS.md 2.1, 2.2, 2.4.
+Source: METHODS.md 2.2, 2.3, 2.4.
 """
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from audits.attacks import full_black_box as full_black_box
 from audits.errors import AuditInputError
 from audits.inputs import Floats, Strings
-from audits.neighbors import nearest
+from audits.intervals import clopper_pearson
 from audits.permutation import (
     DRAWS,
     auroc,
@@ -35,20 +40,8 @@ BOOTSTRAP_DRAWS = 2_000
 PATIENT_DRAWS = 200
 """Random draws of equally many tiles a patient over which patients are ranked."""
 
-
-def full_black_box(tiles: NDArray[np.float32], synthetic: NDArray[np.float32]) -> Floats:
-    """`-min_s d(x, s)`, kept linear because an exponential underflows.
-
-    Args:
-      tiles: embeddings of the candidates, shape (n, d).
-      synthetic: embeddings, shape (s, d).
-
-    Returns:
-      Scores, shape (n,), embedding units; higher = more likely a member.
-
-    Source: Chen et al. 2020, arXiv:1909.03935; METHODS.md 2.1.
-    """
-    return -nearest(tiles, synthetic, k=1).distances[:, 0]
+FPRS = (0.01, 0.05, 0.1, 0.2)
+"""False-positive rates at which reports give the TPR, finest first."""
 
 
 def patient_scores(
@@ -306,4 +299,147 @@ def tile_membership(
             "patients_with_slides": len(owners),
             "smallest_p": _smallest_p(np.bincount(strata), members),
         },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TprAtFpr:
+    """True-positive rate at a threshold set by the nonmembers, and what that threshold cost.
+
+    Attributes:
+      tpr: share of members above the threshold; exact interval given the threshold.
+      fpr: share of nonmembers above it, never more than asked; its interval is for the rate among
+        nonmembers to come, for whom the threshold was not chosen.
+      threshold: score of a nonmember, itself not above: only higher scores are called members.
+      rank: the threshold is the nonmembers' score of this rank, 1 the highest.
+      chance: what a blind score is expected to find, rank / (nonmembers + 1) or, with ties, less:
+        more than the FPR achieved, because the threshold was chosen among these nonmembers.
+    """
+
+    tpr: Estimate
+    fpr: Estimate
+    threshold: float
+    rank: int
+    chance: float
+
+
+def finest_fpr(nonmembers: int) -> float | None:
+    """Finest of `FPRS` that this many nonmembers can resolve; None below 5.
+
+    Source: METHODS.md 2.3.
+    """
+    return next((fpr for fpr in FPRS if _needed(fpr) <= nonmembers), None)
+
+
+def _needed(fpr: float) -> int:
+    """Fewest nonmembers of whom one is no more than the share `fpr`, read as a decimal number."""
+    return math.ceil(1 / Fraction(str(float(fpr))))
+
+
+def tpr_at_fpr(
+    members: Floats,
+    nonmembers: Floats,
+    *,
+    fpr: float,
+    unit: str = "patient",
+    confidence: float = 0.95,
+) -> TprAtFpr:
+    """TPR at the lowest threshold that lets no more than the share `fpr` of nonmembers pass.
+
+    Only scores above the threshold count, so ties go against the attacker, and with ties the FPR
+    achieved falls short of the one asked.
+
+    Args:
+      members: one score a unit, shape (m,).
+      nonmembers: shape (n,); they set the threshold.
+      fpr: false-positive rate asked, at least 1 / n.
+      unit: what has one score: "patient", or "tile" for a description.
+      confidence: of both Clopper-Pearson intervals.
+
+    Raises:
+      AuditInputError: `fpr` or `confidence` outside (0, 1), an `fpr` finer than 1 / n, no scores,
+        or a score that is not finite.
+
+    Source: METHODS.md 2.3.
+    """
+    for name, share in (("fpr", fpr), ("confidence", confidence)):
+        if not 0 < share < 1:
+            raise AuditInputError(f"{name} must be a number in (0, 1): got {share}.")
+    for name, scores in (("member", members), ("nonmember", nonmembers)):
+        if np.ndim(scores) != 1 or len(scores) == 0 or not np.isfinite(scores).all():
+            raise AuditInputError(
+                f"{name} scores must be finite, one a {unit}, at least one: got shape "
+                f"{np.shape(scores)}{' with NaN or infinity' if np.size(scores) else ''}."
+            )
+    n = len(nonmembers)
+    if n < _needed(fpr):
+        finest = finest_fpr(n)
+        instead = "" if finest is None else f" or ask for FPR {finest:g}"
+        raise AuditInputError(
+            f"TPR at FPR {fpr:g} needs {_needed(fpr)} nonmember {unit}s: got {n}. "
+            f"Add {unit}s{instead}."
+        )
+    allowed = math.floor(Fraction(str(float(fpr))) * n)
+    threshold = float(np.sort(nonmembers)[n - 1 - allowed])
+
+    def share_above(scores: Floats) -> Estimate:
+        count, size = int((scores > threshold).sum()), len(scores)
+        low, high = clopper_pearson(count, size, confidence=confidence)
+        return Estimate(
+            value=count / size, low=low, high=high, confidence=confidence, n=size, unit=unit
+        )
+
+    return TprAtFpr(
+        tpr=share_above(members),
+        fpr=share_above(nonmembers),
+        threshold=threshold,
+        rank=allowed + 1,
+        chance=(allowed + 1) / (n + 1),
+    )
+
+
+def tpr_result(
+    name: str,
+    members: Floats,
+    nonmembers: Floats,
+    *,
+    fpr: float,
+    unit: str = "patient",
+    confidence: float = 0.95,
+) -> AuditResult:
+    """`tpr_at_fpr` as a description for the report: no harm, no p, and no single score.
+
+    The threshold is the score of one real tile or patient, so only its rank is given.
+
+    Args:
+      name: registered name of the result.
+      members, nonmembers, fpr, unit, confidence: as in `tpr_at_fpr`.
+
+    Raises:
+      AuditInputError: as `tpr_at_fpr`.
+
+    Source: METHODS.md 2.3.
+    """
+    found = tpr_at_fpr(members, nonmembers, fpr=fpr, unit=unit, confidence=confidence)
+    note = (
+        f"FPR achieved {found.fpr.value:.3g} (asked {fpr:g}, {found.fpr.n} nonmember {unit}s); "
+        f"a blind score finds {found.chance:.3g}."
+    )
+    if unit == "tile":
+        note += " Tiles of one patient are alike: a description, with too narrow an interval."
+    return AuditResult(
+        name=name,
+        harm=None,
+        statistic=found.tpr,
+        details={
+            "fpr_asked": fpr,
+            "fpr_achieved": found.fpr.value,
+            "fpr_low": found.fpr.low,
+            "fpr_high": found.fpr.high,
+            "tpr_by_chance": found.chance,
+            "rule": f"above the nonmembers' score of rank {found.rank}; ties are not above",
+            f"member_{unit}s": found.tpr.n,
+            f"nonmember_{unit}s": found.fpr.n,
+        },
+        note=note,
     )

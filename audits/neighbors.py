@@ -49,24 +49,27 @@ def nearest(queries: NDArray[np.float32], base: NDArray[np.float32], *, k: int) 
     """
     if len(base) < k:
         raise AuditInputError(f"{k} neighbours asked for among {len(base)} tiles: give more tiles.")
-    centre = base.mean(axis=0, dtype=np.float64)
+    # A rounded centre shifts every row alike and so changes no distance.
+    centre = base.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = _centred(base, centre)
     index = faiss.IndexFlatL2(centred.shape[1])
     index.add(centred)
-    reach = _norms(base, centre).max()
+    reach = _lengths(centred).max()
+    del centred
     wanted = min(k + _SLACK, len(base))
     distances = np.empty((len(queries), k))
     indices = np.empty((len(queries), k), dtype=np.intp)
     certified = np.empty(len(queries), dtype=np.bool_)
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
-        squared, candidates = index.search(_centred(block, centre), wanted)
+        shifted = _centred(block, centre)
+        squared, candidates = index.search(shifted, wanted)
         exact = _exact_distances(block, base, candidates)
         order = np.lexsort((candidates, exact), axis=1)[:, :k]
         rows = slice(start, start + len(block))
         distances[rows] = np.take_along_axis(exact, order, axis=1)
         indices[rows] = np.take_along_axis(candidates, order, axis=1)
-        rounding = _rounding(_norms(block, centre) + reach, base.shape[1], np.float32)
+        rounding = _rounding(_lengths(shifted) + reach, base.shape[1], np.float32)
         certified[rows] = (candidates >= 0).all(axis=1) & (
             (wanted == len(base)) | (distances[rows, -1] ** 2 + rounding < squared[:, -1])
         )
@@ -75,14 +78,63 @@ def nearest(queries: NDArray[np.float32], base: NDArray[np.float32], *, k: int) 
     return Neighbors(distances, indices)
 
 
-def _centred(rows: NDArray[np.float32], centre: NDArray[np.float64]) -> NDArray[np.float32]:
+def nearest_others(tiles: NDArray[np.float32], *, k: int) -> Neighbors:
+    """The `k` nearest *other* rows of each row, exactly; equal rows are others, at distance 0.
+
+    Args:
+      tiles: shape (n, d), n > k.
+      k: neighbours wanted.
+
+    Raises:
+      AuditInputError: fewer than `k` other rows.
+    """
+    found = nearest(tiles, tiles, k=k + 1)
+    itself = found.indices == np.arange(len(tiles))[:, None]
+    # Among many equal rows a row itself may not be listed: then the last one goes.
+    itself[~itself.any(axis=1), -1] = True
+    shape = (len(tiles), k)
+    return Neighbors(found.distances[~itself].reshape(shape), found.indices[~itself].reshape(shape))
+
+
+def group_distances(
+    queries: NDArray[np.float32],
+    base: NDArray[np.float32],
+    groups: NDArray[np.intp],
+) -> NDArray[np.float32]:
+    """Distance of each query to the nearest row of each group of `base`, shape (n, g), float32.
+
+    One pass answers "how near is the nearest train tile" for every way of choosing which groups
+    (patients) make up the train set. Rounded to float32 and so for comparing groups, not for
+    telling a copy from a near-copy.
+
+    Args:
+      queries: shape (n, d).
+      base: shape (m, d).
+      groups: 0..g-1, each at least once, shape (m,).
+    """
+    order = np.argsort(groups, kind="stable")
+    starts = np.searchsorted(groups[order], np.arange(int(groups.max()) + 1))
+    centre = base.mean(axis=0, dtype=np.float64).astype(np.float32)
+    b = _centred(base[order], centre)
+    lengths_b = np.einsum("ij,ij->i", b, b)
+    result = np.empty((len(queries), len(starts)), dtype=np.float32)
+    for start in range(0, len(queries), _BLOCK // 4):
+        rows = slice(start, start + _BLOCK // 4)
+        q = _centred(queries[rows], centre)
+        squared = lengths_b - 2 * (q @ b.T)
+        nearest_in = np.minimum.reduceat(squared, starts, axis=1)
+        nearest_in += np.einsum("ij,ij->i", q, q)[:, None]
+        result[rows] = np.sqrt(np.maximum(nearest_in, 0))
+    return result
+
+
+def _centred(rows: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(rows - centre, dtype=np.float32)
+        return np.ascontiguousarray(rows - centre)
 
 
-def _norms(rows: NDArray[np.float32], centre: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Length of each centred row."""
-    lengths: NDArray[np.float64] = np.linalg.norm(rows - centre, axis=1)
+def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     return lengths
 
 
@@ -95,17 +147,17 @@ def _rounding(
 
 
 def _search_again(
-    queries: NDArray[np.float32], base: NDArray[np.float32], centre: NDArray[np.float64], k: int
+    queries: NDArray[np.float32], base: NDArray[np.float32], centre: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Every row within float64 rounding of the k-th nearest is measured by its exact difference."""
     distances = np.empty((len(queries), k))
     indices = np.empty((len(queries), k), dtype=np.intp)
     if len(queries) == 0:
         return distances, indices
-    b = base - centre
+    b = base.astype(np.float64) - centre
     lengths_b = np.einsum("ij,ij->i", b, b)
     for start in range(0, len(queries), _BLOCK_AGAIN):
-        q = queries[start : start + _BLOCK_AGAIN] - centre
+        q = queries[start : start + _BLOCK_AGAIN].astype(np.float64) - centre
         lengths_q = np.einsum("ij,ij->i", q, q)
         squared = lengths_q[:, None] + lengths_b - 2 * q @ b.T
         rounding = _rounding(

@@ -1,8 +1,7 @@
 """Rank statistics and their permutation tests, with patients or slides as the permuted unit.
 
 Conventions: higher score = more likely a member; p-values are one-sided ("members score higher")
-  and count
-the observed arrangement, so that p >= 1 / (draws + 1) and never 0.
+and count the observed arrangement, so that p >= 1 / (draws + 1) and never 0.
 """
 
 from collections.abc import Mapping
@@ -124,12 +123,24 @@ def stratified_permutation_p(
     return float((1 + (total >= observed - 1e-9).sum()) / (draws + 1))
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Step-down adjusted p-values (Holm 1979): family-wise error control under any dependence."""
-    order = sorted(p_values, key=lambda name: p_values[name])
+def holm(
+    p_values: Mapping[str, float], weights: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Step-down adjusted p-values: family-wise error control under any dependence.
+
+    Args:
+      p_values: by name.
+      weights: positive, by name; a test's share of the level at the first step is its share of the
+        weights. All equal when None.
+
+    Source: Holm 1979 (weights: his section 4); METHODS.md 4.
+    """
+    weight = dict.fromkeys(p_values, 1.0) if weights is None else weights
+    order = sorted(p_values, key=lambda name: p_values[name] / weight[name])
     adjusted: dict[str, float] = {}
-    running = 0.0
-    for position, name in enumerate(order):
-        running = max(running, min(1.0, (len(order) - position) * p_values[name]))
+    running, left = 0.0, sum(weight[name] for name in order)
+    for name in order:
+        running = max(running, min(1.0, left / weight[name] * p_values[name]))
         adjusted[name] = running
+        left -= weight[name]
     return {name: adjusted[name] for name in p_values}

@@ -8,6 +8,21 @@ from typing import Any
 from audits.errors import AuditInputError
 from audits.results import Harm
 
+ATTACKS = (
+    "full_black_box",
+    "density_ratio",
+    "calibrated",
+    "monte_carlo",
+    "partial_black_box",
+    "white_box",
+    "discriminator",
+    "shadow",
+)
+"""Registered membership attacks (METHODS.md 2.1)."""
+
+GATING_ATTACKS = tuple(name for name in ATTACKS if name not in ("calibrated", "monte_carlo"))
+"""Attacks that gate by default: those two look at what `full_black_box` and `density_ratio` see."""
+
 FRACTIONS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 
 
@@ -22,6 +37,8 @@ class Policy:
       copying_kinds: kinds of copies that must be visible at that share.
       membership_excess: largest upper 95 % bound of AUROC - .5 with which "no leak found" may be
         said of membership.
+      attacks: membership attacks that enter the family, as far as the data allow them; the others
+        are reported without a say.
       fractions: shares of planted copies on the power curve.
     """
 
@@ -30,6 +47,7 @@ class Policy:
     copying_mdl80: float = 0.01
     copying_kinds: tuple[str, ...] = ("exact", "symmetry", "odd_rotation", "stain")
     membership_excess: float = 0.1
+    attacks: tuple[str, ...] = GATING_ATTACKS
     fractions: tuple[float, ...] = FRACTIONS
 
     def __post_init__(self) -> None:
@@ -44,6 +62,12 @@ class Policy:
         if not self.copying_kinds or not all(isinstance(kind, str) for kind in self.copying_kinds):
             raise AuditInputError(
                 f"policy copying_kinds must name at least one kind: got {self.copying_kinds!r}."
+            )
+        unknown = [name for name in self.attacks if name not in ATTACKS]
+        if not self.attacks or unknown:
+            raise AuditInputError(
+                f"policy attacks must be some of {', '.join(ATTACKS)}: got "
+                f"{', '.join(map(repr, unknown)) or 'none'}."
             )
         if not self.fractions or not all(
             isinstance(share, int | float) and 0 < share <= 1 for share in self.fractions
@@ -62,7 +86,7 @@ class Policy:
             if key not in known:
                 raise AuditInputError(f"unknown policy key {key!r}: known are {', '.join(known)}.")
         ready: dict[str, Any] = dict(values)
-        for key in {"gates", "copying_kinds", "fractions"} & set(ready):
+        for key in {"gates", "copying_kinds", "attacks", "fractions"} & set(ready):
             if not isinstance(ready[key], list | tuple):
                 raise AuditInputError(f"policy {key} must be a list: got {ready[key]!r}.")
             ready[key] = tuple(ready[key])

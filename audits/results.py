@@ -1,8 +1,7 @@
 """What an audit says: estimates, test results, verdicts, and the report that holds them.
 
 Conventions: a number never travels alone (`Estimate`); fractions, never percentages; everything
-  here is
-plain data that turns into JSON without NaN.
+here is plain data that turns into JSON without NaN.
 """
 
 from collections.abc import Mapping

@@ -3,23 +3,24 @@
 A harm that no test rejects passes only when the audit could have seen a leak as small as the policy
 demands; otherwise it is INCONCLUSIVE, and the verdict says what would settle it.
 
-Two judgements differ from a plain "any rejection is a leak", both towards INCONCLUSIVE and never
-towards a pass: between groups that the blind baseline tells apart, patient membership is called
-confounded, rejected or not; a membership bound counts only where the test could have rejected at
-all.
+Four judgements differ from a plain "any rejection is a leak", all towards INCONCLUSIVE and never
+towards a pass:
+- copies are called on the scale-free ratio, confirmed against the training patients' own tiles;
+  `tail_count` alone also rejects for synthetic tiles that are merely less varied than real ones;
+- patient membership between groups that the blind baseline tells apart is confounded;
+- where every tile counts as a patient of its own, its p-value rests on independence nobody knows;
+- a membership bound counts only where the test could have rejected at all.
 
 Source: METHODS.md 4.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from audits.copying import QUANTILES
+from audits.family import CLASS_TEST, COPY_TESTS, confirmed
 from audits.policy import Policy
 from audits.results import AuditResult, Harm, HarmVerdict, Outcome, Verdict
-
-COPY_TESTS = ("tail_count", "tail_ratio")
-"""Registered names of the copy tests."""
+from audits.tails import QUANTILES
 
 SPLIT_AGAIN = "Split patients of one source at random into train and holdout; train again."
 
@@ -28,64 +29,119 @@ def copying_verdict(
     results: Mapping[str, AuditResult],
     mdl80: Mapping[str, float | None],
     policy: Policy,
-    synthetic: int,
-    holdout: int,
-    level: float,
+    levels: Mapping[str, float],
+    swapped: str = "",
 ) -> HarmVerdict:
-    gates = Harm.COPYING in policy.gates
+    """The verdict on copying.
+
+    Args:
+      results: proofs and registered tests, by name.
+      mdl80: smallest share seen with power .8, by kind of copy.
+      policy: the share and kinds that must be visible.
+      levels: of each registered test at Holm's first step.
+      swapped: a sentence when the holdout looks like the train set.
+    """
+    tests = [r for name, r in results.items() if name in COPY_TESTS or name.startswith(CLASS_TEST)]
+    rejected = [test for test in tests if test.rejected]
+    leaks = [
+        test
+        for test in rejected
+        if test.name != "tail_count" and confirmed(test, levels[test.name])
+    ]
+
+    def verdict(outcome: Outcome, reason: str, remedy: str = "") -> HarmVerdict:
+        return HarmVerdict(
+            harm=Harm.COPYING,
+            outcome=outcome,
+            reason=reason,
+            remedy=remedy,
+            gates=Harm.COPYING in policy.gates,
+        )
+
     proof = results.get("identical_tiles")
     if proof is not None and proof.rejected:
         reason = (
             f"identical_tiles: {proof.details['identical']} of {proof.statistic.n} synthetic "
-            "tiles equal a train "
-            "tile pixel by pixel."
+            "tiles equal a train tile pixel by pixel."
         )
-        rejected = [name for name in COPY_TESTS if results[name].rejected]
         if rejected:
-            reason += f" The copy tests reject too ({', '.join(rejected)})."
-        return HarmVerdict(harm=Harm.COPYING, outcome=Outcome.LEAK, reason=reason, gates=gates)
-    for name in COPY_TESTS:
-        result = results[name]
-        if result.rejected:
-            reason = (
-                f"{name}: {_interval(result)} of the synthetic tiles lie closer to a train tile "
-                "than new patients' "
-                f"tiles do (adjusted p = {result.p_adjusted:.2g})."
+            names = ", ".join(test.name for test in rejected)
+            reason += f" The copy tests reject too ({names})."
+        return verdict(Outcome.LEAK, reason)
+    if leaks:
+        test = leaks[0]
+        return verdict(
+            Outcome.LEAK,
+            f"{test.name}: {_interval(test)} of the synthetic tiles lie closer to a train tile "
+            "than new patients' tiles do, and than the training patients' own tiles do to each "
+            f"other (adjusted p = {test.p_adjusted:.2g}).",
+        )
+    if rejected:
+        names = ", ".join(test.name for test in rejected)
+        if rejected == [results["tail_count"]]:
+            why = (
+                "by distance alone, not in the scale-free form: copies of repeated train tiles do "
+                "that, and so do synthetic tiles less varied than real ones or a holdout of "
+                "another source"
             )
-            return HarmVerdict(harm=Harm.COPYING, outcome=Outcome.LEAK, reason=reason, gates=gates)
+        else:
+            why = (
+                "but no closer than the training patients' own tiles lie to each other: tissue of "
+                "these patients, with no tile shown to be copied"
+            )
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"{names}: synthetic tiles lie closer to train tiles than new patients' tiles do, "
+            f"{why}.",
+            "Look at the closest pairs; draw class frequencies as trained, and take the holdout "
+            "from the same source.",
+        )
+    if swapped:
+        return verdict(
+            Outcome.INCONCLUSIVE, swapped, "Check which tiles the generator was trained on."
+        )
+    return _unfound(results["tail_ratio"], mdl80, policy, levels["tail_ratio"], verdict)
+
+
+def _unfound(
+    test: AuditResult,
+    mdl80: Mapping[str, float | None],
+    policy: Policy,
+    level: float,
+    verdict: Callable[..., HarmVerdict],
+) -> HarmVerdict:
+    """Nothing was found: could it have been?"""
+    synthetic, holdout = test.statistic.n, test.details["holdout_tiles"]
+    bound = (
+        f"at most {test.details['upper_bound']:.2g} of the synthetic tiles (95 % bound) lie where "
+        "copies would"
+    )
     unseen = {
         kind: mdl80.get(kind)
         for kind in policy.copying_kinds
         if (mdl80.get(kind) or math.inf) > policy.copying_mdl80
     }
-    if unseen:
-        shown = ", ".join(
-            f"{kind} {'not at any share tried' if share is None else format(share, '.3g')}"
-            if kind in mdl80
-            else f"{kind} not planted"
-            for kind, share in unseen.items()
+    if not unseen:
+        share = max((mdl80[kind] or 0.0) for kind in policy.copying_kinds)
+        return verdict(
+            Outcome.NO_LEAK_FOUND,
+            f"No copy was found; a share of {share:.3g} or more would have been, with power .8, "
+            f"for every kind of copy the policy names; {bound}.",
         )
-        needed = _holdout_needed(policy.copying_mdl80, synthetic, level)
-        return HarmVerdict(
-            harm=Harm.COPYING,
-            outcome=Outcome.INCONCLUSIVE,
-            reason="No copy was found, but a share of "
-            f"{policy.copying_mdl80:g} could have been missed "
-            f"(smallest share seen with power .8: {shown}).",
-            remedy=f"With {synthetic} synthetic tiles about {needed} holdout tiles with texture "
-            "would do, if copies lie "
-            f"closer to their source than any of them (now {holdout}); fewer, if more synthetic "
-            "tiles are drawn.",
-            gates=gates,
-        )
-    bound = max((mdl80[kind] or 0.0) for kind in policy.copying_kinds)
-    return HarmVerdict(
-        harm=Harm.COPYING,
-        outcome=Outcome.NO_LEAK_FOUND,
-        reason=f"No copy was found; a share of {bound:.3g} or more would have been, with "
-        "power .8, for every kind of "
-        "copy the policy names.",
-        gates=gates,
+    shown = ", ".join(
+        f"{kind} {'not at any share tried' if share is None else format(share, '.3g')}"
+        if kind in mdl80
+        else f"{kind} not planted"
+        for kind, share in unseen.items()
+    )
+    needed = _holdout_needed(policy.copying_mdl80, synthetic, level)
+    return verdict(
+        Outcome.INCONCLUSIVE,
+        f"No copy was found, but a share of {policy.copying_mdl80:g} could have been missed "
+        f"(smallest share seen with power .8: {shown}); {bound}.",
+        f"With {synthetic} synthetic tiles about {needed} holdout tiles with texture would do, if "
+        f"copies lie closer to their source than any of them (now {holdout}); fewer, if more "
+        "synthetic tiles are drawn.",
     )
 
 
@@ -103,53 +159,69 @@ def _interval(result: AuditResult) -> str:
 
 
 def membership_verdict(
-    harm: Harm, result: AuditResult | None, policy: Policy, level: float, confounded: str
+    harm: Harm,
+    results: Sequence[AuditResult],
+    policy: Policy,
+    levels: Mapping[str, float],
+    *,
+    confounded: str = "",
+    lone_tiles: bool = False,
 ) -> HarmVerdict:
-    gates = harm in policy.gates
-    if result is None:
+    """The verdict on one arm of membership, over all attacks that gate.
+
+    Args:
+      harm: the arm.
+      results: one for each attack; none where the arm could not be measured.
+      policy: the excess of AUROC over .5 that must be excluded.
+      levels: of each registered test at Holm's first step.
+      confounded: a sentence when the groups differ for other reasons.
+      lone_tiles: whether every tile counts as a patient of its own.
+    """
+
+    def verdict(outcome: Outcome, reason: str, remedy: str = "") -> HarmVerdict:
+        return HarmVerdict(
+            harm=harm, outcome=outcome, reason=reason, remedy=remedy, gates=harm in policy.gates
+        )
+
+    if not results:
         missing = (
             "held-back tiles of the training slides (siblings)"
             if harm is Harm.TILE_MEMBERSHIP
             else "at least 2 patients in train and in holdout"
         )
-        return HarmVerdict(
-            harm=harm,
-            outcome=Outcome.INCONCLUSIVE,
-            reason="Not measured.",
-            remedy=f"Give {missing}.",
-            gates=gates,
-        )
+        return verdict(Outcome.INCONCLUSIVE, "Not measured.", f"Give {missing}.")
+    rejected = [result for result in results if result.rejected]
+    result = rejected[0] if rejected else max(results, key=_upper)
     found = f"{result.name}: AUROC {_interval(result)} over {result.statistic.n} patients"
-    if result.rejected and confounded:
-        return HarmVerdict(
-            harm=harm,
-            outcome=Outcome.INCONCLUSIVE,
-            reason=f"{found} rejects, but {confounded[0].lower()}{confounded[1:]}",
-            remedy=SPLIT_AGAIN,
-            gates=gates,
+    if rejected and confounded:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"{found} rejects, but {confounded[0].lower()}{confounded[1:]}",
+            SPLIT_AGAIN,
         )
-    if result.rejected:
-        reason = f"{found} (adjusted p = {result.p_adjusted:.2g})."
-        return HarmVerdict(harm=harm, outcome=Outcome.LEAK, reason=reason, gates=gates)
-    high = 1.0 if result.statistic.high is None else result.statistic.high
-    excess = high - 0.5
-    blind_to_any = result.details["smallest_p"] > level
-    if excess <= policy.membership_excess and not blind_to_any and confounded:
-        return HarmVerdict(
-            harm=harm,
-            outcome=Outcome.INCONCLUSIVE,
-            reason=f"{found}: not rejected, but {confounded[0].lower()}{confounded[1:]}",
-            remedy=SPLIT_AGAIN,
-            gates=gates,
+    if rejected and lone_tiles:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"{found} rejects, but every tile counted as a patient of its own: tiles of one "
+            "patient are alike, and the p-value takes them for independent.",
+            "Say which tiles are of one patient.",
         )
+    if rejected:
+        return verdict(Outcome.LEAK, f"{found} (adjusted p = {result.p_adjusted:.2g}).")
+    excess = _upper(result) - 0.5
+    blind_to_any = any(r.details["smallest_p"] > levels[r.name] for r in results)
     if excess <= policy.membership_excess and not blind_to_any:
-        return HarmVerdict(
-            harm=harm,
-            outcome=Outcome.NO_LEAK_FOUND,
-            reason=f"{found}: not rejected, and its excess over .5 is at most {excess:.2f}.",
-            gates=gates,
+        if confounded:
+            return verdict(
+                Outcome.INCONCLUSIVE,
+                f"{found}: not rejected, but {confounded[0].lower()}{confounded[1:]}",
+                SPLIT_AGAIN,
+            )
+        return verdict(
+            Outcome.NO_LEAK_FOUND,
+            f"{found}: not rejected, and its excess over .5 is at most {excess:.2f}.",
         )
-    half = max(high - result.statistic.value, 1e-3)
+    half = max(_upper(result) - result.statistic.value, 1e-3)
     needed = max(
         result.statistic.n + 1,
         math.ceil(result.statistic.n * (half / policy.membership_excess) ** 2),
@@ -160,13 +232,16 @@ def membership_verdict(
         else f"an excess over .5 of up to {excess:.2f} is not excluded "
         f"(policy: {policy.membership_excess:g})"
     )
-    return HarmVerdict(
-        harm=harm,
-        outcome=Outcome.INCONCLUSIVE,
-        reason=f"{found}: not rejected, but {why}.",
-        remedy=f"About {needed} patients would settle it, if there is nothing to find.",
-        gates=gates,
+    return verdict(
+        Outcome.INCONCLUSIVE,
+        f"{found}: not rejected, but {why}.",
+        f"About {needed} patients would settle it, if there is nothing to find.",
     )
+
+
+def _upper(result: AuditResult) -> float:
+    """Upper confidence limit of an AUROC; 1 where there is none."""
+    return 1.0 if result.statistic.high is None else result.statistic.high
 
 
 def overall_verdict(

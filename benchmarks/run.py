@@ -17,7 +17,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from harness import Options, Outcome, machine  # noqa: E402
 
 NAMES = {
+    "epsilon": "epsilon",
     "null-calibration": "null_calibration",
+    "power": "power",
+    "audit-speed": "audit_speed",
+    "mutation": "mutation",
     "planted-leak": "planted_leak",
 }
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import audits
-from audits.copying import below, copy_scores, tail_thresholds
+from audits.copying import copy_scores
+from audits.tails import below, tail_thresholds
 from privgen import console
 from privgen.data import images
 from privgen.data.layouts import open_tiles

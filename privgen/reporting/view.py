@@ -14,6 +14,11 @@ from privgen.reporting import figures, words
 _PROOF = "identical_tiles"
 _CONTROL = "control/"
 _MEMBERSHIP = ("tile_membership", "patient_membership")
+_AUROC_CONTROLS = (
+    "control/member_against_member",
+    "control/holdout_against_holdout",
+    "control/blind_baseline",
+)
 _PAIRS = {
     "synthetic_train": "synthetic – training",
     "synthetic_holdout": "synthetic – holdout",
@@ -22,6 +27,10 @@ _PAIRS = {
 _METRICS = {
     "fid": ("FID", "lower is closer"),
     "fd": ("Fréchet distance", "lower is closer"),
+    "fd_infinity": (
+        "Fréchet distance extrapolated to infinitely many tiles",
+        "lower is closer; about 0 for equal laws",
+    ),
     "kid": ("Kernel distance (KID)", "lower is closer; about 0 for equal laws"),
     "precision": ("Precision", "share of first set that looks like holdout tiles"),
     "recall": ("Recall", "share of holdout tiles the first set can resemble"),
@@ -70,7 +79,10 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "power_figure": _power_figure(audit),
         "power_table": _power_table(audit["power"]),
         "membership_figure": _membership_figure(
-            [results[name] for name in (*_MEMBERSHIP, *controls) if name in results],
+            [
+                *(r for name, r in results.items() if name.partition("/")[0] in _MEMBERSHIP),
+                *(results[name] for name in _AUROC_CONTROLS if name in results),
+            ],
             policy["membership_excess"],
             audit["group_unit"],
         ),
@@ -84,7 +96,7 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(result: Mapping[str, Any]) -> dict[str, Any]:
-    title, statistic = words.TESTS.get(result["name"], (words.spoken(result["name"]), ""))
+    title, statistic = words.test(result["name"])
     return {"title": title, "what": statistic, **result}
 
 
@@ -175,19 +187,32 @@ def _fidelity(
     results: Mapping[str, Mapping[str, Any]],
 ) -> tuple[list[dict[str, Any]], set[str]]:
     """Metrics down, pairs across; and the names of the results that went into the table."""
-    table: dict[str, dict[str, Any]] = {}
+    table: dict[tuple[str, str], dict[str, Any]] = {}
     taken = set()
     for base, (title, reading) in _METRICS.items():
         for name, result in results.items():
-            metric, _, pair = name.partition("/")
-            start, _, encoder = metric.partition("_")
-            if start != base or pair not in _PAIRS:
+            metric, _, place = name.partition("/")
+            pair, _, group = place.partition("/")
+            if base != _base(metric) or pair not in _PAIRS:
                 continue
-            full = f"{title}, {encoder}" if encoder else title
-            row = table.setdefault(metric, {"title": full, "reading": reading, "pairs": {}})
-            row["pairs"][pair] = result["statistic"]
+            encoder = metric[len(base) + 1 :]
+            full = ", ".join(part for part in (title, encoder, _group(group)) if part)
+            row = table.setdefault((metric, group), {"title": full, "reading": reading})
+            row.setdefault("pairs", {})[pair] = result["statistic"]
             taken.add(name)
     return list(table.values()), taken
+
+
+def _base(metric: str) -> str:
+    """The longest known metric that a result's name, less its encoder, starts with."""
+    return max(
+        (base for base in _METRICS if f"{metric}_".startswith(f"{base}_")), key=len, default=""
+    )
+
+
+def _group(name: str) -> str:
+    """What a figure is about when not all tiles: one class, or the mean over classes."""
+    return "mean over classes" if name == "class_mean" else name.replace("class:", "class ", 1)
 
 
 def _policy(policy: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -54,9 +54,39 @@ TESTS = {
         "Control: members against members",
         "AUROC between random halves of the training patients",
     ),
+    "control/holdout_against_holdout": (
+        "Control: holdout against holdout",
+        "AUROC between random halves of the holdout patients",
+    ),
     "control/blind_baseline": (
         "Control: blind baseline",
         "AUROC of telling the two groups apart without the synthetic tiles",
+    ),
+    "control/attack_minus_blind": (
+        "Control: attack less blind baseline",
+        "AUROC of patient membership less that of the blind baseline",
+    ),
+    "control/roles_swapped": (
+        "Control: copies of the holdout",
+        "share of synthetic tiles closer to a holdout tile than training tiles are",
+    ),
+    "c_t": (
+        "C_T",
+        "mean rank score of the synthetic distances to training; far below 0 = copying",
+    ),
+    "dcr_share": ("DCR share", "share of synthetic tiles nearer to training than to holdout tiles"),
+    "authenticity": ("Authenticity", "authentic share of synthetic tiles less that of the holdout"),
+    "extraction_ratio": (
+        "Extraction ratio (Carlini)",
+        "share of synthetic tiles below the published threshold, less the holdout's",
+    ),
+    "tpr_at_fpr/tile_membership": (
+        "Training tiles found at a low false-positive rate",
+        "true-positive rate of the tile attack",
+    ),
+    "tpr_at_fpr/patient_membership": (
+        "Training patients found at a low false-positive rate",
+        "true-positive rate of the patient attack",
     ),
 }
 """Registered name: (title, what its statistic is)."""
@@ -102,6 +132,34 @@ METRICS = {
 
 UNITS = {"source_image": "source image"}
 _COUNTED = ("tile", "patient", "slide", "image", "draw", "seed", "pair")
+
+
+ATTACKS = {
+    "full_black_box": "nearest synthetic tile",
+    "calibrated": "nearest tile, calibrated by reference tiles",
+    "density_ratio": "density ratio to reference tiles (DOMIAS)",
+    "monte_carlo": "synthetic tiles nearby (Monte Carlo)",
+    "partial_black_box": "inversion without gradients",
+    "white_box": "inversion of the generator",
+    "discriminator": "the discriminator itself",
+    "shadow": "shadow generators",
+}
+"""Membership attacks."""
+
+CLASS = "/class:"
+
+
+def test(name: str) -> tuple[str, str]:
+    """Title of a result and what its statistic is; a class or an attack is named behind."""
+    base, _, label = name.partition(CLASS)
+    if label:
+        title, statistic = test(base)
+        return f"{title}, class {label}", statistic
+    arm, _, attack = name.partition("/")
+    if attack in ATTACKS and arm in TESTS:
+        title, statistic = TESTS[arm]
+        return f"{title}: {ATTACKS[attack]}", statistic
+    return TESTS.get(name, (spoken(name), ""))
 
 
 def spoken(name: str) -> str:

@@ -1,26 +1,24 @@
 """Controls against planted truth, hand-made curves and exchangeable groups."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from audits import AuditInputError, Estimate, PowerPoint, Tiles
+from audits import AuditInputError, AuditResult, Estimate, PowerPoint, Tiles
 from audits.controls import (
+    attack_minus_blind,
     blind_baseline,
-    member_against_member,
     minimum_detectable,
     power_curve,
+    split_half,
 )
-from audits.copying import CopyScores, tail_count
+from audits.copying import tail_count
 
 Floats = NDArray[np.float64]
-
-
-def scores(values: Floats) -> CopyScores:
-    return CopyScores(nearest=values, ratio=values.copy())
 
 
 def curve(
@@ -32,13 +30,15 @@ def curve(
     fractions: Sequence[float] = (0.01, 0.03, 0.1),
     significance: float = 0.05,
     patients: NDArray[np.str_] | None = None,
+    own: Floats | None = None,
     seed: int = 0,
 ) -> tuple[PowerPoint, ...]:
     count = len(copies)
     return power_curve(
-        scores(synthetic),
-        scores(holdout),
-        {"exact": scores(copies)},
+        synthetic,
+        holdout,
+        holdout if own is None else own,
+        {"exact": copies},
         proven={"exact": np.full(count, proven)},
         source_patients={
             "exact": np.arange(count).astype(np.str_) if patients is None else patients
@@ -66,7 +66,40 @@ class TestPowerCurve:
             for run in range(150)
         ]
         mean = np.mean([point.power.value for point in power])
-        assert 0.01 < mean < 0.11, "two copy tests at .05 each, which always agree here"
+        assert 0.01 < mean < 0.08
+
+    def test_copies_no_closer_than_the_patients_own_tiles_are_not_found(
+        self, rng: np.random.Generator
+    ) -> None:
+        """Against the holdout alone they would be: the within-patient control has the last word."""
+        synthetic, holdout = rng.random(400) + 2, rng.random(400) + 2
+        copies, close, far = 1 + 0.1 * rng.random(50), rng.random(400) + 1, rng.random(400) + 2
+        hidden = curve(synthetic, holdout, copies, own=close - 0.2, fractions=(0.1,))
+        seen = curve(synthetic, holdout, copies, own=far, fractions=(0.1,))
+        assert (hidden[0].power.value, seen[0].power.value) == (0.0, 1.0)
+
+    def test_replaced_rows_leave_the_tail_at_the_rate_of_random_replacement(
+        self, few_draws: Callable[[int], None]
+    ) -> None:
+        """Of 4 hits about half are replaced; what remains decides, and the copies add none."""
+        few_draws(4000)
+        holdout = 1 + np.arange(200.0)
+
+        def p_with(hits: int) -> float:
+            synthetic = np.where(np.arange(100) < hits, 0.5, 500.0)
+            patients = np.arange(200).astype(np.str_)
+            p = tail_count("x", synthetic, holdout, holdout_patients=patients).p_value
+            return 1.0 if p is None else p
+
+        level = p_with(3)
+        assert p_with(2) > level > p_with(4)
+        synthetic = np.where(np.arange(100) < 4, 0.5, 500.0)
+        (point,) = curve(
+            synthetic, holdout, np.full(50, 600.0), fractions=(0.5,), significance=level
+        )
+        ways = [math.comb(4, kept) * math.comb(96, 50 - kept) for kept in (3, 4)]
+        expected = sum(ways) / math.comb(100, 50)
+        assert point.power.value == pytest.approx(expected, abs=0.03)
 
     def test_power_grows_with_the_share_and_with_closeness(self, rng: np.random.Generator) -> None:
         synthetic, holdout = rng.random(400) + 1, rng.random(400) + 1
@@ -104,9 +137,10 @@ class TestPowerCurve:
         copies = np.concatenate([np.zeros(1), np.full(99, 5.0)])
         patients = np.array(["a"] + ["b"] * 99)
         (point,) = power_curve(
-            scores(rng.random(50) + 1),
-            scores(rng.random(50) + 1),
-            {"exact": scores(copies)},
+            rng.random(50) + 1,
+            rng.random(50) + 1,
+            rng.random(50) + 1,
+            {"exact": copies},
             proven={"exact": copies == 0},
             source_patients={"exact": patients},
             fractions=(0.02,),
@@ -153,11 +187,11 @@ class TestMinimumDetectable:
         assert minimum_detectable(both, power=0.95) == {"exact": 0.01, "stain": None}
 
 
-class TestMemberAgainstMember:
+class TestSplitHalf:
     def test_centres_on_a_half_with_the_spread_of_chance(self, rng: np.random.Generator) -> None:
         patients = np.repeat(np.arange(12), 10).astype(np.str_)
         values = np.repeat(rng.normal(size=12), 10) + 0.1 * rng.normal(size=120)
-        result = member_against_member(values, patients, rng)
+        result = split_half("control/x", values, patients, rng)
         e = result.statistic
         assert e.low is not None
         assert e.high is not None
@@ -167,8 +201,8 @@ class TestMemberAgainstMember:
         assert (e.n, result.harm, result.p_value) == (12, None, None)
 
     def test_needs_four_patients(self, rng: np.random.Generator) -> None:
-        with pytest.raises(AuditInputError, match="4 training patients: got 3"):
-            member_against_member(np.arange(6.0), np.array(list("aabbcc")), rng)
+        with pytest.raises(AuditInputError, match="4 patients: got 3"):
+            split_half("control/x", np.arange(6.0), np.array(list("aabbcc")), rng)
 
 
 def two_sides(
@@ -231,3 +265,17 @@ class TestBlindBaseline:
         one = Tiles("train", rng.normal(size=(4, 2)), patients=["a"] * 4)
         with pytest.raises(AuditInputError, match="2 patients a side"):
             blind_baseline(one, Tiles("holdout", rng.normal(size=(4, 2))), rng)
+
+
+class TestAttackMinusBlind:
+    def result(self, value: float, low: float, high: float) -> AuditResult:
+        estimate = Estimate(value=value, low=low, high=high, n=20, unit="patient")
+        return AuditResult(name="x", harm=None, statistic=estimate)
+
+    def test_difference_and_square_and_add_interval_by_hand(self) -> None:
+        e = attack_minus_blind(self.result(0.8, 0.5, 0.9), self.result(0.7, 0.66, 1.1)).statistic
+        assert e.low is not None
+        assert e.high is not None
+        assert e.value == pytest.approx(0.1)
+        assert e.low == pytest.approx(0.1 - 0.5)
+        assert e.high == pytest.approx(0.1 + math.hypot(0.1, 0.04))

@@ -1,7 +1,6 @@
 """Copy tests against enumeration, simulation and planted truth."""
 
-from itertools import combinations, pairwise
-from math import comb
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,20 +10,16 @@ from numpy.typing import NDArray
 
 from audits import AuditInputError, Harm
 from audits.copying import (
-    QUANTILES,
-    below,
     copy_scores,
-    critical_p,
-    grid_p,
+    extraction_ratio,
     identical_tiles,
+    own_copy_scores,
     scores_from_neighbors,
     tail_count,
-    tail_p,
-    tail_ranks,
-    tail_thresholds,
 )
 from audits.neighbors import Neighbors
 from audits.results import AuditResult
+from audits.tails import QUANTILES, tail_ranks, tail_thresholds
 
 Floats = NDArray[np.float64]
 
@@ -46,24 +41,6 @@ def p_of(synthetic: Floats, holdout: Floats) -> float:
 
 def embeddings(rng: np.random.Generator, rows: int, width: int = 16) -> NDArray[np.float32]:
     return rng.normal(size=(rows, width)).astype(np.float32)
-
-
-def arrangements(s: int, h: int) -> NDArray[np.bool_]:
-    """Every order of s synthetic (true) and h holdout tiles, nearest first."""
-    every = np.zeros((comb(s + h, s), s + h), dtype=np.bool_)
-    for row, chosen in enumerate(combinations(range(s + h), s)):
-        every[row, list(chosen)] = True
-    return every
-
-
-def smallest_p(orders: NDArray[np.bool_], ranks: tuple[int, ...], s: int, h: int) -> Floats:
-    """Smallest pointwise p of each order, thresholds at the holdout tiles of these ranks."""
-    smallest = np.ones(len(orders))
-    for rank in ranks:
-        position = np.argmax(np.cumsum(~orders, axis=1) == rank + 1, axis=1)
-        a = position - rank
-        smallest = np.minimum(smallest, [tail_p(int(x), s, rank, h) for x in a])
-    return smallest
 
 
 class TestScores:
@@ -89,38 +66,37 @@ class TestScores:
         assert copy_scores(train[:1], train).ratio[0] == 0
         assert copy_scores(train[:1] + 1, train).ratio[0] == 1
 
+    def test_extraction_ratio_by_hand(self) -> None:
+        """Half the mean of the 50 nearest, itself included; further neighbours do not count."""
+        distances = np.concatenate([[1.0], np.full(49, 4.0), np.full(10, 100.0)])[None]
+        found = Neighbors(distances, np.arange(60)[None])
+        assert scores_from_neighbors(found).extraction[0] == pytest.approx(1 / (0.5 * 197 / 50))
+
+    def test_ratio_looks_at_ten_neighbours_only(self) -> None:
+        distances = np.concatenate([[1.0], np.full(9, 4.0), np.full(40, 100.0)])[None]
+        found = Neighbors(distances, np.arange(50)[None])
+        assert scores_from_neighbors(found).ratio[0] == pytest.approx(1 / 4)
+        assert scores_from_neighbors(found).source[0] == 0
+
+    def test_own_scores_leave_the_tile_itself_out(self, rng: np.random.Generator) -> None:
+        train = embeddings(rng, 70)
+        own = own_copy_scores(train)
+        for row in (0, 33, 69):
+            alone = copy_scores(train[row : row + 1], np.delete(train, row, axis=0))
+            assert own.nearest[row] == alone.nearest[0]
+            assert own.ratio[row] == alone.ratio[0]
+            assert own.source[row] == alone.source[0] + (alone.source[0] >= row)
+
+    def test_own_scores_of_repeated_tiles_are_zero(self) -> None:
+        own = own_copy_scores(np.repeat(np.eye(3, dtype=np.float32), 30, axis=0))
+        assert (own.nearest == 0).all()
+
     def test_one_train_tile_is_an_error(self) -> None:
         with pytest.raises(AuditInputError, match="at least 2 train tiles"):
             copy_scores(np.ones((3, 2), dtype=np.float32), np.ones((1, 2), dtype=np.float32))
 
 
-class TestThresholds:
-    @pytest.mark.parametrize(
-        ("holdout", "ranks"),
-        [(4, (0, 1, 2)), (100, (0, 1, 2)), (300, (0, 1, 3)), (1000, (2, 5, 10)), (700, (1, 3, 7))],
-    )
-    def test_ranks_by_hand(self, holdout: int, ranks: tuple[int, ...]) -> None:
-        assert tail_ranks(holdout) == ranks
-
-    @given(st.integers(4, 20_000))
-    @settings(deadline=None)
-    def test_ranks_strictly_increase_and_stay_inside(self, holdout: int) -> None:
-        ranks = tail_ranks(holdout)
-        assert all(a < b for a, b in pairwise(ranks))
-        assert ranks[0] >= 0
-        assert ranks[-1] < holdout
-
-    def test_too_few_holdout_tiles_is_an_error(self) -> None:
-        with pytest.raises(AuditInputError, match="more than 3 holdout tiles: got 3"):
-            tail_ranks(3)
-
-    def test_as_many_holdout_tiles_lie_below_as_the_rank_says(
-        self, rng: np.random.Generator
-    ) -> None:
-        holdout = rng.random(1000)
-        counts = [int(below(holdout, tau).sum()) for tau in tail_thresholds(holdout)]
-        assert counts == [2, 5, 10]
-
+class TestTailCount:
     def test_synthetic_tiles_never_move_the_thresholds(self, rng: np.random.Generator) -> None:
         holdout = rng.random(400)
         grids = [
@@ -129,90 +105,32 @@ class TestThresholds:
         ]
         assert grids[0] == grids[1] == grids[2] == list(tail_ranks(len(holdout)))
 
-    def test_below_is_strict_except_at_zero(self) -> None:
-        scores = np.array([0.0, 0.5, 1.0])
-        assert below(scores, 0.5).tolist() == [True, False, False]
-        assert below(scores, 0.0).tolist() == [True, False, False]
-
-
-class TestPValues:
-    @pytest.mark.parametrize(("s", "h"), [(5, 6), (7, 4), (3, 9)])
-    def test_tail_p_equals_the_share_of_orders_with_as_many_synthetic_tiles(
-        self, s: int, h: int
-    ) -> None:
-        """Counting until the b-th holdout tile, or among the first a + b tiles, is the same."""
-        orders = arrangements(s, h)
-        for b in range(h):
-            position = np.argmax(np.cumsum(~orders, axis=1) == b + 1, axis=1)
-            for a in range(s + 1):
-                assert tail_p(a, s, b, h) == pytest.approx((position - b >= a).mean())
-
-    @pytest.mark.parametrize(("s", "h"), [(6, 8), (10, 5), (4, 10), (1, 6), (9, 4)])
-    def test_grid_p_is_exact_over_all_orders(self, s: int, h: int) -> None:
-        ranks = tail_ranks(h)
-        smallest = smallest_p(arrangements(s, h), ranks, s, h)
-        for value in np.unique(smallest):
-            expected = (smallest <= value * (1 + 1e-9)).mean()
-            assert grid_p(float(value), s, h, ranks) == pytest.approx(expected, rel=1e-9)
-
-    def test_grid_p_equals_simulation_for_larger_sets(self, rng: np.random.Generator) -> None:
-        s, h = 300, 600
-        ranks = tail_ranks(h)
-        orders = rng.permuted(np.tile(np.arange(s + h) < s, (4000, 1)), axis=1)
-        smallest = smallest_p(orders, ranks, s, h)
-        for value in (0.003, 0.02, 0.05, 0.2):
-            share = (smallest <= value).mean()
-            attained = smallest[smallest <= value].max()
-            expected = grid_p(float(attained), s, h, ranks)
-            assert abs(expected - share) < 4 * np.sqrt(expected * (1 - expected) / 4000)
-
-    @given(st.integers(1, 5000), st.integers(4, 5000), st.floats(1e-12, 1))
-    @settings(max_examples=40, deadline=None)
-    def test_grid_p_lies_between_the_smallest_p_and_bonferroni(
-        self, s: int, h: int, smallest: float
-    ) -> None:
-        got = grid_p(smallest, s, h, tail_ranks(h))
-        assert smallest <= got <= min(1.0, 3 * smallest) + 1e-15
-
-    def test_grid_p_of_large_sets_neither_overflows_nor_leaves_its_bounds(self) -> None:
-        for s, h in ((20_000, 400), (5_000, 100_000)):
-            assert 1e-4 < grid_p(1e-4, s, h, tail_ranks(h)) < 3e-4
-
-    @pytest.mark.parametrize(("s", "h"), [(200, 150), (1000, 300), (50, 2000)])
-    @pytest.mark.parametrize("level", [0.05, 0.0125, 0.001])
-    def test_critical_p_is_the_last_p_whose_grid_p_keeps_the_level(
-        self, s: int, h: int, level: float
-    ) -> None:
-        ranks = tail_ranks(h)
-        critical = critical_p(level, s, h, ranks)
-        assert 0 < critical <= level
-        assert grid_p(critical, s, h, ranks) <= level
-        larger = [
-            p
-            for rank in ranks
-            for p in (tail_p(a, s, rank, h) for a in range(s + 1))
-            if critical * (1 + 1e-9) < p <= level
-        ]
-        assert all(grid_p(p, s, h, ranks) > level for p in larger)
-
-    def test_critical_p_is_zero_when_nothing_can_reject(self) -> None:
-        assert critical_p(0.01, 1, 10, tail_ranks(10)) == 0.0
-
     def test_rejects_at_its_level_when_nothing_was_copied(self) -> None:
         rng = np.random.default_rng(12)
         p = np.array([p_of(rng.random(400), rng.random(300)) for _ in range(600)])
         assert 0.02 < (p <= 0.05).mean() <= 0.07
         assert (p <= 0.5).mean() < 0.56
 
-
-class TestTailCount:
     def test_one_percent_of_copies_in_3000_gives_p_of_about_1e_6(
         self, rng: np.random.Generator
     ) -> None:
         synthetic, holdout = rng.random(3000) + 1e-6, rng.random(3000) + 1e-6
         synthetic[:30] = 0
-        p = p_of(synthetic, holdout)
-        assert 1e-8 < p < 1e-5
+        patients = np.arange(3000).astype(np.str_)
+        published = tail_count(
+            "x", synthetic, holdout, holdout_patients=patients, quantiles=(0.002, 0.005, 0.01)
+        )
+        assert published.p_value is not None
+        assert 1e-8 < published.p_value < 1e-5
+        assert p_of(synthetic, holdout) < 1e-7, "the smallest distance sees them best"
+
+    def test_nine_copies_in_3000_are_seen_below_the_smallest_distance_alone(
+        self, rng: np.random.Generator
+    ) -> None:
+        synthetic, holdout = rng.random(3000) + 1e-6, rng.random(3000) + 1e-6
+        synthetic[:9] = 0
+        rows = run(synthetic, holdout).details["grid"]
+        assert rows[0]["p"] < 0.003 < 0.01 < min(row["p"] for row in rows[1:])
 
     def test_one_percent_of_copies_is_seen_in_embeddings_in_both_forms(
         self, rng: np.random.Generator
@@ -251,8 +169,8 @@ class TestTailCount:
         holdout, synthetic = rng.random(100) + 0.1, rng.random(100) + 0.1
         holdout[:5] = 0
         result = run(synthetic, holdout)
-        assert list(tail_thresholds(holdout)) == [0, 0, 0]
-        assert [row["holdout_hits"] for row in result.details["grid"]] == [5, 5, 5]
+        assert list(tail_thresholds(holdout)) == [0, 0, 0, 0]
+        assert [row["holdout_hits"] for row in result.details["grid"]] == [5, 5, 5, 5]
         assert result.p_value == 1.0
         synthetic[:40] = 0
         assert p_of(synthetic, holdout) < 1e-6
@@ -303,11 +221,29 @@ class TestTailCount:
         assert alone.statistic.low is not None
         assert together.statistic.low < alone.statistic.low
 
+    def test_upper_bound_with_nothing_found_is_three_over_n(self) -> None:
+        result = run(np.full(3000, 9.0), np.arange(500.0))
+        assert result.details["upper_bound"] == pytest.approx(3 / 3000, rel=0.01)
+
+    def test_own_tiles_are_a_second_control_and_leave_p_alone(
+        self, rng: np.random.Generator
+    ) -> None:
+        synthetic, holdout = rng.random(500) + 1, rng.random(500) + 2
+        patients = np.arange(500).astype(np.str_)
+        close, far = (
+            tail_count("x", synthetic, holdout, holdout_patients=patients, own=own)
+            for own in (rng.random(500), rng.random(500) + 2)
+        )
+        assert close.p_value == far.p_value
+        assert close.details["own_p"] == 1.0
+        assert far.details["own_p"] < 1e-6
+        assert "own_p" not in run(synthetic, holdout).details
+
     def test_no_synthetic_tiles_is_an_error(self) -> None:
         with pytest.raises(AuditInputError, match="got none"):
             run(np.array([]), np.arange(10.0))
 
-    @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(4, 60))
+    @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(5, 60))
     @settings(max_examples=50, deadline=None)
     def test_p_is_a_probability_and_falls_with_every_further_copy(
         self, seed: int, s: int, h: int
@@ -341,5 +277,18 @@ class TestIdenticalTiles:
         assert result.details["identical"] == 2
 
 
-def test_the_registered_grid_is_what_the_methods_say() -> None:
-    assert QUANTILES == (0.002, 0.005, 0.01)
+def test_the_registered_grid_is_the_smallest_distance_and_the_quantiles_of_the_methods() -> None:
+    assert QUANTILES == (0.0, 0.002, 0.005, 0.01)
+
+
+class TestExtractionRatio:
+    def test_share_below_one_less_the_holdouts_share(self) -> None:
+        ours, others = np.array([0.5, 0.99, 1.0, 3.0]), np.array([0.2, 1.0, 1.5, 2.0, 9.0])
+        result = extraction_ratio(ours, others, holdout_patients=np.array(list("aabbc")))
+        assert result.details == {"synthetic_share": 0.5, "holdout_share": 0.2}
+        e = result.statistic
+        assert e.low is not None
+        assert e.high is not None
+        assert e.value == pytest.approx(0.3)
+        assert e.low < 0.3 < e.high
+        assert (result.p_value, result.harm, e.n) == (None, None, 4)

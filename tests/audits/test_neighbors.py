@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from audits import AuditInputError, neighbors
-from audits.neighbors import nearest
+from audits.neighbors import group_distances, nearest, nearest_others
 
 
 def brute_force(
@@ -123,3 +123,38 @@ def test_queries_are_answered_in_their_own_order(rng: np.random.Generator) -> No
 def test_more_neighbours_than_rows_is_an_error_naming_both() -> None:
     with pytest.raises(AuditInputError, match=r"4 neighbours asked for among 3 tiles"):
         nearest(np.zeros((1, 2), dtype=np.float32), np.eye(3, 2, dtype=np.float32), k=4)
+
+
+def test_nearest_others_equals_brute_force_without_the_row_itself(
+    rng: np.random.Generator,
+) -> None:
+    tiles = rng.normal(size=(60, 5)).astype(np.float32)
+    tiles[10:14] = tiles[10]
+    found = nearest_others(tiles, k=4)
+    for row in range(60):
+        others = np.delete(np.arange(60), row)
+        distances, indices = brute_force(tiles[row : row + 1], tiles[others], 4)
+        np.testing.assert_allclose(found.distances[row], distances[0], rtol=1e-12)
+        assert row not in found.indices[row]
+        np.testing.assert_array_equal(found.indices[row], others[indices[0]])
+
+
+def test_nearest_others_among_more_equal_rows_than_neighbours(rng: np.random.Generator) -> None:
+    tiles = np.concatenate([np.ones((9, 3)), rng.normal(size=(5, 3))]).astype(np.float32)
+    found = nearest_others(tiles, k=3)
+    assert found.distances.shape == (14, 3)
+    assert (found.distances[:9] == 0).all()
+    with pytest.raises(AuditInputError, match="15 neighbours asked for among 14"):
+        nearest_others(tiles, k=14)
+
+
+@pytest.mark.parametrize("rows", [5, 2500])
+def test_group_distances_equal_brute_force(rng: np.random.Generator, rows: int) -> None:
+    queries = (rng.normal(size=(rows, 6)) + 100).astype(np.float32)
+    base = (rng.normal(size=(90, 6)) + 100).astype(np.float32)
+    groups = rng.permutation(np.arange(90) % 7)
+    found = group_distances(queries, base, groups)
+    assert found.shape == (rows, 7)
+    for group in range(7):
+        expected = nearest(queries, base[groups == group], k=1).distances[:, 0]
+        np.testing.assert_allclose(found[:, group], expected, rtol=1e-4)

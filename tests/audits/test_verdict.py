@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from audits import AuditResult, Estimate, Harm, HarmVerdict, Outcome, Policy
-from audits.copying import tail_p
+from audits.tails import tail_p
 from audits.verdict import _holdout_needed, copying_verdict, membership_verdict, overall_verdict
 
 ALL_SEEN = {"exact": 0.002, "symmetry": 0.003, "odd_rotation": 0.01, "stain": 0.005}
@@ -16,7 +16,17 @@ def estimate(value: float, low: float | None, high: float | None, n: int = 20) -
     return Estimate(value=value, low=low, high=high, n=n, unit="patient")
 
 
-def copy_test(name: str, rejected: bool = False) -> AuditResult:
+LEVELS = {
+    "tail_count": 0.0125,
+    "tail_ratio": 0.0125,
+    "tail_ratio/class:a": 0.004,
+    "patient_membership": 0.0125,
+    "patient_membership/shadow": 0.0125,
+    "tile_membership": 0.0125,
+}
+
+
+def copy_test(name: str, rejected: bool = False, own_p: float = 1e-4) -> AuditResult:
     return AuditResult(
         name=name,
         harm=Harm.COPYING,
@@ -24,6 +34,7 @@ def copy_test(name: str, rejected: bool = False) -> AuditResult:
         p_value=1e-4 if rejected else 0.4,
         p_adjusted=4e-4 if rejected else 1.0,
         rejected=rejected,
+        details={"own_p": own_p, "holdout_tiles": 800, "upper_bound": 0.0012},
     )
 
 
@@ -42,17 +53,21 @@ def copying(
     identical: int | None = None,
     count: bool = False,
     ratio: bool = False,
+    one_class: bool = False,
+    own_p: float = 1e-4,
+    swapped: str = "",
     mdl80: dict[str, float | None] | None = None,
     policy: Policy | None = None,
 ) -> HarmVerdict:
     results = {
-        "tail_count": copy_test("tail_count", count),
-        "tail_ratio": copy_test("tail_ratio", ratio),
+        "tail_count": copy_test("tail_count", count, own_p),
+        "tail_ratio": copy_test("tail_ratio", ratio, own_p),
+        "tail_ratio/class:a": copy_test("tail_ratio/class:a", one_class, own_p),
     }
     if identical is not None:
         results["identical_tiles"] = proof(identical)
     seen: dict[str, float | None] = dict(ALL_SEEN) if mdl80 is None else mdl80
-    return copying_verdict(results, seen, policy or Policy(), 3000, 800, 0.0125)
+    return copying_verdict(results, seen, policy or Policy(), LEVELS, swapped)
 
 
 class TestCopying:
@@ -67,12 +82,42 @@ class TestCopying:
             "The copy tests reject too (tail_count, tail_ratio)."
         )
 
-    @pytest.mark.parametrize("name", ["count", "ratio"])
+    @pytest.mark.parametrize(
+        ("which", "name"), [("ratio", "tail_ratio"), ("one_class", "tail_ratio/class:a")]
+    )
     @pytest.mark.parametrize("identical", [None, 0])
-    def test_either_copy_test_is_a_leak(self, name: str, identical: int | None) -> None:
-        verdict = copying(identical=identical, **{name: True})  # type: ignore[arg-type]
+    def test_the_ratio_confirmed_within_patients_is_a_leak(
+        self, which: str, name: str, identical: int | None
+    ) -> None:
+        verdict = copying(identical=identical, **{which: True})  # type: ignore[arg-type]
         assert verdict.outcome is Outcome.LEAK
-        assert verdict.reason.startswith(f"tail_{name}: 0.01 [0.005, 0.02]")
+        assert verdict.reason.startswith(f"{name}: 0.01 [0.005, 0.02]")
+
+    @pytest.mark.parametrize(("which", "level"), [("ratio", 0.0125), ("one_class", 0.004)])
+    def test_the_within_patient_check_is_held_to_the_tests_own_level(
+        self, which: str, level: float
+    ) -> None:
+        at = copying(own_p=level, **{which: True})  # type: ignore[arg-type]
+        above = copying(own_p=level * 1.01, **{which: True})  # type: ignore[arg-type]
+        assert (at.outcome, above.outcome) == (Outcome.LEAK, Outcome.INCONCLUSIVE)
+        assert "no tile shown to be copied" in above.reason
+        assert above.remedy
+
+    def test_the_plain_distance_alone_is_inconclusive(self) -> None:
+        verdict = copying(count=True)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "less varied than real ones" in verdict.reason
+        assert copying(count=True, ratio=True).outcome is Outcome.LEAK
+
+    def test_a_holdout_that_looks_like_the_train_set_is_no_pass(self) -> None:
+        verdict = copying(swapped="Synthetic tiles copy holdout tiles.")
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert verdict.reason == "Synthetic tiles copy holdout tiles."
+        assert copying(ratio=True, swapped="x").outcome is Outcome.LEAK
+
+    def test_nothing_found_quotes_the_bound_on_copies(self) -> None:
+        assert "at most 0.0012 of the synthetic tiles" in copying().reason
+        assert "at most 0.0012 of the synthetic tiles" in copying(mdl80={}).reason
 
     def test_nothing_found_with_power_for_every_kind_is_a_pass_with_its_bound(self) -> None:
         verdict = copying()
@@ -118,6 +163,7 @@ def membership(
     confounded: str = "",
     policy: Policy | None = None,
     harm: Harm = Harm.PATIENT_MEMBERSHIP,
+    lone_tiles: bool = False,
 ) -> HarmVerdict:
     result = AuditResult(
         name="patient_membership",
@@ -128,7 +174,14 @@ def membership(
         rejected=rejected,
         details={"smallest_p": smallest_p},
     )
-    return membership_verdict(harm, result, policy or Policy(), 0.0125, confounded)
+    return membership_verdict(
+        harm,
+        [result],
+        policy or Policy(),
+        LEVELS,
+        confounded=confounded,
+        lone_tiles=lone_tiles,
+    )
 
 
 class TestMembership:
@@ -140,7 +193,7 @@ class TestMembership:
         ],
     )
     def test_not_measured_is_inconclusive(self, harm: Harm, remedy: str) -> None:
-        verdict = membership_verdict(harm, None, Policy(), 0.0125, "")
+        verdict = membership_verdict(harm, [], Policy(), LEVELS)
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert verdict.reason == "Not measured."
         assert verdict.remedy.startswith(remedy)
@@ -188,6 +241,44 @@ class TestMembership:
         assert membership(0.5, 0.7, policy=Policy(membership_excess=0.25)).outcome is (
             Outcome.NO_LEAK_FOUND
         )
+
+    def test_a_rejection_among_tiles_of_unknown_patients_is_inconclusive(self) -> None:
+        verdict = membership(0.9, 0.97, rejected=True, lone_tiles=True)
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "patient of its own" in verdict.reason
+        assert membership(lone_tiles=True).outcome is Outcome.NO_LEAK_FOUND
+
+    def test_smallest_p_at_the_level_could_have_rejected(self) -> None:
+        assert membership(smallest_p=0.0125).outcome is Outcome.NO_LEAK_FOUND
+        assert membership(smallest_p=0.0126).outcome is Outcome.INCONCLUSIVE
+
+    def test_the_excess_may_equal_the_policy_and_not_exceed_it(self) -> None:
+        policy = Policy(membership_excess=0.25)
+        assert membership(0.5, 0.75, policy=policy).outcome is Outcome.NO_LEAK_FOUND
+        assert membership(0.5, 0.7501, policy=policy).outcome is Outcome.INCONCLUSIVE
+
+    def test_over_several_attacks_one_rejection_leaks_and_the_widest_bound_counts(self) -> None:
+        def attack(name: str, high: float, rejected: bool = False) -> AuditResult:
+            return AuditResult(
+                name=name,
+                harm=Harm.PATIENT_MEMBERSHIP,
+                statistic=estimate(0.5, 0.4, high),
+                p_adjusted=0.01 if rejected else 1.0,
+                rejected=rejected,
+                details={"smallest_p": 1e-4},
+            )
+
+        def judged(*results: AuditResult) -> HarmVerdict:
+            return membership_verdict(Harm.PATIENT_MEMBERSHIP, results, Policy(), LEVELS)
+
+        plain, shadow = "patient_membership", "patient_membership/shadow"
+        leak = judged(attack(plain, 0.55), attack(shadow, 0.58, rejected=True))
+        assert leak.outcome is Outcome.LEAK
+        assert leak.reason.startswith(shadow)
+        wide = judged(attack(plain, 0.55), attack(shadow, 0.7))
+        assert wide.outcome is Outcome.INCONCLUSIVE
+        assert wide.reason.startswith(shadow)
+        assert judged(attack(plain, 0.55), attack(shadow, 0.58)).outcome is Outcome.NO_LEAK_FOUND
 
     def test_a_harm_gates_only_when_the_policy_names_it(self) -> None:
         policy = Policy(gates=(Harm.COPYING,))

@@ -1,0 +1,314 @@
+"""Averages over tiles that published tools use to speak of copying: C_T, authenticity, DCR share.
+
+All three are blind to rare copies (1 % of copies moves none of them visibly) and the first two call
+a set "healthy" that is 10 % copies and 90 % off-manifold. They stand in the report as context, with
+the published defects mended, and never decide a verdict alone.
+
+Where a p-value is given it permutes patients between train and holdout: under the null the
+synthetic tiles do not depend on which patients were in training. `group_distances` answers every
+such relabelling from one pass over the distances.
+
+Source: METHODS.md 1.4, 1.5, 1.6.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.cluster import KMeans
+
+from audits.copying import CopyScores
+from audits.errors import AuditInputError
+from audits.inputs import Floats, Strings, Tiles
+from audits.intervals import effective_size, newcombe
+from audits.neighbors import group_distances
+from audits.results import AuditResult, Estimate
+
+CELLS = 3
+"""Cells of C_T."""
+
+DRAWS = 499
+"""Relabellings of patients behind each p-value."""
+
+BLOCKS = 20
+"""Patients beyond so many a side are permuted in blocks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellStatistic:
+    """C_T and what it is made of.
+
+    Attributes:
+      value: weighted mean of the cells' Z_U; far below 0 = copying, far above = underfitting.
+      null_sd: its standard deviation when tiles are exchangeable, sqrt(sum of squared weights).
+      z: Z_U of each cell used, shape (c,).
+      weights: share of the holdout tiles in each cell used, summing to 1, shape (c,).
+    """
+
+    value: float
+    null_sd: float
+    z: Floats
+    weights: Floats
+
+
+def rank_z(synthetic: Floats, holdout: Floats) -> float:
+    """Mann-Whitney Z of the synthetic distances against the holdout's, variance tie-corrected.
+
+    `(U - nm/2) / sqrt(nm/12 (N + 1 - sum(t^3 - t) / (N (N - 1))))`, U counting pairs in which the
+    synthetic tile is farther; 0 when all distances are equal.
+
+    Source: Mann & Whitney 1947; METHODS.md 1.4.
+    """
+    m, n = len(synthetic), len(holdout)
+    pooled = np.concatenate([synthetic, holdout])
+    total = m + n
+    u = stats.rankdata(pooled)[:m].sum() - m * (m + 1) / 2
+    _, ties = np.unique(pooled, return_counts=True)
+    tied = (ties.astype(np.float64) ** 3 - ties).sum() / (total * (total - 1))
+    variance = m * n / 12 * (total + 1 - tied)
+    return float((u - m * n / 2) / np.sqrt(variance)) if variance > 0 else 0.0
+
+
+def c_t_statistic(
+    synthetic: Floats,
+    holdout: Floats,
+    *,
+    synthetic_cells: NDArray[np.intp],
+    holdout_cells: NDArray[np.intp],
+) -> CellStatistic:
+    """C_T from distances to the nearest train tile and the cell of each tile.
+
+    Args:
+      synthetic, holdout: distances, shapes (s,) and (h,).
+      synthetic_cells, holdout_cells: cell of each tile, 0..c-1. Cells that lack either are left
+        out.
+
+    Raises:
+      AuditInputError: no cell holds both synthetic and holdout tiles.
+
+    Source: Meehan, Chaudhuri & Dasgupta 2020, arXiv:2004.05675; METHODS.md 1.4.
+    """
+    shared = np.intersect1d(synthetic_cells, holdout_cells)
+    if len(shared) == 0:
+        raise AuditInputError("C_T needs a cell with both synthetic and holdout tiles: none.")
+    z = np.array(
+        [rank_z(synthetic[synthetic_cells == c], holdout[holdout_cells == c]) for c in shared]
+    )
+    weights = np.array([(holdout_cells == c).sum() for c in shared], dtype=np.float64)
+    weights /= weights.sum()
+    return CellStatistic(
+        value=float(weights @ z), null_sd=float(np.sqrt((weights**2).sum())), z=z, weights=weights
+    )
+
+
+def c_t(
+    train: Tiles, holdout: Tiles, synthetic: Tiles, rng: np.random.Generator, *, cells: int = CELLS
+) -> AuditResult:
+    """C_T with seeded cells and a p-value that permutes patients.
+
+    Args:
+      train, holdout: at least 2 patients each; cells are k-means clusters of both together, so
+        that they favour neither.
+      synthetic: what is judged.
+      rng: cells and permutations.
+      cells: at most as many as there are real tiles; all tiles are one cell where no cell holds
+        both synthetic and holdout tiles.
+
+    Returns:
+      C_T with the interval that its spread over relabelled patients implies; p is one-sided towards
+      copying. `details["null_sd"]` is its standard deviation if tiles were independent.
+
+    Raises:
+      AuditInputError: fewer than 2 patients on a side.
+
+    Source: Meehan, Chaudhuri & Dasgupta 2020, arXiv:2004.05675; METHODS.md 1.4.
+    """
+    blocks = np.concatenate([_blocks(train, rng), -1 - _blocks(holdout, rng)])
+    _, block = np.unique(blocks, return_inverse=True)
+    members = len(np.unique(blocks[: len(train)]))
+    count = int(block.max()) + 1
+    # np.unique sorts: holdout blocks are negative and so come first.
+    is_member = np.arange(count) >= count - members
+    real = np.concatenate([train.embeddings, holdout.embeddings])
+    clusters = KMeans(
+        n_clusters=min(cells, len(real)), n_init=3, random_state=int(rng.integers(2**31))
+    ).fit(real)
+    real_cells, synthetic_cells = clusters.labels_, clusters.predict(synthetic.embeddings)
+    to_real = group_distances(synthetic.embeddings, real, block)
+    among = group_distances(real, real, block)
+
+    def statistic(chosen: NDArray[np.bool_]) -> CellStatistic:
+        outside = ~chosen[block]
+        ours, others = synthetic_cells, real_cells[outside]
+        if not np.isin(ours, others).any():
+            ours, others = np.zeros_like(ours), np.zeros_like(others)
+        return c_t_statistic(
+            to_real[:, chosen].min(axis=1),
+            among[outside][:, chosen].min(axis=1),
+            synthetic_cells=ours,
+            holdout_cells=others,
+        )
+
+    observed = statistic(is_member)
+    ours = observed.value / observed.null_sd
+    drawn = [statistic(rng.permutation(is_member)) for _ in range(DRAWS)]
+    lower = sum(null.value / null.null_sd <= ours + 1e-9 for null in drawn)
+    half = float(stats.norm.ppf(0.975)) * float(np.std([null.value for null in drawn]))
+    return AuditResult(
+        name="c_t",
+        harm=None,
+        statistic=Estimate(
+            value=observed.value,
+            low=observed.value - half,
+            high=observed.value + half,
+            n=len(synthetic),
+            unit="tile",
+        ),
+        p_value=float((1 + lower) / (DRAWS + 1)),
+        details={"null_sd": observed.null_sd, "cells": len(observed.z), "draws": DRAWS},
+        note="Far below 0: copying of many tiles; far above: underfitting. Blind to rare copies.",
+    )
+
+
+def _blocks(tiles: Tiles, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Block of each tile: its patient, or a random block of patients when there are many."""
+    names, owner = np.unique(tiles.patients, return_inverse=True)
+    if len(names) < 2:
+        raise AuditInputError(f"permuting patients needs 2 in {tiles.name}: got {len(names)}.")
+    block: NDArray[np.intp] = rng.permutation(np.arange(len(names)) % BLOCKS)[owner]
+    return block
+
+
+def is_authentic(scores: CopyScores, own: CopyScores) -> NDArray[np.bool_]:
+    """Whether each tile is farther from its nearest train tile than that one is from the others.
+
+    Args:
+      scores: of the judged tiles, shape (n,).
+      own: of the train tiles against the other train tiles, shape (t,).
+
+    Source: Alaa et al. 2022, arXiv:2102.08921; METHODS.md 1.5.
+    """
+    authentic: NDArray[np.bool_] = scores.nearest > own.nearest[scores.source]
+    return authentic
+
+
+def authenticity(
+    synthetic: CopyScores, holdout: CopyScores, own: CopyScores, *, holdout_patients: Strings
+) -> AuditResult:
+    """Authentic share of the synthetic tiles less that of the holdout.
+
+    The share itself has no good value: a perfect generator has 1/3 in one dimension and .74 in 128.
+    Only the difference to the holdout's own speaks.
+
+    Args:
+      synthetic, holdout: scores, shapes (s,) and (h,).
+      own: of the train tiles against the other train tiles, shape (t,).
+      holdout_patients: shape (h,).
+
+    Returns:
+      Difference with a Newcombe interval, holdout at its effective size; below 0: closer to train
+      than the holdout is.
+
+    Source: Alaa et al. 2022, arXiv:2102.08921; METHODS.md 1.5.
+    """
+    ours, others = is_authentic(synthetic, own), is_authentic(holdout, own)
+    a, b = float(ours.mean()), float(others.mean())
+    low, high = newcombe(a, len(ours), b, effective_size(others, holdout_patients))
+    return AuditResult(
+        name="authenticity",
+        harm=None,
+        statistic=Estimate(value=a - b, low=low, high=high, n=len(ours), unit="tile"),
+        details={"synthetic_authenticity": a, "holdout_authenticity": b},
+        note="Less the holdout's own, because a perfect generator has no fixed value.",
+    )
+
+
+def dcr_share(
+    train: Tiles, holdout: Tiles, synthetic: Tiles, rng: np.random.Generator
+) -> AuditResult:
+    """Share of synthetic tiles nearer to a train than to a holdout tile, both sides alike in size.
+
+    Patients of the two sides are paired by their number of tiles, and each pair gives equally many
+    from both; patients left over stay out. So neither side is nearer because it is larger.
+
+    Args:
+      train, holdout: at least 2 patients each.
+      synthetic: what is judged.
+      rng: which patients and tiles are used, and the permutations.
+
+    Returns:
+      phi, .5 under the null, with a jackknife interval over pairs of patients (a bootstrap repeats
+      patients, which thins the sets that distances are taken to); p is one-sided and swaps train
+      and holdout within pairs.
+
+    Raises:
+      AuditInputError: fewer than 2 patients on a side.
+
+    Source: METHODS.md 1.6.
+    """
+    sides, pairs = _paired_rows(train, holdout, rng)
+    near = np.stack(
+        [
+            group_distances(synthetic.embeddings, tiles.embeddings[rows], block)
+            for tiles, (rows, block) in zip((train, holdout), sides, strict=True)
+        ]
+    )
+
+    def share(distances: NDArray[np.float32]) -> float:
+        to_train, to_holdout = distances.min(axis=2)
+        return float((to_train < to_holdout).mean() + 0.5 * (to_train == to_holdout).mean())
+
+    observed = share(near)
+    left_out = np.array([share(np.delete(near, pair, axis=2)) for pair in range(pairs)])
+    error = np.sqrt((pairs - 1) / pairs * ((left_out - left_out.mean()) ** 2).sum())
+    half = float(stats.t.ppf(0.975, pairs - 1) * error)
+    larger = 0
+    for _ in range(DRAWS):
+        swap = rng.random(pairs) < 0.5
+        larger += share(np.where(swap, near[::-1], near)) >= observed - 1e-12
+    return AuditResult(
+        name="dcr_share",
+        harm=None,
+        statistic=Estimate(
+            value=observed,
+            low=max(0.0, observed - half),
+            high=min(1.0, observed + half),
+            n=len(synthetic),
+            unit="tile",
+        ),
+        p_value=float((1 + larger) / (DRAWS + 1)),
+        details={
+            "pairs": pairs,
+            "tiles_a_side": len(sides[0][0]),
+            "draws": DRAWS,
+        },
+        note=".5 when the synthetic tiles lie as close to new patients. Blind to rare copies.",
+    )
+
+
+def _paired_rows(
+    train: Tiles, holdout: Tiles, rng: np.random.Generator
+) -> tuple[list[tuple[NDArray[np.intp], NDArray[np.intp]]], int]:
+    """For each side (rows, pair of each row), equally many rows a pair; and the number of pairs.
+
+    More than `BLOCKS` pairs are merged into as many blocks.
+    """
+    owned: list[list[NDArray[np.intp]]] = []
+    for tiles in (train, holdout):
+        names, owner = np.unique(tiles.patients, return_inverse=True)
+        if len(names) < 2:
+            raise AuditInputError(f"DCR share needs 2 patients in {tiles.name}: got {len(names)}.")
+        owned.append([np.flatnonzero(owner == i) for i in rng.permutation(len(names))])
+    count = min(len(side) for side in owned)
+    ranked = [sorted(side[:count], key=len) for side in owned]
+    merged = rng.permutation(np.arange(count) % BLOCKS)
+    rows: list[list[NDArray[np.intp]]] = [[], []]
+    blocks: list[NDArray[np.intp]] = []
+    for pair, both in enumerate(zip(*ranked, strict=True)):
+        size = min(len(patient) for patient in both)
+        blocks.append(np.full(size, merged[pair]))
+        for side, patient in zip(rows, both, strict=True):
+            side.append(rng.permutation(patient)[:size])
+    block = np.concatenate(blocks)
+    return [(np.concatenate(side), block) for side in rows], min(count, BLOCKS)

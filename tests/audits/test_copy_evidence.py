@@ -1,0 +1,179 @@
+"""Scores gathered once, the tests on them, and roles given the wrong way round."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+
+from audits import AuditData, AuditInputError, Harm, Outcome, Policy, Tiles, audit
+from audits.copy_evidence import (
+    SWAPPED,
+    copy_averages,
+    copy_tests,
+    gather,
+    planted_power,
+    roles_swapped,
+)
+from audits.copying import copy_scores
+
+
+class MakeData(Protocol):
+    def __call__(self, seed: int, **settings: Any) -> AuditData: ...
+
+
+QUICK = Policy(fractions=(0.01, 0.1))
+
+
+def exchanged(base: AuditData) -> AuditData:
+    """Train and holdout given the wrong way round."""
+    return AuditData(
+        train=Tiles(
+            "train",
+            base.holdout.embeddings,
+            patients=base.holdout.patients,
+            fingerprints=base.holdout.fingerprints,
+        ),
+        holdout=Tiles(
+            "holdout",
+            base.train.embeddings,
+            patients=base.train.patients,
+            fingerprints=base.train.fingerprints,
+        ),
+        synthetic=base.synthetic,
+    )
+
+
+class TestRolesSwapped:
+    def test_copies_of_the_holdout_are_noticed_and_never_a_pass(self, make_data: MakeData) -> None:
+        base = make_data(3, copies=40, copy_noise=0.01, synthetic=600, patients=20)
+        policy = Policy(fractions=(0.05, 0.1), copying_mdl80=0.2, copying_kinds=("exact",))
+        report = audit(exchanged(base), policy=policy)
+        found = next(result for result in report.results if result.name == SWAPPED)
+        assert found.p_value is not None
+        assert found.p_value < 1e-3
+        assert (found.harm, found.rejected) == (None, None)
+        assert any("may have been swapped" in warning for warning in report.warnings)
+        verdicts = {verdict.harm: verdict for verdict in report.verdict.harms}
+        assert verdicts[Harm.COPYING].outcome is Outcome.INCONCLUSIVE
+        assert "swapped" in verdicts[Harm.COPYING].reason
+        assert verdicts[Harm.PATIENT_MEMBERSHIP].outcome is Outcome.INCONCLUSIVE
+
+    def test_a_clean_set_and_copies_of_train_do_not_fire(self, make_data: MakeData) -> None:
+        for copies in (0, 40):
+            data = make_data(4, copies=copies, copy_noise=0.01)
+            (found,) = roles_swapped(data)
+            assert found.p_value is not None
+            assert found.p_value > 1e-3
+            assert not any("swapped" in w for w in audit(data, policy=QUICK).warnings)
+
+    def test_holdout_patients_that_score_as_members_are_noticed(self) -> None:
+        """No copies at all: synthetic tiles are new tiles of the holdout's patients."""
+        rng = np.random.default_rng(0)
+
+        def tiles(name: str, centres: Any, prefix: str) -> Tiles:
+            owner = np.repeat(np.arange(12), 20)
+            patients = np.char.add(prefix, owner.astype(np.str_))
+            return Tiles(name, centres[owner] + rng.normal(size=(240, 8)), patients=patients)
+
+        theirs = 3 * rng.normal(size=(12, 8))
+        data = AuditData(
+            train=tiles("train", 3 * rng.normal(size=(12, 8)), "a"),
+            holdout=tiles("holdout", theirs, "b"),
+            synthetic=tiles("synthetic", theirs, "s"),
+        )
+        warnings = audit(data, policy=QUICK).warnings
+        assert any("Holdout patients score as members" in warning for warning in warnings)
+
+
+class TestCopyTests:
+    def labelled(self, base: AuditData, copied: str, blank: str = "") -> AuditData:
+        """Copies stand in one class only, and one class may be featureless."""
+
+        def labels(count: int) -> Any:
+            return np.where(np.arange(count) < count // 2, "a", "b")
+
+        made = labels(len(base.synthetic))
+        x = base.synthetic.embeddings.copy()
+        rows = np.flatnonzero(made == copied)[:12]
+        x[rows] = base.train.embeddings[:12] + 1e-3
+        prints = np.where(made == blank, "", "x")
+        return AuditData(
+            train=Tiles(
+                "train",
+                base.train.embeddings,
+                labels=labels(len(base.train)),
+                patients=base.train.patients,
+                fingerprints=np.char.add("t", np.arange(len(base.train)).astype(np.str_)),
+            ),
+            holdout=Tiles(
+                "holdout",
+                base.holdout.embeddings,
+                labels=labels(len(base.holdout)),
+                patients=base.holdout.patients,
+            ),
+            synthetic=Tiles("synthetic", x, labels=made, fingerprints=prints),
+        )
+
+    def test_a_class_test_looks_at_its_class_alone(self, make_data: MakeData) -> None:
+        data = self.labelled(make_data(5), "b")
+        tests = {t.name: t for t in copy_tests(data, gather(data), ("a", "b"))}
+        assert list(tests) == ["tail_count", "tail_ratio", *(f"tail_ratio/class:{c}" for c in "ab")]
+        clean, copied = tests["tail_ratio/class:a"], tests["tail_ratio/class:b"]
+        assert clean.p_value is not None
+        assert copied.p_value is not None
+        assert copied.p_value < 1e-3 < 0.05 < clean.p_value
+        assert copied.statistic.n == 100
+        assert copied.details["holdout_tiles"] == 100
+
+    def test_a_declared_class_without_texture_has_p_one(self, make_data: MakeData) -> None:
+        data = self.labelled(make_data(6), "b", blank="a")
+        tests = {t.name: t for t in copy_tests(data, gather(data), ("a", "b"))}
+        assert tests["tail_ratio/class:a"].p_value == 1.0
+        assert "texture" in tests["tail_ratio/class:a"].note
+        assert tests["tail_count"].statistic.n == 100
+
+    def test_copies_in_one_class_are_a_leak_of_the_whole(self, make_data: MakeData) -> None:
+        report = audit(self.labelled(make_data(7), "a"), policy=QUICK)
+        assert report.verdict.outcome is Outcome.LEAK
+        assert "tail_ratio/class:a" in report.verdict.family
+
+    def test_four_train_tiles_are_too_few(self, make_data: MakeData) -> None:
+        base = make_data(8)
+
+        def with_train(count: int) -> AuditData:
+            train = Tiles("train", base.train.embeddings[:count])
+            return AuditData(train=train, holdout=base.holdout, synthetic=base.synthetic)
+
+        with pytest.raises(AuditInputError, match="more than 4 train tiles: got 4"):
+            gather(with_train(4))
+        assert len(gather(with_train(5)).own) == 5
+
+    def test_featureless_tiles_are_no_queries(self, make_data: MakeData) -> None:
+        data = self.labelled(make_data(9), "b", blank="a")
+        evidence = gather(data)
+        kept = data.synthetic.embeddings[data.synthetic.labels == "b"]
+        expected = copy_scores(kept, data.train.embeddings).ratio
+        np.testing.assert_array_equal(evidence.synthetic.scores.ratio, expected)
+        assert set(evidence.synthetic.labels) == {"b"}
+
+
+def test_averages_need_two_patients_and_the_others_do_not(
+    make_data: MakeData, rng: np.random.Generator
+) -> None:
+    def names(data: AuditData) -> list[str]:
+        return [result.name for result in copy_averages(data, gather(data), rng)]
+
+    assert names(make_data(0)) == ["c_t", "dcr_share", "authenticity", "extraction_ratio"]
+    assert names(make_data(0, patients=1)) == ["authenticity", "extraction_ratio"]
+
+
+def test_power_is_weighed_at_the_given_level(make_data: MakeData) -> None:
+    data = make_data(1, fingerprints=False)
+    policy = Policy(fractions=(0.02,))
+
+    def power(level: float) -> float:
+        rng = np.random.default_rng(0)
+        (point,) = planted_power(data, gather(data), policy, level, rng)
+        return point.power.value
+
+    assert power(0.2) > 0.9 > 0.1 > power(1e-4)
