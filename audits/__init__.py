@@ -4,6 +4,7 @@ Needs numpy, scipy, scikit-learn and faiss, and nothing else. `audit` runs the p
 battery; every test can be called alone from its own module.
 """
 
+from audits.attacks import OutsideScores
 from audits.battery import audit
 from audits.errors import AuditInputError
 from audits.inputs import AuditData, Planted, Tiles
@@ -28,6 +29,7 @@ __all__ = [
     "Harm",
     "HarmVerdict",
     "Outcome",
+    "OutsideScores",
     "Planted",
     "Policy",
     "PowerPoint",

@@ -132,6 +132,11 @@ def audit(
             {"train": data.train.patients, "holdout": data.holdout.patients},
             feature_name=encoder,
             rng=streams[6],
+            labels={
+                "train": data.train.labels,
+                "holdout": data.holdout.labels,
+                "synthetic": data.synthetic.labels,
+            },
         )
     return AuditReport(
         verdict=overall_verdict(harms, mdl80, tuple(weights), policy),

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from audits.attacks import full_black_box as full_black_box
 from audits.errors import AuditInputError
 from audits.inputs import Floats, Strings
 from audits.intervals import clopper_pearson
@@ -437,7 +436,7 @@ def tpr_result(
             "fpr_low": found.fpr.low,
             "fpr_high": found.fpr.high,
             "tpr_by_chance": found.chance,
-            "rule": f"above the nonmembers' score of rank {found.rank}; ties are not above",
+            "threshold_rank": found.rank,
             f"member_{unit}s": found.tpr.n,
             f"nonmember_{unit}s": found.fpr.n,
         },

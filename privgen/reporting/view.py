@@ -1,7 +1,7 @@
 """What stands on the page: chosen and worded here, laid out by the templates.
 
-Every result of an audit lands in exactly one place: the tests, the membership section, the fidelity
-table, or "other measurements". Nothing is dropped because its name is new.
+Every result of an audit lands in exactly one place: the tests, the averages beside them, the
+membership section, the fidelity table, or "other measurements". Nothing is dropped because its name is new.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +14,8 @@ from privgen.reporting import figures, words
 _PROOF = "identical_tiles"
 _CONTROL = "control/"
 _MEMBERSHIP = ("tile_membership", "patient_membership")
+_TPR = "tpr_at_fpr"
+_AVERAGES = ("c_t", "dcr_share", "authenticity", "extraction_ratio")
 _AUROC_CONTROLS = (
     "control/member_against_member",
     "control/holdout_against_holdout",
@@ -60,6 +62,9 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     controls = [name for name in results if name.startswith(_CONTROL)]
     fidelity, taken = _fidelity(results)
     left = [name for name in results if name not in {*tested, *controls, *taken}]
+    averages = [name for name in left if name in _AVERAGES]
+    attacks = [name for name in left if name.partition("/")[0] in (*_MEMBERSHIP, _TPR)]
+    left = [name for name in left if name not in {*averages, *attacks}]
     policy = audit["policy"]
     unit = words.UNITS.get(audit["group_unit"], audit["group_unit"])
     return {
@@ -89,6 +94,8 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "controls": [_row(results[name]) for name in controls],
         "fidelity": fidelity,
         "pairs": _PAIRS,
+        "averages": [_row(results[name]) for name in averages],
+        "attacks": [_row(results[name]) for name in attacks],
         "other": [_row(results[name]) for name in left],
         "kinds": [words.KINDS.get(kind, words.spoken(kind)) for kind in audit["mdl80"]],
         "policy": _policy(policy),
@@ -229,6 +236,10 @@ def _policy(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "Largest membership AUROC above 0.5 that may remain possible",
             words.number(policy["membership_excess"]),
+        ),
+        (
+            "Membership attacks that decide, where their inputs are given",
+            ", ".join(words.ATTACKS.get(name, words.spoken(name)) for name in policy["attacks"]),
         ),
         (
             "Shares of planted copies tried",

@@ -440,7 +440,7 @@ class TestTprAtFpr:
             "fpr_low": 0.0,
             "fpr_high": pytest.approx(1 - 0.025 ** (1 / 5)),
             "tpr_by_chance": 2 / 6,
-            "rule": "above the nonmembers' score of rank 2; ties are not above",
+            "threshold_rank": 2,
             "member_patients": 2,
             "nonmember_patients": 5,
         }
