@@ -168,6 +168,9 @@ def patient_membership(
 ) -> AuditResult:
     """Patient-level AUROC of a membership score, with permutation p and patient bootstrap interval.
 
+    The upper end, which decides whether a leak is excluded, is never below what the Mann-Whitney
+    variance `(m + n + 1) / (12 m n)` allows: five patients a side cannot exclude anything.
+
     Patients are ranked in each of `PATIENT_DRAWS` random draws of equally many tiles; the AUROC is
     the mean over draws, and p permutes the patients' mean ranks. Where all patients have equally
     many tiles there is one draw, of all tiles.
@@ -195,6 +198,9 @@ def patient_membership(
         raise AuditInputError(f"patient membership needs 2 patients a side: got {m} and {n}.")
     wins = _wins(ours, others)
     low, high = _bootstrap_auroc(wins, rng, confidence)
+    # A bootstrap of few patients is too narrow to pass on: the exact spread at .5 bounds it.
+    spread = float(stats.norm.ppf(0.5 + confidence / 2)) * np.sqrt((m + n + 1) / (12 * m * n))
+    high = min(1.0, max(high, float(wins.mean()) + spread))
     ranks = stats.rankdata(np.concatenate([ours, others], axis=1), axis=1).mean(axis=0)
     tiles = np.concatenate([members, nonmembers])
     owners = np.concatenate(

@@ -217,6 +217,21 @@ class TestPatientArm:
             excluded += result.statistic.high < 0.6
         assert excluded / 300 <= 0.055
 
+    def test_upper_end_is_never_below_the_exact_spread_at_one_half(
+        self, rng: np.random.Generator
+    ) -> None:
+        """4 + 4 patients in one order have no bootstrap spread: AUROC 0, and still up to .54."""
+        result = patient_membership(
+            "x",
+            np.arange(4.0),
+            10 + np.arange(4.0),
+            member_patients=np.array(list("abcd")),
+            nonmember_patients=np.array(list("efgh")),
+            rng=rng,
+        )
+        assert (result.statistic.value, result.statistic.low) == (0.0, 0.0)
+        assert result.statistic.high == pytest.approx(1.95996 * np.sqrt(9 / (12 * 16)), rel=1e-4)
+
     def test_smallest_reachable_p_is_one_over_the_arrangements(self) -> None:
         rng = np.random.default_rng(0)
         result = patient_arm(rng.normal(size=3), rng.normal(size=4), tiles=1)
