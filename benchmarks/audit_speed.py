@@ -12,7 +12,7 @@ import time
 
 import faiss
 import numpy as np
-from harness import Options, Outcome, interleave
+from harness import Options, Outcome, Timing, interleave
 
 import audits
 from audits import AuditData, Tiles
@@ -46,12 +46,9 @@ def whole_audit(tiles: int, seed: int) -> tuple[float, float]:
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def run(options: Options) -> Outcome:
-    """The three measurements."""
-    shrink = 10 if options.quick else 1
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        seconds, peak = pool.apply(whole_audit, (TILES // shrink, options.seed))
-    rng = np.random.default_rng(options.seed)
+def search_ratio(seed: int, shrink: int) -> tuple[float, Timing]:
+    """Seconds of our exact search over those of a bare FAISS search, median of interleaved pairs."""
+    rng = np.random.default_rng(seed)
     base = rng.standard_normal((100_000 // shrink, 768), dtype=np.float32)
     queries = rng.standard_normal((TILES // shrink, 768), dtype=np.float32)
 
@@ -61,8 +58,16 @@ def run(options: Options) -> Outcome:
         index.search(queries, 1)
 
     timing = interleave(lambda: nearest(queries, base, k=1), bare, pairs=3)
-    ratio = 1 / timing.summary()["median"]
-    del base, queries
+    return 1 / timing.summary()["median"], timing
+
+
+def run(options: Options) -> Outcome:
+    """The three measurements."""
+    shrink = 10 if options.quick else 1
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        seconds, peak = pool.apply(whole_audit, (TILES // shrink, options.seed))
+    ratio, timing = search_ratio(options.seed, shrink)
+    rng = np.random.default_rng(options.seed)
     sizes = [size // shrink for size in SIZES]
     costs = []
     for size in sizes:
@@ -99,7 +104,9 @@ def run(options: Options) -> Outcome:
             "growth": dict(zip(map(str, sizes), costs, strict=True)),
             "exponent": exponent,
         },
-        figure=f"{seconds:.1f} s, {peak:.2f} GB, search {ratio:.3f} x bare, exponent {exponent:.2f}",
+        figure=(
+            f"{seconds:.1f} s, {peak:.2f} GB, search {ratio:.3f} x bare, exponent {exponent:.2f}"
+        ),
         target=f"< {SECONDS_BOUND} s, < {MEMORY_BOUND:g} GB, <= {SEARCH_BOUND:g} x",
         passed=seconds < SECONDS_BOUND and peak < MEMORY_BOUND and ratio <= SEARCH_BOUND,
     )

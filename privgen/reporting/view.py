@@ -1,7 +1,8 @@
 """What stands on the page: chosen and worded here, laid out by the templates.
 
 Every result of an audit lands in exactly one place: the tests, the averages beside them, the
-membership section, the fidelity table, or "other measurements". Nothing is dropped because its name is new.
+membership section, the fidelity table, or "other measurements". Nothing is dropped because its
+name is new.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
