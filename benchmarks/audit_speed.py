@@ -47,7 +47,7 @@ def whole_audit(tiles: int, seed: int) -> tuple[float, float]:
 
 
 def search_ratio(seed: int, shrink: int) -> tuple[float, Timing]:
-    """Seconds of our exact search over those of a bare FAISS search, median of interleaved pairs."""
+    """Seconds of our exact search over those of bare FAISS: median of interleaved pairs."""
     rng = np.random.default_rng(seed)
     base = rng.standard_normal((100_000 // shrink, 768), dtype=np.float32)
     queries = rng.standard_normal((TILES // shrink, 768), dtype=np.float32)
