@@ -7,7 +7,7 @@ battery; every test can be called alone from its own module.
 from audits.attacks import OutsideScores
 from audits.battery import audit
 from audits.errors import AuditInputError
-from audits.inputs import AuditData, Planted, Tiles
+from audits.inputs import Aligned, Alignment, AuditData, Planted, Tiles
 from audits.policy import Policy
 from audits.results import (
     AuditReport,
@@ -21,6 +21,8 @@ from audits.results import (
 )
 
 __all__ = [
+    "Aligned",
+    "Alignment",
     "AuditData",
     "AuditInputError",
     "AuditReport",

@@ -16,12 +16,13 @@ from audits.attacks import (
     monte_carlo,
 )
 from audits.errors import AuditInputError
-from audits.family import arm_name, arms, available_attacks
+from audits.family import arm_name, arms_of, available_attacks
 from audits.inputs import AuditData, Floats
 from audits.membership import (
+    draw_size,
     finest_fpr,
+    has_enough,
     patient_membership,
-    patient_range,
     patient_scores,
     tile_membership,
     tpr_result,
@@ -59,6 +60,11 @@ def attack_scores(
     scores["monte_carlo"] = monte_carlo(tiles, synthetic, epsilon=float(np.median(-near)))
     for given in outside:
         scores[given.name] = given.for_tiles(ids)
+        if (scores[given.name] == scores[given.name][0]).all():
+            raise AuditInputError(
+                f"{given.name} scores must differ between tiles: all {len(ids)} are equal. Check "
+                "the attack that made them."
+            )
     if "density_ratio" in available_attacks(data) and data.reference is not None:
         reference = data.reference.embeddings
         scores["density_ratio"] = density_ratio(tiles, synthetic, reference)
@@ -83,7 +89,7 @@ def run_arms(
     rng_tile, rng_patient = rng.spawn(2)
     results = []
     siblings = data.siblings
-    if siblings is not None:
+    if siblings is not None and "tile_membership" in arms_of(data):
         tile = tile_membership(
             scores["train"],
             scores["siblings"],
@@ -94,7 +100,7 @@ def run_arms(
             rng=rng_tile,
         )
         results.append(replace(tile, name=arm_name("tile_membership", attack)))
-    if "patient_membership" in arms(data):
+    if "patient_membership" in arms_of(data):
         source = "siblings" if _siblings_stand(data) else "train"
         result = patient_membership(
             arm_name("patient_membership", attack),
@@ -132,19 +138,15 @@ def tpr_results(data: AuditData, scores: RoleScores) -> list[AuditResult]:
                 unit="tile",
             )
         )
-    fpr = finest_fpr(data.holdout.patient_count)
-    if "patient_membership" in arms(data) and fpr is not None:
+    if "patient_membership" in arms_of(data):
         source = "siblings" if _siblings_stand(data) else "train"
         members, others = data.roles()[source].patients, data.holdout.patients
-        size, _ = patient_range(members, others)
-        results.append(
-            tpr_result(
-                "tpr_at_fpr/patient_membership",
-                patient_scores(scores[source], members, tiles=size)[1],
-                patient_scores(scores["holdout"], others, tiles=size)[1],
-                fpr=fpr,
-            )
-        )
+        size = draw_size(members, others)
+        kept, others_kept = has_enough(members, size), has_enough(others, size)
+        ours = patient_scores(scores[source][kept], members[kept], tiles=size)[1]
+        theirs = patient_scores(scores["holdout"][others_kept], others[others_kept], tiles=size)[1]
+        if (fpr := finest_fpr(len(theirs))) is not None:
+            results.append(tpr_result("tpr_at_fpr/patient_membership", ours, theirs, fpr=fpr))
     return results
 
 

@@ -32,7 +32,10 @@ DRAWS = 499
 """Relabellings of patients behind each p-value."""
 
 BLOCKS = 20
-"""Patients beyond so many a side are permuted in blocks."""
+"""Pairs of patients beyond so many are relabelled in blocks."""
+
+MOST_TILES = 4_000
+"""Tiles a role that these averages look at; more would only cost time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +108,16 @@ def c_t_statistic(
 def c_t(
     train: Tiles, holdout: Tiles, synthetic: Tiles, rng: np.random.Generator, *, cells: int = CELLS
 ) -> AuditResult:
-    """C_T with seeded cells and a p-value that permutes patients.
+    """C_T with seeded cells and a p-value that relabels patients.
+
+    Train and holdout are made alike in size as for `dcr_share`, so that swapping the two patients
+    of a pair is an exact experiment; at most `MOST_TILES` a role are looked at.
 
     Args:
       train, holdout: at least 2 patients each; cells are k-means clusters of both together, so
         that they favour neither.
       synthetic: what is judged.
-      rng: cells and permutations.
+      rng: which tiles are used, cells and permutations.
       cells: at most as many as there are real tiles; all tiles are one cell where no cell holds
         both synthetic and holdout tiles.
 
@@ -124,35 +130,34 @@ def c_t(
 
     Source: Meehan, Chaudhuri & Dasgupta 2020, arXiv:2004.05675; METHODS.md 1.4.
     """
-    blocks = np.concatenate([_blocks(train, rng), -1 - _blocks(holdout, rng)])
-    _, block = np.unique(blocks, return_inverse=True)
-    members = len(np.unique(blocks[: len(train)]))
-    count = int(block.max()) + 1
-    # np.unique sorts: holdout blocks are negative and so come first.
-    is_member = np.arange(count) >= count - members
-    real = np.concatenate([train.embeddings, holdout.embeddings])
+    sides, pairs = _paired_rows(train, holdout, rng)
+    (train_rows, block), (holdout_rows, _) = sides
+    made = _some(synthetic.embeddings, rng)
+    real = np.concatenate([train.embeddings[train_rows], holdout.embeddings[holdout_rows]])
+    group = np.concatenate([block, pairs + block])
     clusters = KMeans(
         n_clusters=min(cells, len(real)), n_init=3, random_state=int(rng.integers(2**31))
     ).fit(real)
-    real_cells, synthetic_cells = clusters.labels_, clusters.predict(synthetic.embeddings)
-    to_real = group_distances(synthetic.embeddings, real, block)
-    among = group_distances(real, real, block)
+    real_cells, synthetic_cells = clusters.labels_, clusters.predict(made)
+    to_real = group_distances(made, real, group)
+    among = group_distances(real, real, group)
 
-    def statistic(chosen: NDArray[np.bool_]) -> CellStatistic:
-        outside = ~chosen[block]
+    def statistic(swapped: NDArray[np.bool_]) -> CellStatistic:
+        members = np.concatenate([~swapped, swapped])
+        outside = ~members[group]
         ours, others = synthetic_cells, real_cells[outside]
         if not np.isin(ours, others).any():
             ours, others = np.zeros_like(ours), np.zeros_like(others)
         return c_t_statistic(
-            to_real[:, chosen].min(axis=1),
-            among[outside][:, chosen].min(axis=1),
+            to_real[:, members].min(axis=1),
+            among[outside][:, members].min(axis=1),
             synthetic_cells=ours,
             holdout_cells=others,
         )
 
-    observed = statistic(is_member)
+    observed = statistic(np.zeros(pairs, dtype=np.bool_))
     ours = observed.value / observed.null_sd
-    drawn = [statistic(rng.permutation(is_member)) for _ in range(DRAWS)]
+    drawn = [statistic(rng.random(pairs) < 0.5) for _ in range(DRAWS)]
     lower = sum(null.value / null.null_sd <= ours + 1e-9 for null in drawn)
     half = float(stats.norm.ppf(0.975)) * float(np.std([null.value for null in drawn]))
     return AuditResult(
@@ -162,22 +167,25 @@ def c_t(
             value=observed.value,
             low=observed.value - half,
             high=observed.value + half,
-            n=len(synthetic),
+            n=len(made),
             unit="tile",
         ),
         p_value=float((1 + lower) / (DRAWS + 1)),
-        details={"null_sd": observed.null_sd, "cells": len(observed.z), "draws": DRAWS},
+        details={
+            "null_sd": observed.null_sd,
+            "cells": len(observed.z),
+            "pairs": pairs,
+            "draws": DRAWS,
+        },
         note="Far below 0: copying of many tiles; far above: underfitting. Blind to rare copies.",
     )
 
 
-def _blocks(tiles: Tiles, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Block of each tile: its patient, or a random block of patients when there are many."""
-    names, owner = np.unique(tiles.patients, return_inverse=True)
-    if len(names) < 2:
-        raise AuditInputError(f"permuting patients needs 2 in {tiles.name}: got {len(names)}.")
-    block: NDArray[np.intp] = rng.permutation(np.arange(len(names)) % BLOCKS)[owner]
-    return block
+def _some(embeddings: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """At most `MOST_TILES` rows, drawn at random."""
+    if len(embeddings) <= MOST_TILES:
+        return embeddings
+    return embeddings[np.sort(rng.choice(len(embeddings), MOST_TILES, replace=False))]
 
 
 def is_authentic(scores: CopyScores, own: CopyScores) -> NDArray[np.bool_]:
@@ -248,9 +256,10 @@ def dcr_share(
     Source: METHODS.md 1.6.
     """
     sides, pairs = _paired_rows(train, holdout, rng)
+    made = _some(synthetic.embeddings, rng)
     near = np.stack(
         [
-            group_distances(synthetic.embeddings, tiles.embeddings[rows], block)
+            group_distances(made, tiles.embeddings[rows], block)
             for tiles, (rows, block) in zip((train, holdout), sides, strict=True)
         ]
     )
@@ -274,7 +283,7 @@ def dcr_share(
             value=observed,
             low=max(0.0, observed - half),
             high=min(1.0, observed + half),
-            n=len(synthetic),
+            n=len(made),
             unit="tile",
         ),
         p_value=float((1 + larger) / (DRAWS + 1)),
@@ -292,21 +301,27 @@ def _paired_rows(
 ) -> tuple[list[tuple[NDArray[np.intp], NDArray[np.intp]]], int]:
     """For each side (rows, pair of each row), equally many rows a pair; and the number of pairs.
 
-    More than `BLOCKS` pairs are merged into as many blocks.
+    More than `BLOCKS` pairs are merged into as many blocks; about `MOST_TILES` rows a side stay.
     """
     owned: list[list[NDArray[np.intp]]] = []
     for tiles in (train, holdout):
         names, owner = np.unique(tiles.patients, return_inverse=True)
         if len(names) < 2:
-            raise AuditInputError(f"DCR share needs 2 patients in {tiles.name}: got {len(names)}.")
-        owned.append([np.flatnonzero(owner == i) for i in rng.permutation(len(names))])
+            raise AuditInputError(
+                f"relabelling patients needs 2 in {tiles.name}: got {len(names)}."
+            )
+        order = np.argsort(owner, kind="stable")
+        of_patient = np.split(order, np.cumsum(np.bincount(owner))[:-1])
+        owned.append([of_patient[i] for i in rng.permutation(len(names))])
     count = min(len(side) for side in owned)
     ranked = [sorted(side[:count], key=len) for side in owned]
     merged = rng.permutation(np.arange(count) % BLOCKS)
+    whole = sum(min(len(patient) for patient in both) for both in zip(*ranked, strict=True))
+    share = min(1.0, MOST_TILES / whole)
     rows: list[list[NDArray[np.intp]]] = [[], []]
     blocks: list[NDArray[np.intp]] = []
     for pair, both in enumerate(zip(*ranked, strict=True)):
-        size = min(len(patient) for patient in both)
+        size = max(1, round(share * min(len(patient) for patient in both)))
         blocks.append(np.full(size, merged[pair]))
         for side, patient in zip(rows, both, strict=True):
             side.append(rng.permutation(patient)[:size])

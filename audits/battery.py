@@ -8,6 +8,7 @@ the family.
 Source: METHODS.md 4.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -39,13 +40,15 @@ from audits.errors import AuditInputError
 from audits.family import (
     CLASS_TEST,
     PRIMARY_ATTACK,
+    arms_of,
     available_attacks,
     confirmed,
     family,
     levels,
 )
 from audits.fidelity import fidelity
-from audits.inputs import AuditData, Floats
+from audits.inputs import AuditData, Floats, textured_only
+from audits.neighbors import nearest
 from audits.permutation import holm
 from audits.policy import Policy
 from audits.results import AuditReport, AuditResult, Harm
@@ -53,7 +56,8 @@ from audits.verdict import copying_verdict, membership_verdict, overall_verdict
 
 _FAR_TOO_MANY = 0.5
 _SWAPPED_LEVEL = 1e-3
-_STREAMS = 8
+_CONFOUNDED_LEVEL = 0.025
+_STREAMS = 10
 
 
 def audit(
@@ -84,37 +88,41 @@ def audit(
     Source: METHODS.md 1 to 4, 6.
     """
     policy = policy or Policy()
-    seed = rng if isinstance(rng, int) else None
+    seed = None if isinstance(rng, np.random.Generator) else operator.index(rng)
     streams = np.random.default_rng(rng).spawn(_STREAMS)
-    copies = gather(data)
+    copies = gather(data, streams[8])
+    seen = textured_only(data)
     warnings = _input_warnings(data, copies.holdout.scores)
-    scores = attack_scores(data, outside)
-    weights = _declare(data, policy, outside)
+    scores = attack_scores(seen, outside)
+    weights = _declare(data, seen, policy, outside)
     level = levels(weights, policy.significance)
 
-    tests, unregistered = _tests(data, copies, scores, weights, policy.significance, streams[0])
-    proven = proofs(data)
-    controls = _controls(data, scores[PRIMARY_ATTACK], streams[1:4])
-    power = planted_power(data, copies, policy, level["tail_ratio"], streams[4])
+    tests, unregistered = _tests(
+        data, seen, copies, scores, weights, policy.significance, streams[0]
+    )
+    proven = proofs(data, streams[7])
+    controls = _controls(seen, scores[PRIMARY_ATTACK], streams[1:4])
+    controls += roles_swapped(data, streams[9])
+    power = planted_power(data, copies, policy, level["tail_ratio"], streams[4], proven_by=proven)
     mdl80 = minimum_detectable(power)
-    confounded, swapped = _confounded(controls), _swapped(controls, tests)
+    confounded, swapped = _confounded(controls), _swapped(controls, [*tests, *unregistered])
     warnings += [sentence for sentence in (confounded, swapped) if sentence]
     by_name = {result.name: result for result in (*proven, *tests)}
     blind = _control(controls, BLIND)
     if confounded and blind is not None and "patient_membership" in by_name:
         controls.append(attack_minus_blind(by_name["patient_membership"], blind))
 
-    arms = {
+    by_harm = {
         harm: [r for r in tests if r.harm is harm]
         for harm in (Harm.TILE_MEMBERSHIP, Harm.PATIENT_MEMBERSHIP)
     }
     lone = not (data.train.patients_known and data.holdout.patients_known)
     harms = (
         copying_verdict(by_name, mdl80, policy, level, swapped),
-        membership_verdict(Harm.TILE_MEMBERSHIP, arms[Harm.TILE_MEMBERSHIP], policy, level),
+        membership_verdict(Harm.TILE_MEMBERSHIP, by_harm[Harm.TILE_MEMBERSHIP], policy, level),
         membership_verdict(
             Harm.PATIENT_MEMBERSHIP,
-            arms[Harm.PATIENT_MEMBERSHIP],
+            by_harm[Harm.PATIENT_MEMBERSHIP],
             policy,
             level,
             confounded=confounded or swapped,
@@ -123,7 +131,7 @@ def audit(
     )
     context = [
         *copy_averages(data, copies, streams[5]),
-        *tpr_results(data, scores[PRIMARY_ATTACK]),
+        *tpr_results(seen, scores[PRIMARY_ATTACK]),
         *unregistered,
     ]
     for encoder, outputs in (features or {}).items():
@@ -179,20 +187,25 @@ def run_family(
       AuditInputError: as `audit`.
     """
     policy = policy or Policy()
-    stream = np.random.default_rng(rng).spawn(_STREAMS)[0]
-    weights = _declare(data, policy, outside)
-    scores = attack_scores(data, outside)
-    return _tests(data, gather(data), scores, weights, policy.significance, stream)[0]
+    streams = np.random.default_rng(rng).spawn(_STREAMS)
+    seen = textured_only(data)
+    weights = _declare(data, seen, policy, outside)
+    scores = attack_scores(seen, outside)
+    copies = gather(data, streams[8])
+    return _tests(data, seen, copies, scores, weights, policy.significance, streams[0])[0]
 
 
-def _declare(data: AuditData, policy: Policy, outside: Sequence[OutsideScores]) -> dict[str, float]:
-    ready = available_attacks(data, [given.name for given in outside])
+def _declare(
+    data: AuditData, seen: AuditData, policy: Policy, outside: Sequence[OutsideScores]
+) -> dict[str, float]:
+    ready = available_attacks(seen, [given.name for given in outside])
     gating = [attack for attack in ready if attack in policy.attacks]
-    return family(data, attacks=gating, significance=policy.significance)
+    return family(data, arms=arms_of(seen), attacks=gating, significance=policy.significance)
 
 
 def _tests(
     data: AuditData,
+    seen: AuditData,
     copies: CopyEvidence,
     scores: Mapping[str, Mapping[str, Floats]],
     weights: Mapping[str, float],
@@ -203,7 +216,7 @@ def _tests(
     classes = [name.removeprefix(CLASS_TEST) for name in weights if name.startswith(CLASS_TEST)]
     found = copy_tests(data, copies, tuple(classes))
     for (attack, by_role), stream in zip(scores.items(), rng.spawn(len(scores)), strict=True):
-        found += run_arms(data, attack, by_role, stream)
+        found += run_arms(seen, attack, by_role, stream)
     by_name = {result.name: result for result in found}
     raw = {name: by_name[name].p_value for name in weights}
     adjusted = holm({name: p for name, p in raw.items() if p is not None}, weights)
@@ -222,7 +235,22 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
             "copies of "
             "train tiles. Give a holdout of other patients."
         )
-    warnings = []
+    warnings = _unmatched_classes(data)
+    for tiles in (data.siblings, data.reference):
+        if tiles is None:
+            continue
+        same = int((nearest(tiles.embeddings, data.train.embeddings, k=1).distances == 0).sum())
+        if same > _FAR_TOO_MANY * len(tiles):
+            raise AuditInputError(
+                f"train and {tiles.name} must differ: {same} of {len(tiles)} {tiles.name} tiles "
+                f"are exact copies of train tiles. Give {tiles.name} tiles the generator did not "
+                "see."
+            )
+        if same:
+            warnings.append(
+                f"{same} {tiles.name} tiles are exact copies of train tiles: membership looks "
+                "smaller than it is. Remove them."
+            )
     if repeated:
         warnings.append(
             f"{repeated} holdout tiles are exact copies of train tiles: near-duplicates between "
@@ -246,8 +274,7 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
         blank = int((~textured(tiles)).sum())
         if blank:
             warnings.append(
-                f"{blank} of {len(tiles)} {tiles.name} tiles are featureless and were left out of "
-                "the copy tests: "
+                f"{blank} of {len(tiles)} {tiles.name} tiles are featureless and were left out: "
                 "they cannot be proven copies either way."
             )
     fewest = min(data.train.patient_count, data.holdout.patient_count)
@@ -258,6 +285,18 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
             "that concerns few of them can stay unseen."
         )
     return warnings
+
+
+def _unmatched_classes(data: AuditData) -> list[str]:
+    """A warning where copy tests cannot allow for different class proportions."""
+    if len(np.unique(data.holdout.labels)) < 2:
+        return []
+    if np.isin(data.synthetic.labels, data.holdout.labels).any():
+        return []
+    return [
+        "The synthetic tiles name no class that the holdout has: if their class proportions differ "
+        "from the holdout's, a rejection of the copy tests may be due to that alone."
+    ]
 
 
 def _controls(
@@ -276,7 +315,7 @@ def _controls(
     ]
     if min(data.train.patient_count, data.holdout.patient_count) >= 2:
         controls.append(blind_baseline(data.train, data.holdout, streams[2]))
-    return controls + roles_swapped(data)
+    return controls
 
 
 def _control(controls: Sequence[AuditResult], name: str) -> AuditResult | None:
@@ -286,12 +325,12 @@ def _control(controls: Sequence[AuditResult], name: str) -> AuditResult | None:
 def _confounded(controls: Sequence[AuditResult]) -> str:
     """A sentence when the blind baseline tells train from holdout; empty otherwise."""
     blind = _control(controls, BLIND)
-    if blind is None or blind.statistic.low is None or blind.statistic.low <= 0.5:
+    if blind is None or blind.p_value is None or blind.p_value > _CONFOUNDED_LEVEL:
         return ""
     return (
         "Train and holdout patients can be told apart without the synthetic tiles (blind AUROC "
-        f"{blind.statistic.value:.2f}, from {blind.statistic.low:.2f}): a membership difference "
-        "between them is confounded."
+        f"{blind.statistic.value:.2f}, p = {blind.p_value:.2g}): a membership difference between "
+        "them is confounded."
     )
 
 
@@ -305,9 +344,10 @@ def _swapped(controls: Sequence[AuditResult], tests: Sequence[AuditResult]) -> s
             "swapped, or the generator saw the holdout."
         )
     for test in tests:
-        if test.name == "patient_membership" and (test.p_value or 0.0) >= 1 - _SWAPPED_LEVEL:
+        if test.details.get("reversed_p", 1.0) <= _SWAPPED_LEVEL:
             return (
-                f"Holdout patients score as members (AUROC {test.statistic.value:.2f}): train and "
-                "holdout may have been swapped, or differ in more than having been trained on."
+                f"Holdout patients score as members ({test.name}: AUROC "
+                f"{test.statistic.value:.2f}): train and holdout may have been swapped, or differ "
+                "in more than having been trained on."
             )
     return ""

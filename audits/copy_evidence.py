@@ -6,6 +6,7 @@ the power curve. Featureless tiles are left out: a blank tile resembles every bl
 Source: METHODS.md 1, 3.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,10 +26,12 @@ from audits.errors import AuditInputError
 from audits.family import CLASS_TEST
 from audits.inputs import AuditData, Planted, Strings, Tiles
 from audits.policy import Policy
+from audits.proof import proven_copies
 from audits.results import AuditResult, Estimate, Harm, PowerPoint
 from audits.tails import QUANTILES
 
 SWAPPED = "control/roles_swapped"
+ALIGNED = "aligned_copies"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,12 @@ class Scored:
     labels: Strings
     patients: Strings
 
+    def subset(self, rows: NDArray[np.bool_]) -> "Scored":
+        """The marked tiles."""
+        return Scored(
+            scores=self.scores.subset(rows), labels=self.labels[rows], patients=self.patients[rows]
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class CopyEvidence:
@@ -51,34 +60,43 @@ class CopyEvidence:
 
     Attributes:
       synthetic, holdout: tiles with texture.
+      matched: the same with equal class proportions, for tests over all tiles.
       own: every train tile against the other train tiles, shape (t,).
       own_textured: which of them have texture, shape (t,).
     """
 
     synthetic: Scored
     holdout: Scored
+    matched: tuple[Scored, Scored]
     own: CopyScores
     own_textured: NDArray[np.bool_]
 
 
 def textured(tiles: Tiles | Planted) -> NDArray[np.bool_]:
     """Which tiles have texture; all, where no fingerprints were taken. Shape (n,)."""
+    if isinstance(tiles, Tiles):
+        return tiles.textured
     if tiles.fingerprints is None:
         return np.ones(len(tiles.embeddings), dtype=np.bool_)
     rows: NDArray[np.bool_] = tiles.fingerprints != ""
     return rows
 
 
-def gather(data: AuditData) -> CopyEvidence:
+def gather(data: AuditData, rng: np.random.Generator) -> CopyEvidence:
     """Search every role once.
 
+    Args:
+      data: all roles.
+      rng: which tiles are left out where class proportions differ.
+
     Raises:
-      AuditInputError: a role has no tile with texture, or train is too small for the grid.
+      AuditInputError: a role has no tile with texture, or train too few for the grid.
     """
-    train = data.train.embeddings
-    if len(train) <= len(QUANTILES):
+    train, textured_train = data.train.embeddings, _some(data.train)
+    if textured_train.sum() <= len(QUANTILES):
         raise AuditInputError(
-            f"the copy test needs more than {len(QUANTILES)} train tiles: got {len(train)}."
+            f"the copy test needs more than {len(QUANTILES)} train tiles with texture: got "
+            f"{textured_train.sum()}."
         )
 
     def scored(tiles: Tiles) -> Scored:
@@ -89,35 +107,74 @@ def gather(data: AuditData) -> CopyEvidence:
             patients=tiles.patients[rows],
         )
 
+    synthetic, holdout = scored(data.synthetic), scored(data.holdout)
     return CopyEvidence(
-        synthetic=scored(data.synthetic),
-        holdout=scored(data.holdout),
+        synthetic=synthetic,
+        holdout=holdout,
+        matched=match_classes(synthetic, holdout, rng),
         own=own_copy_scores(train),
-        own_textured=_some(data.train),
+        own_textured=textured_train,
     )
 
 
 def _some(tiles: Tiles) -> NDArray[np.bool_]:
-    rows = textured(tiles)
-    if not rows.any():
+    if not tiles.textured.any():
         raise AuditInputError(
-            f"all {len(rows)} {tiles.name} tiles are featureless (blank): nothing can be audited."
+            f"all {len(tiles)} {tiles.name} tiles are featureless (blank): nothing can be audited."
         )
-    return rows
+    return tiles.textured
+
+
+def match_classes(
+    synthetic: Scored, holdout: Scored, rng: np.random.Generator
+) -> tuple[Scored, Scored]:
+    """Both sides with the same class proportions, as many tiles as that leaves.
+
+    A class whose tissue varies in fewer ways has a heavier low tail even in the scale-free ratio:
+    over-represented among the synthetic tiles (10 % made 50 %) it rejected in every data set,
+    without any copy. Decided by counts alone; without shared classes nothing is left out.
+
+    Args:
+      synthetic, holdout: tiles with texture.
+      rng: which tiles stay.
+    """
+    shared = np.intersect1d(synthetic.labels, holdout.labels)
+    if len(shared) == 0:
+        return synthetic, holdout
+    s, h = (
+        np.array([(side.labels == label).sum() for label in shared], dtype=np.float64)
+        for side in (synthetic, holdout)
+    )
+    best, kept = 0.0, (s, h)
+    for ratio in np.unique(s / h):
+        left = np.minimum(s, np.floor(ratio * h + 1e-9)), np.minimum(h, np.floor(s / ratio + 1e-9))
+        effective = 1 / (1 / max(left[0].sum(), 1e-9) + 1 / max(left[1].sum(), 1e-9))
+        if effective > best and left[1].sum() > len(QUANTILES):
+            best, kept = effective, left
+
+    def part(side: Scored, counts: NDArray[np.float64]) -> Scored:
+        rows = np.zeros(len(side.labels), dtype=np.bool_)
+        for label, count in zip(shared, counts, strict=True):
+            inside = np.flatnonzero(side.labels == label)
+            rows[rng.permutation(inside)[: int(count)]] = True
+        return side.subset(rows)
+
+    return part(synthetic, kept[0]), part(holdout, kept[1])
 
 
 def copy_tests(
     data: AuditData, evidence: CopyEvidence, classes: tuple[str, ...]
 ) -> list[AuditResult]:
     """`tail_count`, `tail_ratio`, and `tail_ratio` within each of the declared classes."""
-    ours, others, own = evidence.synthetic, evidence.holdout, evidence.own_textured
+    (ours, others), own = evidence.matched, evidence.own_textured
     tests = [
         tail_count(
             name,
             getattr(ours.scores, form),
             getattr(others.scores, form),
             holdout_patients=others.patients,
-            own=_own(getattr(evidence.own, form)[own]),
+            own=getattr(evidence.own, form)[own],
+            sources=ours.scores.source,
         )
         for name, form in (("tail_count", "nearest"), ("tail_ratio", "ratio"))
     ]
@@ -148,31 +205,67 @@ def _class_test(data: AuditData, evidence: CopyEvidence, label: str) -> AuditRes
         others.scores.ratio[outside],
         holdout_patients=others.patients[outside],
         own=_own(evidence.own.ratio[own]),
+        sources=ours.scores.source[inside],
     )
 
 
-def proofs(data: AuditData) -> list[AuditResult]:
-    """Equal pixels, where fingerprints were taken."""
-    if data.train.fingerprints is None or data.synthetic.fingerprints is None:
-        return []
-    return [identical_tiles(data.synthetic.fingerprints, data.train.fingerprints)]
+def proofs(data: AuditData, rng: np.random.Generator) -> list[AuditResult]:
+    """Equal pixels, where fingerprints were taken; alignments, where tiles were aligned.
+
+    Args:
+      data: all roles.
+      rng: goodness of fit of the alignments' null.
+    """
+    results = []
+    if data.train.fingerprints is not None and data.synthetic.fingerprints is not None:
+        results.append(identical_tiles(data.synthetic.fingerprints, data.train.fingerprints))
+    if data.alignment is not None:
+        ours, null = data.alignment.synthetic, data.alignment.null
+        searched = ~null.featureless
+        results.append(
+            proven_copies(
+                inliers=ours.inliers,
+                agreement=ours.agreement,
+                featureless=ours.featureless,
+                null_inliers=null.inliers[searched],
+                null_agreement=null.agreement[searched],
+                null_duplicates=data.alignment.null_duplicates[searched],
+                rng=rng,
+            )
+        )
+    return results
 
 
-def roles_swapped(data: AuditData) -> list[AuditResult]:
+def roles_swapped(data: AuditData, rng: np.random.Generator) -> list[AuditResult]:
     """`tail_ratio` with train and holdout exchanged: do synthetic tiles copy the *holdout*?
 
     A rejection means that the generator saw the holdout, most often because the two were swapped.
+
+    Args:
+      data: all roles.
+      rng: which tiles are left out where class proportions differ.
     """
     holdout = data.holdout.embeddings
     if min(len(holdout), len(data.train)) <= len(QUANTILES):
         return []
-    ours, others = textured(data.synthetic), textured(data.train)
+    ours, others = (
+        Scored(
+            scores=copy_scores(tiles.embeddings[tiles.textured], holdout),
+            labels=tiles.labels[tiles.textured],
+            patients=tiles.patients[tiles.textured],
+        )
+        for tiles in (data.synthetic, data.train)
+    )
+    ours, others = match_classes(ours, others, rng)
+    if len(others.labels) <= len(QUANTILES):
+        return []
     result = tail_count(
         SWAPPED,
-        copy_scores(data.synthetic.embeddings[ours], holdout).ratio,
-        copy_scores(data.train.embeddings[others], holdout).ratio,
-        holdout_patients=data.train.patients[others],
-        own=own_copy_scores(holdout).ratio,
+        ours.scores.ratio,
+        others.scores.ratio,
+        holdout_patients=others.patients,
+        own=_own(own_copy_scores(holdout).ratio[data.holdout.textured]),
+        sources=ours.scores.source,
     )
     return [replace(result, harm=None)]
 
@@ -201,6 +294,8 @@ def planted_power(
     policy: Policy,
     level: float,
     rng: np.random.Generator,
+    *,
+    proven_by: Sequence[AuditResult] = (),
 ) -> tuple[PowerPoint, ...]:
     """Power for every planted kind; exact copies are the train tiles themselves.
 
@@ -210,7 +305,9 @@ def planted_power(
       policy: shares to plant.
       level: of `tail_ratio` at Holm's first step.
       rng: draws.
+      proven_by: `proofs` of the same data; a planted copy is held to the same thresholds.
     """
+    alignment = next((r for r in proven_by if r.name == ALIGNED), None)
     train = data.train
     kinds = dict(data.planted)
     if "exact" not in kinds:
@@ -219,21 +316,28 @@ def planted_power(
             sources=np.arange(len(train)),
             fingerprints=train.fingerprints,
         )
-    ratios, proven, patients = {}, {}, {}
+    ratios, sources, proven, patients = {}, {}, {}, {}
     for kind, copies in kinds.items():
         keep = textured(copies)
         if not keep.any():
             continue
-        ratios[kind] = copy_scores(copies.embeddings[keep], train.embeddings).ratio
+        scores = copy_scores(copies.embeddings[keep], train.embeddings)
+        ratios[kind], sources[kind] = scores.ratio, scores.source
         patients[kind] = train.patients[copies.sources[keep]]
         proven[kind] = np.zeros(int(keep.sum()), dtype=np.bool_)
         if copies.fingerprints is not None and train.fingerprints is not None:
             proven[kind] = np.isin(copies.fingerprints[keep], train.fingerprints)
+        if copies.aligned is not None and alignment is not None and alignment.rejected is not None:
+            proven[kind] |= (
+                (copies.aligned.inliers >= alignment.details["needed_inliers"])
+                & (copies.aligned.agreement > alignment.details["needed_agreement"])
+            )[keep]
     return power_curve(
-        evidence.synthetic.scores.ratio,
-        evidence.holdout.scores.ratio,
+        evidence.matched[0].scores.ratio,
+        evidence.matched[1].scores.ratio,
         evidence.own.ratio[evidence.own_textured],
         ratios,
+        sources=sources,
         proven=proven,
         source_patients=patients,
         fractions=policy.fractions,

@@ -56,6 +56,15 @@ class CopyScores:
     def __len__(self) -> int:
         return len(self.nearest)
 
+    def subset(self, rows: NDArray[np.bool_]) -> "CopyScores":
+        """The scores of the marked tiles."""
+        return CopyScores(
+            nearest=self.nearest[rows],
+            ratio=self.ratio[rows],
+            extraction=self.extraction[rows],
+            source=self.source[rows],
+        )
+
 
 def copy_scores(queries: NDArray[np.float32], train: NDArray[np.float32]) -> CopyScores:
     """Distances of every query tile to the train tiles, in all forms.
@@ -101,11 +110,21 @@ def _quotient(first: Floats, rest: Floats) -> Floats:
     return np.divide(first, rest, out=np.zeros_like(first), where=rest > 0)
 
 
-def _grid(synthetic: Floats, control: Floats, quantiles: tuple[float, ...]) -> list[dict[str, Any]]:
-    """Counts and pointwise p at each threshold, which is taken from the control alone."""
+def _grid(
+    synthetic: Floats,
+    control: Floats,
+    quantiles: tuple[float, ...],
+    sources: NDArray[np.intp] | None = None,
+) -> list[dict[str, Any]]:
+    """Counts and pointwise p at each threshold, which is taken from the control alone.
+
+    With `sources`, synthetic tiles below the threshold count once a source.
+    """
     rows = []
     for quantile, tau in zip(quantiles, tail_thresholds(control, quantiles), strict=True):
-        a, b = int(below(synthetic, tau).sum()), int(below(control, tau).sum())
+        inside = below(synthetic, tau)
+        a = int(inside.sum()) if sources is None else len(np.unique(sources[inside]))
+        b = int(below(control, tau).sum())
         rows.append(
             {
                 "quantile": quantile,
@@ -129,6 +148,7 @@ def tail_count(
     *,
     holdout_patients: Strings,
     own: Floats | None = None,
+    sources: NDArray[np.intp] | None = None,
     quantiles: tuple[float, ...] = QUANTILES,
     confidence: float = 0.95,
 ) -> AuditResult:
@@ -141,6 +161,9 @@ def tail_count(
       holdout_patients: patient of each holdout tile, shape (h,).
       own: the same for train tiles against the other train tiles, shape (t,), t more than the
         length of the grid; the within-patient check is left out when None.
+      sources: row of the train tile each synthetic tile is nearest to, shape (s,). Against `own`
+        each source counts once: a generator that repeats itself a hundred times near one train tile
+        has not copied a hundred. Counting less is always allowed, so the p stays valid.
       quantiles: the grid; p is exact for the smallest pointwise p over it (`tails.grid_p`).
       confidence: of the interval, also Bonferroni-adjusted, since the threshold with the smallest p
         is shown.
@@ -178,7 +201,9 @@ def tail_count(
         )[1],
     }
     if own is not None:
-        details["own_p"] = _p_over_grid(_grid(synthetic, own, quantiles), len(synthetic), len(own))
+        within = _grid(synthetic, own, quantiles, sources)
+        details["own_tiles"] = len(own)
+        details["own_p"] = _p_over_grid(within, len(synthetic), len(own))
     return AuditResult(
         name=name,
         harm=Harm.COPYING,

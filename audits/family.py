@@ -30,12 +30,14 @@ ARMS = ("tile_membership", "patient_membership")
 REFERENCE_ATTACKS = ("density_ratio", "calibrated")
 """Attacks that need reference tiles."""
 
-_FEWEST_REFERENCE = 6
+_FEWEST_TILES = 6
 
 
 def available_attacks(data: AuditData, outside: Sequence[str] = ()) -> tuple[str, ...]:
     """Registered attacks whose inputs are there, in the registered order."""
-    known = data.reference is not None and len(data.reference) >= _FEWEST_REFERENCE
+    known = data.reference is not None and (
+        min(len(data.reference), len(data.synthetic)) >= _FEWEST_TILES
+    )
     ready = {PRIMARY_ATTACK, "monte_carlo", *outside, *(REFERENCE_ATTACKS if known else ())}
     return tuple(name for name in ATTACKS if name in ready)
 
@@ -45,9 +47,13 @@ def arm_name(arm: str, attack: str) -> str:
     return arm if attack == PRIMARY_ATTACK else f"{arm}/{attack}"
 
 
-def arms(data: AuditData) -> tuple[str, ...]:
+def arms_of(data: AuditData) -> tuple[str, ...]:
     """The arms these roles allow."""
-    tile = data.siblings is not None
+    siblings = data.siblings
+    tile = siblings is not None and bool(
+        {*zip(data.train.patients, data.train.slides, strict=True)}
+        & {*zip(siblings.patients, siblings.slides, strict=True)}
+    )
     patient = min(data.train.patient_count, data.holdout.patient_count) >= 2
     return tuple(name for name, there in zip(ARMS, (tile, patient), strict=True) if there)
 
@@ -79,6 +85,7 @@ def judged_classes(data: AuditData, significance: float) -> tuple[str, ...]:
 def family(
     data: AuditData,
     *,
+    arms: Sequence[str] | None = None,
     attacks: Sequence[str] = (PRIMARY_ATTACK,),
     significance: float = 0.05,
 ) -> dict[str, float]:
@@ -86,10 +93,12 @@ def family(
 
     Args:
       data: the roles; their distances are not looked at.
+      arms: those that can be measured; `arms_of` these roles when None.
       attacks: those that gate and whose inputs are there.
       significance: family-wise; decides which classes are large enough to be tested.
     """
-    membership = [arm_name(arm, attack) for arm in arms(data) for attack in attacks]
+    allowed = arms_of(data) if arms is None else arms
+    membership = [arm_name(arm, attack) for arm in allowed for attack in attacks]
     whole = len(COPY_TESTS) + len(membership)
     classes = judged_classes(data, significance / (whole + 1))
     weights = dict.fromkeys(COPY_TESTS, 1.0)

@@ -6,6 +6,7 @@ further patients it never met, used only by calibrated attacks; `synthetic` tile
 released.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from audits.errors import AuditInputError
 
+_WORD = re.compile(r"[a-z][a-z_ ]{0,36}(_[0-9]{2})?")
+
 Strings = NDArray[np.str_]
 Floats = NDArray[np.float64]
 
@@ -21,7 +24,13 @@ Floats = NDArray[np.float64]
 def _strings(values: ArrayLike | None, count: int, name: str, default: str) -> Strings:
     if values is None:
         return np.full(count, default)
-    array = np.asarray(values).astype(np.str_)
+    given = np.asarray(values)
+    # A column of numbers with a gap turns into floats, and "3.0" is not "3".
+    if given.dtype.kind in "fc" or any(isinstance(value, float) for value in given.flat):
+        raise AuditInputError(
+            f"{name} must be text or whole numbers: got decimal numbers. Read the column as text."
+        )
+    array = given.astype(np.str_)
     if array.shape != (count,):
         raise AuditInputError(
             f"{name} must hold one entry a tile: got shape {array.shape} for {count} tiles."
@@ -108,8 +117,64 @@ class Tiles:
         return len(self.embeddings)
 
     @property
+    def textured(self) -> NDArray[np.bool_]:
+        """Which tiles have texture; all, where no fingerprints were taken. Shape (n,)."""
+        if self.fingerprints is None:
+            return np.ones(len(self), dtype=np.bool_)
+        rows: NDArray[np.bool_] = self.fingerprints != ""
+        return rows
+
+    def subset(self, rows: NDArray[np.bool_]) -> "Tiles":
+        """The marked tiles, with everything known of them.
+
+        Raises:
+          AuditInputError: none is marked.
+        """
+        part = Tiles(
+            self.name,
+            self.embeddings[rows],
+            labels=self.labels[rows],
+            patients=self.patients[rows],
+            slides=self.slides[rows],
+            fingerprints=None if self.fingerprints is None else self.fingerprints[rows],
+            ids=self.ids[rows],
+        )
+        part.patients_known = self.patients_known
+        return part
+
+    @property
     def patient_count(self) -> int:
         return len(np.unique(self.patients))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aligned:
+    """How well each of some tiles aligns with its best candidate.
+
+    Attributes:
+      inliers: key points that agree on one transform, 0 where nothing aligned, shape (n,).
+      agreement: photometric agreement of the overlap, -1 to 1, 0 where nothing aligned, shape (n,).
+      featureless: tiles without key points, which cannot be aligned at all, shape (n,).
+    """
+
+    inliers: NDArray[np.intp]
+    agreement: Floats
+    featureless: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """Geometric verification: what `proof.proven_copies` judges.
+
+    Attributes:
+      synthetic: every synthetic tile against the train tiles.
+      null: real tiles against tiles of *other* patients, searched the same way, shape (m,).
+      null_duplicates: null tiles known to stand in the data twice, shape (m,).
+    """
+
+    synthetic: Aligned
+    null: Aligned
+    null_duplicates: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +185,13 @@ class Planted:
       embeddings: shape (m, d).
       sources: index of the copied train tile, shape (m,).
       fingerprints: as in `Tiles`, shape (m,), or None.
+      aligned: each copy against the train tiles, or None.
     """
 
     embeddings: NDArray[np.float32]
     sources: NDArray[np.intp]
     fingerprints: Strings | None = None
+    aligned: Aligned | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +202,14 @@ class AuditData:
       train, holdout, synthetic: required.
       siblings, reference: optional, see the top of this module.
       planted: known copies by kind, for the power curve; exact copies are always planted.
+      alignment: geometric verification of the synthetic tiles, or None where it was not done.
       encoder: name of the embedding.
       group_unit: what `patients` really holds: "patient", "slide", "source_image" or "tile".
 
     Raises:
       AuditInputError: feature counts differ, two of train, holdout and reference share patients, a
         sibling's patient is not in train, embeddings of train or holdout are constant, a
-        fingerprint stands in both train and holdout, or planted copies do not fit.
+        fingerprint stands in both train and holdout, or planted copies or alignments do not fit.
     """
 
     train: Tiles
@@ -150,10 +218,17 @@ class AuditData:
     siblings: Tiles | None = None
     reference: Tiles | None = None
     planted: Mapping[str, Planted] = field(default_factory=dict)
+    alignment: Alignment | None = None
     encoder: str = "unnamed"
     group_unit: str = "patient"
 
     def __post_init__(self) -> None:
+        for name in (self.group_unit, *self.planted):
+            if not _WORD.fullmatch(name):
+                raise AuditInputError(
+                    "the group unit and kinds of planted copies must be lower-case words: got "
+                    f"{name!r}."
+                )
         width = self.train.embeddings.shape[1]
         for tiles in self.roles().values():
             if tiles.embeddings.shape[1] != width:
@@ -179,7 +254,20 @@ class AuditData:
             self._refuse_shared(
                 "fingerprints", self.train.fingerprints[self.train.fingerprints != ""]
             )
+            if self.siblings is not None and self.siblings.fingerprints is not None:
+                own = self.train.fingerprints[self.train.fingerprints != ""]
+                shared = np.intersect1d(own, self.siblings.fingerprints)
+                if len(shared):
+                    raise AuditInputError(
+                        f"siblings must be tiles the generator did not see: {len(shared)} equal "
+                        "train tiles. Hold other tiles back, before training."
+                    )
         if self.siblings is not None:
+            if not (self.train.patients_known and self.siblings.patients_known):
+                raise AuditInputError(
+                    "siblings need patients, in train as well: got none. Say which tiles are of "
+                    "one patient."
+                )
             strange = np.setdiff1d(self.siblings.patients, self.train.patients)
             if len(strange):
                 raise AuditInputError(
@@ -188,6 +276,13 @@ class AuditData:
                 )
         for kind, planted in self.planted.items():
             self._check_planted(kind, planted, width)
+        if self.alignment is not None:
+            aligned = len(self.alignment.synthetic.inliers)
+            if aligned != len(self.synthetic):
+                raise AuditInputError(
+                    "alignment must have one entry a synthetic tile: got "
+                    f"{aligned} for {len(self.synthetic)}."
+                )
 
     def _check_planted(self, kind: str, planted: Planted, width: int) -> None:
         count = len(planted.sources)
@@ -202,6 +297,11 @@ class AuditData:
             raise AuditInputError(
                 f"planted {kind} copies must have one fingerprint each: got "
                 f"{len(planted.fingerprints)} for {count}."
+            )
+        if planted.aligned is not None and len(planted.aligned.inliers) != count:
+            raise AuditInputError(
+                f"planted {kind} copies must have one alignment each: got "
+                f"{len(planted.aligned.inliers)} for {count}."
             )
         if not np.isin(planted.sources, np.arange(len(self.train))).all():
             raise AuditInputError(
@@ -231,3 +331,34 @@ class AuditData:
             "synthetic": self.synthetic,
         }
         return {name: tiles for name, tiles in every.items() if tiles is not None}
+
+
+def textured_only(data: AuditData) -> AuditData:
+    """The same roles without featureless tiles, for whatever blank glass would mislead.
+
+    A blank tile is near every blank tile, so a few of them would fill a patient's highest scores.
+    Planted copies and alignments, which go by row, are left behind.
+
+    Raises:
+      AuditInputError: train, holdout or synthetic has no tile with texture.
+    """
+    roles: dict[str, Tiles] = {}
+    for name, tiles in data.roles().items():
+        rows = tiles.textured
+        if name == "siblings" and "train" in roles:
+            rows = rows & np.isin(tiles.patients, roles["train"].patients)
+        if rows.any():
+            roles[name] = tiles if rows.all() else tiles.subset(rows)
+        elif name in ("train", "holdout", "synthetic"):
+            raise AuditInputError(
+                f"all {len(rows)} {name} tiles are featureless (blank): nothing can be audited."
+            )
+    return AuditData(
+        train=roles["train"],
+        holdout=roles["holdout"],
+        synthetic=roles["synthetic"],
+        siblings=roles.get("siblings"),
+        reference=roles.get("reference"),
+        encoder=data.encoder,
+        group_unit=data.group_unit,
+    )

@@ -28,6 +28,7 @@ from audits.permutation import (
     rank_sum_p,
     stratified_auroc,
     stratified_permutation_p,
+    studentised_p,
 )
 from audits.results import AuditResult, Estimate, Harm
 
@@ -35,6 +36,9 @@ TOP_TILES = 5
 """A patient's score is the mean of this many highest tile scores."""
 
 BOOTSTRAP_DRAWS = 2_000
+
+_LEFT_OUT = 0.2
+_MOST_PAIRS = 4_000_000
 
 PATIENT_DRAWS = 200
 """Random draws of equally many tiles a patient over which patients are ranked."""
@@ -108,10 +112,24 @@ def patient_draws(
     return result
 
 
-def patient_range(*groups: Strings) -> tuple[int, int]:
-    """Tiles of the patient who has fewest and of the one who has most, over all groups."""
-    sizes = [np.unique(patients, return_counts=True)[1] for patients in groups]
-    return int(min(size.min() for size in sizes)), int(max(size.max() for size in sizes))
+def draw_size(*groups: Strings) -> int:
+    """Tiles a patient is judged by: as many as at least 4 in 5 patients of every group have.
+
+    The patient with fewest would else set the size for all: one tile of one patient turns an attack
+    on 50 tiles each into one on a single tile. Decided by counts alone.
+    """
+    smallest = []
+    for patients in groups:
+        sizes = np.sort(np.unique(patients, return_counts=True)[1])
+        smallest.append(int(sizes[int(_LEFT_OUT * len(sizes))]))
+    return min(smallest)
+
+
+def has_enough(patients: Strings, tiles: int) -> NDArray[np.bool_]:
+    """Which tiles belong to a patient with at least `tiles` of them, shape (n,)."""
+    _, owner, sizes = np.unique(patients, return_inverse=True, return_counts=True)
+    enough: NDArray[np.bool_] = sizes[owner] >= tiles
+    return enough
 
 
 def _wins(members: Floats, nonmembers: Floats) -> Floats:
@@ -132,6 +150,27 @@ def _bootstrap_auroc(
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _auroc_interval(
+    ours: Floats, others: Floats, rng: np.random.Generator, confidence: float
+) -> tuple[float, float, float]:
+    """Mean AUROC over draws with its interval over patients: (value, low, high).
+
+    Never narrower than the Mann-Whitney variance `(m + n + 1) / (12 m n)` at .5 allows: a bootstrap
+    of few patients is too narrow to pass, or to call groups confounded, on. Thousands of patients
+    need no bootstrap, whose table of pairs would not fit: there that variance is the interval.
+    """
+    m, n = ours.shape[1], others.shape[1]
+    spread = float(stats.norm.ppf(0.5 + confidence / 2)) * np.sqrt((m + n + 1) / (12 * m * n))
+    if m * n > _MOST_PAIRS:
+        value = float(np.mean([auroc(a, b) for a, b in zip(ours, others, strict=True)]))
+        low = high = value
+    else:
+        wins = _wins(ours, others)
+        value = float(wins.mean())
+        low, high = _bootstrap_auroc(wins, rng, confidence)
+    return value, max(0.0, min(low, value - spread)), min(1.0, max(high, value + spread))
 
 
 def _smallest_p(units: NDArray[np.intp], members: NDArray[np.intp] | Floats) -> float:
@@ -168,12 +207,11 @@ def patient_membership(
 ) -> AuditResult:
     """Patient-level AUROC of a membership score, with permutation p and patient bootstrap interval.
 
-    The upper end, which decides whether a leak is excluded, is never below what the Mann-Whitney
-    variance `(m + n + 1) / (12 m n)` allows: five patients a side cannot exclude anything.
-
-    Patients are ranked in each of `PATIENT_DRAWS` random draws of equally many tiles; the AUROC is
-    the mean over draws, and p permutes the patients' mean ranks. Where all patients have equally
-    many tiles there is one draw, of all tiles.
+    Patients are ranked in each of `PATIENT_DRAWS` random draws of equally many tiles (`draw_size`;
+    patients with fewer are left out and counted); the AUROC is the mean over draws, and p permutes
+    the patients' studentised mean ranks. Where all patients have equally many tiles there is one
+    draw, of all tiles, and p is that of the rank sum. The interval is never narrower than the
+    Mann-Whitney variance at .5: five patients a side cannot exclude anything.
 
     Args:
       name: registered name of the result.
@@ -189,19 +227,25 @@ def patient_membership(
 
     Source: METHODS.md 2.2.
     """
-    size, largest = patient_range(member_patients, nonmember_patients)
+    size = draw_size(member_patients, nonmember_patients)
+    kept, others_kept = has_enough(member_patients, size), has_enough(nonmember_patients, size)
+    counted = [len(np.unique(names)) for names in (member_patients, nonmember_patients)]
+    members, member_patients = members[kept], member_patients[kept]
+    nonmembers, nonmember_patients = nonmembers[others_kept], nonmember_patients[others_kept]
+    largest = max(
+        np.unique(names, return_counts=True)[1].max()
+        for names in (member_patients, nonmember_patients)
+    )
     draws = PATIENT_DRAWS if largest > size else 1
     ours = patient_draws(members, member_patients, rng, tiles=size, draws=draws)
     others = patient_draws(nonmembers, nonmember_patients, rng, tiles=size, draws=draws)
     m, n = ours.shape[1], others.shape[1]
     if m < 2 or n < 2:
         raise AuditInputError(f"patient membership needs 2 patients a side: got {m} and {n}.")
-    wins = _wins(ours, others)
-    low, high = _bootstrap_auroc(wins, rng, confidence)
-    # A bootstrap of few patients is too narrow to pass on: the exact spread at .5 bounds it.
-    spread = float(stats.norm.ppf(0.5 + confidence / 2)) * np.sqrt((m + n + 1) / (12 * m * n))
-    high = min(1.0, max(high, float(wins.mean()) + spread))
+    value, low, high = _auroc_interval(ours, others, rng, confidence)
     ranks = stats.rankdata(np.concatenate([ours, others], axis=1), axis=1).mean(axis=0)
+    p_of = rank_sum_p if draws == 1 else studentised_p
+    backwards = np.concatenate([ranks[m:], ranks[:m]])
     tiles = np.concatenate([members, nonmembers])
     owners = np.concatenate(
         [np.char.add("m", member_patients), np.char.add("n", nonmember_patients)]
@@ -212,17 +256,19 @@ def patient_membership(
         name=name,
         harm=harm,
         statistic=Estimate(
-            value=float(wins.mean()),
+            value=value,
             low=low,
             high=high,
             confidence=confidence,
             n=m + n,
             unit="patient",
         ),
-        p_value=rank_sum_p(ranks, m, rng),
+        p_value=p_of(ranks, m, rng),
         details={
             "member_patients": m,
             "nonmember_patients": n,
+            "patients_with_too_few_tiles": sum(counted) - m - n,
+            "reversed_p": p_of(backwards, n, rng),
             "smallest_p": _smallest_p(np.array([m + n]), np.array([m])),
             "tiles_scored_a_patient": size,
             "tile_auroc": auroc(members, nonmembers),

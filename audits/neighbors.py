@@ -19,6 +19,7 @@ from audits.errors import AuditInputError
 _SLACK = 8
 _BLOCK = 4096
 _BLOCK_AGAIN = 256
+_BLOCK_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,13 @@ def group_distances(
     b = _centred(base[order], centre)
     lengths_b = np.einsum("ij,ij->i", b, b)
     result = np.empty((len(queries), len(starts)), dtype=np.float32)
-    for start in range(0, len(queries), _BLOCK // 4):
-        rows = slice(start, start + _BLOCK // 4)
+    block = max(1, _BLOCK_BYTES // (4 * len(b)))
+    for start in range(0, len(queries), block):
+        rows = slice(start, start + block)
         q = _centred(queries[rows], centre)
-        squared = lengths_b - 2 * (q @ b.T)
+        squared = q @ b.T
+        squared *= -2
+        squared += lengths_b
         nearest_in = np.minimum.reduceat(squared, starts, axis=1)
         nearest_in += np.einsum("ij,ij->i", q, q)[:, None]
         result[rows] = np.sqrt(np.maximum(nearest_in, 0))

@@ -36,40 +36,68 @@ def rank_sum_p(
     """One-sided p of the members' rank sum when the units (patients) are exchangeable.
 
     Args:
-      ranks: of all units, the members first, shape (n,); ties share theirs, and averages of ranks
-        over draws are ranks too.
+      ranks: of all units, the members first, shape (n,); ties share theirs.
       members: how many of the units are members.
       rng: random choices of as many units.
       draws: how many.
     """
-    sums = _subset_sums(ranks, members, draws, rng)
+    sums = _subset_sums(ranks[None], members, draws, rng)[0]
     return float((1 + (sums >= ranks[:members].sum() - 1e-9).sum()) / (draws + 1))
 
 
+def studentised_p(
+    values: Floats, members: int, rng: np.random.Generator, *, draws: int = DRAWS
+) -> float:
+    """One-sided p of the members' mean when units of the two sides may vary differently.
+
+    Permutes Welch's t instead of the sum. Mean ranks over draws of few from many tiles vary less
+    than those of patients who have few: the plain sum then rejects up to 20 % at "5 %". Exact when
+    the units are exchangeable, asymptotically valid when only their means agree.
+
+    Args:
+      values: of all units, the members first, shape (n,), at least 2 a side.
+      members, rng, draws: as in `rank_sum_p`.
+
+    Source: Janssen 1997; Neubert & Brunner 2007.
+    """
+    m, n = members, len(values) - members
+    sums, squares = _subset_sums(np.stack([values, values**2]), members, draws, rng)
+    observed = np.array([[values[:m].sum()], [(values[:m] ** 2).sum()]])
+    sums, squares = np.append(sums, observed[0]), np.append(squares, observed[1])
+    others, other_squares = values.sum() - sums, (values**2).sum() - squares
+    within = np.maximum(squares - sums**2 / m, 0) / ((m - 1) * m)
+    within += np.maximum(other_squares - others**2 / n, 0) / ((n - 1) * n)
+    # Equal values on either side leave no spread: a difference between them is then extreme.
+    t = (sums / m - others / n) / np.sqrt(within + 1e-18 * max(1.0, float(np.ptp(values)) ** 2))
+    return float((t >= t[-1] - 1e-9 * (1 + abs(t[-1]))).sum() / (draws + 1))
+
+
 def _subset_sums(values: Floats, size: int, draws: int, rng: np.random.Generator) -> Floats:
-    """Sums of `draws` random subsets of `size` values, drawn without replacement.
+    """Sums of each row of `values` over `draws` random subsets of `size` columns, shape (k, draws).
 
     The smaller side is drawn. Floyd's method draws `size` numbers a subset instead of shuffling
     them all, in time of size squared; large subsets are shuffled, some draws at a time.
     """
-    n = len(values)
+    n = values.shape[1]
     if size > n // 2:
-        rest: Floats = values.sum() - _subset_sums(values, n - size, draws, rng)
+        rest: Floats = values.sum(axis=1, keepdims=True) - _subset_sums(
+            values, n - size, draws, rng
+        )
         return rest
     if size * size > _FLOYD * n:
-        total = np.empty(draws)
+        total = np.empty((len(values), draws))
         rows = max(1, _CELLS // n)
         for start in range(0, draws, rows):
             some = min(rows, draws - start)
-            shuffled = rng.permuted(np.broadcast_to(values, (some, n)), axis=1)
-            total[start : start + some] = shuffled[:, :size].sum(axis=1)
+            shuffled = rng.permuted(np.tile(np.arange(n), (some, 1)), axis=1)[:, :size]
+            total[:, start : start + some] = values[:, shuffled].sum(axis=2)
         return total
     chosen = np.empty((size, draws), dtype=np.intp)
     for step, top in enumerate(range(n - size, n)):
         candidate = rng.integers(top + 1, size=draws)
         taken = (chosen[:step] == candidate).any(axis=0)
         chosen[step] = np.where(taken, top, candidate)
-    sums: Floats = values[chosen].sum(axis=0)
+    sums: Floats = values[:, chosen].sum(axis=1)
     return sums
 
 
@@ -119,7 +147,7 @@ def stratified_permutation_p(
             continue
         ranks = stats.rankdata(scores[inside])
         observed += ranks[is_member[inside]].sum()
-        total += _subset_sums(ranks, members, draws, rng)
+        total += _subset_sums(ranks[None], members, draws, rng)[0]
     return float((1 + (total >= observed - 1e-9).sum()) / (draws + 1))
 
 

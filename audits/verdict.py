@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from audits.family import CLASS_TEST, COPY_TESTS, confirmed
 from audits.policy import Policy
 from audits.results import AuditResult, Harm, HarmVerdict, Outcome, Verdict
-from audits.tails import QUANTILES
 
 SPLIT_AGAIN = "Split patients of one source at random into train and holdout; train again."
 
@@ -58,16 +57,25 @@ def copying_verdict(
             gates=Harm.COPYING in policy.gates,
         )
 
-    proof = results.get("identical_tiles")
-    if proof is not None and proof.rejected:
-        reason = (
-            f"identical_tiles: {proof.details['identical']} of {proof.statistic.n} synthetic "
-            "tiles equal a train tile pixel by pixel."
+    reasons = []
+    identical, aligned = results.get("identical_tiles"), results.get("aligned_copies")
+    if identical is not None and identical.rejected:
+        reasons.append(
+            f"identical_tiles: {identical.details['identical']} of {identical.statistic.n} "
+            "synthetic tiles equal a train tile pixel by pixel."
         )
+    if aligned is not None and aligned.rejected:
+        reasons.append(
+            f"aligned_copies: {aligned.details['proven']} of {aligned.statistic.n} synthetic tiles "
+            "show the tissue of a train tile, key point by key point (at least "
+            f"{aligned.details['needed_inliers']} where chance reaches that once in a thousand "
+            "such searches)."
+        )
+    if reasons:
         if rejected:
             names = ", ".join(test.name for test in rejected)
-            reason += f" The copy tests reject too ({names})."
-        return verdict(Outcome.LEAK, reason)
+            reasons.append(f"The copy tests reject too ({names}).")
+        return verdict(Outcome.LEAK, " ".join(reasons))
     if leaks:
         test = leaks[0]
         return verdict(
@@ -100,18 +108,16 @@ def copying_verdict(
         return verdict(
             Outcome.INCONCLUSIVE, swapped, "Check which tiles the generator was trained on."
         )
-    return _unfound(results["tail_ratio"], mdl80, policy, levels["tail_ratio"], verdict)
+    return _unfound(results["tail_ratio"], mdl80, policy, verdict)
 
 
 def _unfound(
     test: AuditResult,
     mdl80: Mapping[str, float | None],
     policy: Policy,
-    level: float,
     verdict: Callable[..., HarmVerdict],
 ) -> HarmVerdict:
     """Nothing was found: could it have been?"""
-    synthetic, holdout = test.statistic.n, test.details["holdout_tiles"]
     bound = (
         f"at most {test.details['upper_bound']:.2g} of the synthetic tiles (95 % bound) lie where "
         "copies would"
@@ -134,22 +140,22 @@ def _unfound(
         else f"{kind} not planted"
         for kind, share in unseen.items()
     )
-    needed = _holdout_needed(policy.copying_mdl80, synthetic, level)
+    missing = [kind for kind in unseen if kind not in mdl80]
+    remedies = []
+    if missing:
+        remedies.append(f"Plant copies of these kinds: {', '.join(missing)}.")
+    if len(missing) < len(unseen):
+        remedies.append(
+            f"More synthetic tiles (now {test.statistic.n}), or more tiles with texture in the "
+            f"smaller of holdout ({test.details['holdout_tiles']}) and train "
+            f"({test.details.get('own_tiles', 0)}): both are controls."
+        )
     return verdict(
         Outcome.INCONCLUSIVE,
         f"No copy was found, but a share of {policy.copying_mdl80:g} could have been missed "
         f"(smallest share seen with power .8: {shown}); {bound}.",
-        f"With {synthetic} synthetic tiles about {needed} holdout tiles with texture would do, if "
-        f"copies lie closer to their source than any of them (now {holdout}); fewer, if more "
-        "synthetic tiles are drawn.",
+        " ".join(remedies),
     )
-
-
-def _holdout_needed(share: float, synthetic: int, level: float) -> int:
-    """Holdout tiles at which `share` copies, all closer than any of them, reject at `level`."""
-    copies = max(1, math.ceil(share * synthetic))
-    needed: float = synthetic * ((level / len(QUANTILES)) ** (-1 / copies) - 1)
-    return math.ceil(needed)
 
 
 def _interval(result: AuditResult) -> str:
@@ -189,6 +195,7 @@ def membership_verdict(
             if harm is Harm.TILE_MEMBERSHIP
             else "at least 2 patients in train and in holdout"
         )
+        missing += f", and what one of the policy's attacks needs ({', '.join(policy.attacks)})"
         return verdict(Outcome.INCONCLUSIVE, "Not measured.", f"Give {missing}.")
     rejected = [result for result in results if result.rejected]
     result = rejected[0] if rejected else max(results, key=_upper)
@@ -211,6 +218,12 @@ def membership_verdict(
     excess = _upper(result) - 0.5
     blind_to_any = any(r.details["smallest_p"] > levels[r.name] for r in results)
     if excess <= policy.membership_excess and not blind_to_any:
+        if lone_tiles:
+            return verdict(
+                Outcome.INCONCLUSIVE,
+                f"{found}: not rejected, but every tile counted as a patient of its own.",
+                "Say which tiles are of one patient.",
+            )
         if confounded:
             return verdict(
                 Outcome.INCONCLUSIVE,

@@ -6,8 +6,9 @@ their own. Beside every p-value the battery reports stand the tile-level tests t
 use on the same data.
 
 The stress rows break the null without copying a tile: synthetic tiles less varied than real ones,
-one class over-represented and dense, a holdout from another site, and new tiles of the *training*
-patients. There a LEAK on copying would be false; on patient membership the last one would be true.
+one class over-represented (dense, or varying in few ways), a generator that knows 20 pictures, a
+holdout from another site or more varied, and new tiles of the *training* patients. There a LEAK on
+copying would be false; on patient membership the last one would be true.
 """
 
 import os
@@ -34,8 +35,8 @@ WIDTH = 32
 CORRELATIONS = (0.0, 0.05, 0.3)
 BOUNDS = (0.02, 0.08)
 LEAK_BOUND = 0.06
-REPEATS = 600
-STRESS_REPEATS = 120
+REPEATS = 400
+STRESS_REPEATS = 100
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,15 @@ class Design:
 
 
 DESIGNS = (Design(20, 100, 1000), Design(8, 30, 240))
-STRESS = ("less varied", "dense class", "other site", "training patients")
+STRESS = (
+    "less varied",
+    "dense class",
+    "simple class",
+    "20 modes",
+    "other site",
+    "wider holdout",
+    "training patients",
+)
 
 
 def simulate(
@@ -63,7 +72,7 @@ def simulate(
     def draw(name: str, tiles: int, of: str = "") -> Tiles:
         owner = np.repeat(np.arange(design.patients), tiles)
         labels = np.where(np.arange(len(owner)) % 10 < 5, "a", "b")
-        if stress == "dense class":
+        if stress in ("dense class", "simple class"):
             dense = 0.5 if name == "synthetic" else 0.1
             labels = np.where(rng.random(len(owner)) < dense, "a", "b")
         if name not in effects:
@@ -72,6 +81,12 @@ def simulate(
         x = x + rng.normal(scale=np.sqrt(1 - icc), size=(len(owner), WIDTH))
         if stress == "dense class":
             x[labels == "a"] = 0.3 * x[labels == "a"] + 2
+        if stress == "simple class":
+            x[labels == "a", 8:] *= 0.02
+        if stress == "20 modes" and name == "synthetic":
+            x = x[rng.integers(20, size=len(x))] + 0.05 * rng.normal(size=x.shape)
+        if stress == "wider holdout" and name == "holdout":
+            x *= 1.15
         if stress == "less varied" and name == "synthetic":
             x *= 0.9
         if stress == "other site" and name == "holdout":
@@ -153,7 +168,7 @@ def judge(seed: tuple[int, ...], design: Design, icc: float, stress: str) -> set
 
 def count(options: Options, design: Design, icc: float, stress: str, repeats: int) -> Counter[str]:
     """How many of `repeats` data sets each name was hit in."""
-    cell = [options.seed, design.patients, int(icc * 100), len(stress)]
+    cell = [options.seed, design.patients, int(icc * 100), ("", *STRESS).index(stress)]
     seeds = [(*cell, repeat) for repeat in range(repeats)]
     hits: Counter[str] = Counter()
     with ProcessPoolExecutor(os.cpu_count()) as pool:

@@ -128,7 +128,8 @@ class TestCT:
         train, holdout = side(rng, "t"), side(rng, "h")
         copied = Tiles("s", train.embeddings + 0.05 * rng.normal(size=(96, 8)))
         leak = c_t(train, holdout, copied, rng)
-        assert leak.p_value == pytest.approx(1 / 200)
+        assert leak.p_value is not None
+        assert leak.p_value <= 0.025, "1 of 2^8 ways to swap pairs, and the draws that hit it"
         assert leak.statistic.value < -5
         assert leak.statistic.high is not None
         assert leak.statistic.high < 0
@@ -265,5 +266,5 @@ class TestDcrShare:
         assert result.details["tiles_a_side"] == 90
 
     def test_one_patient_is_an_error(self, rng: np.random.Generator) -> None:
-        with pytest.raises(AuditInputError, match="needs 2 patients in h"):
+        with pytest.raises(AuditInputError, match="needs 2 in h"):
             dcr_share(side(rng, "t"), side(rng, "h", patients=1), side(rng, "s"), rng)

@@ -15,6 +15,7 @@ from audits.permutation import (
     rank_sum_p,
     stratified_auroc,
     stratified_permutation_p,
+    studentised_p,
 )
 
 
@@ -83,7 +84,8 @@ def test_random_subsets_are_uniform_whichever_way_they_are_drawn(
     monkeypatch.setattr(permutation, "_FLOYD", floyd)
     monkeypatch.setattr(permutation, "_CELLS", 20 * 1000)
     rng = np.random.default_rng(size)
-    sums = permutation._subset_sums(np.exp2(np.arange(20.0)), size, 6000, rng).astype(np.int64)
+    powers = np.exp2(np.arange(20.0))[None]
+    sums = permutation._subset_sums(powers, size, 6000, rng)[0].astype(np.int64)
     bits = (sums[:, None] >> np.arange(20)) & 1
     assert (bits.sum(axis=1) == size).all()
     share = size / 20
@@ -144,3 +146,24 @@ def test_holm_by_hand() -> None:
 def test_holm_caps_at_one_and_accepts_no_tests() -> None:
     assert holm({"a": 0.6, "b": 0.9}) == {"a": 1.0, "b": 1.0}
     assert holm({}) == {}
+
+
+def test_studentised_p_equals_enumeration_of_welchs_t() -> None:
+    values = np.array([3.0, 5.0, 4.0, 1.0, 2.5, 0.5, 2.0])
+
+    def t(chosen: tuple[int, ...]) -> float:
+        inside = np.isin(np.arange(7), chosen)
+        a, b = values[inside], values[~inside]
+        return float(stats.ttest_ind(a, b, equal_var=False).statistic)
+
+    every = np.array([t(chosen) for chosen in combinations(range(7), 3)])
+    expected = (every >= every[0] - 1e-12).mean()
+    got = studentised_p(values, 3, np.random.default_rng(0))
+    assert got == pytest.approx(expected, abs=0.01)
+
+
+def test_studentised_p_of_groups_without_spread_is_extreme_or_one() -> None:
+    rng = np.random.default_rng(0)
+    apart = np.array([2.0, 2.0, 2.0, 1.0, 1.0, 1.0])
+    assert studentised_p(apart, 3, rng) == pytest.approx(1 / 20, abs=0.01)
+    assert studentised_p(np.ones(6), 3, rng) == 1.0

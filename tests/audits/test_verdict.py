@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from audits import AuditResult, Estimate, Harm, HarmVerdict, Outcome, Policy
-from audits.tails import tail_p
-from audits.verdict import _holdout_needed, copying_verdict, membership_verdict, overall_verdict
+from audits.verdict import copying_verdict, membership_verdict, overall_verdict
 
 ALL_SEEN = {"exact": 0.002, "symmetry": 0.003, "odd_rotation": 0.01, "stain": 0.005}
 SHIFTED = "Train and holdout patients can be told apart."
@@ -34,7 +33,7 @@ def copy_test(name: str, rejected: bool = False, own_p: float = 1e-4) -> AuditRe
         p_value=1e-4 if rejected else 0.4,
         p_adjusted=4e-4 if rejected else 1.0,
         rejected=rejected,
-        details={"own_p": own_p, "holdout_tiles": 800, "upper_bound": 0.0012},
+        details={"own_p": own_p, "holdout_tiles": 800, "own_tiles": 600, "upper_bound": 0.0012},
     )
 
 
@@ -135,22 +134,19 @@ class TestCopying:
         verdict = copying(mdl80={**ALL_SEEN, kind: share})
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert shown in verdict.reason
-        assert "holdout tiles" in verdict.remedy
+        assert "smaller of holdout (800) and train (600)" in verdict.remedy
+        assert "Plant" not in verdict.remedy
 
     def test_a_kind_that_was_not_planted_is_inconclusive(self) -> None:
         verdict = copying(mdl80={"exact": 0.001})
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert "symmetry not planted" in verdict.reason
+        assert verdict.remedy == "Plant copies of these kinds: symmetry, odd_rotation, stain."
 
     def test_the_policy_decides_which_kinds_and_how_small(self) -> None:
         policy = Policy(copying_kinds=("exact",), copying_mdl80=0.001)
         assert copying(mdl80={"exact": 0.001}, policy=policy).outcome is Outcome.NO_LEAK_FOUND
         assert copying(mdl80={"exact": 0.002}, policy=policy).outcome is Outcome.INCONCLUSIVE
-
-    def test_holdout_tiles_asked_for_are_enough_and_not_far_too_many(self) -> None:
-        needed = _holdout_needed(0.01, 1000, 0.0125)
-        assert tail_p(10, 1000, 0, needed) <= 0.0125 / 3
-        assert tail_p(10, 1000, 0, int(needed * 0.9)) > 0.0125 / 3
 
 
 def membership(
@@ -246,7 +242,7 @@ class TestMembership:
         verdict = membership(0.9, 0.97, rejected=True, lone_tiles=True)
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert "patient of its own" in verdict.reason
-        assert membership(lone_tiles=True).outcome is Outcome.NO_LEAK_FOUND
+        assert membership(lone_tiles=True).outcome is Outcome.INCONCLUSIVE
 
     def test_smallest_p_at_the_level_could_have_rejected(self) -> None:
         assert membership(smallest_p=0.0125).outcome is Outcome.NO_LEAK_FOUND
