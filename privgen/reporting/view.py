@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from privgen.reporting import figures, words
 
-_PROOF = "identical_tiles"
+_PROOFS = ("identical_tiles", "aligned_copies")
 _CONTROL = "control/"
 _MEMBERSHIP = ("tile_membership", "patient_membership")
 _TPR = "tpr_at_fpr"
@@ -59,7 +59,7 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
 def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     results = {result["name"]: result for result in audit["results"]}
     family = [name for name in audit["verdict"]["family"] if name in results]
-    tested = [name for name in (_PROOF,) if name in results] + family
+    tested = [name for name in _PROOFS if name in results] + family
     controls = [name for name in results if name.startswith(_CONTROL)]
     fidelity, taken = _fidelity(results)
     left = [name for name in results if name not in {*tested, *controls, *taken}]

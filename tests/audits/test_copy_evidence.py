@@ -5,7 +5,18 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from audits import AuditData, AuditInputError, Harm, Outcome, Policy, Tiles, audit
+from audits import (
+    Aligned,
+    Alignment,
+    AuditData,
+    AuditInputError,
+    Harm,
+    Outcome,
+    Planted,
+    Policy,
+    Tiles,
+    audit,
+)
 from audits.battery import run_family
 from audits.copy_evidence import (
     SWAPPED,
@@ -247,3 +258,58 @@ class TestMatchClasses:
             tests = {r.name: r for r in run_family(data, rng=seed)}
             leaks += tests["tail_ratio"].rejected or False
         assert leaks <= 2
+
+
+class TestAlignedCopies:
+    def aligned(self, base: AuditData, inliers: int) -> AuditData:
+        """Three synthetic tiles align; planted odd rotations align as well."""
+        rng = np.random.default_rng(0)
+
+        def tiles(count: int, high: int) -> Aligned:
+            found = 2 + rng.poisson(2.0, count)
+            found[:high] = inliers
+            agreement = np.clip(0.1 * rng.normal(size=count), -1, 1)
+            agreement[:high] = 0.95
+            return Aligned(
+                inliers=found, agreement=agreement, featureless=np.zeros(count, dtype=np.bool_)
+            )
+
+        copies = Planted(
+            embeddings=base.train.embeddings[:40] + np.float32(5),
+            sources=np.arange(40),
+            aligned=tiles(40, 40),
+        )
+        return AuditData(
+            train=base.train,
+            holdout=base.holdout,
+            synthetic=base.synthetic,
+            planted={"odd_rotation": copies},
+            alignment=Alignment(
+                synthetic=tiles(200, 3),
+                null=tiles(300, 0),
+                null_duplicates=np.zeros(300, dtype=np.bool_),
+            ),
+        )
+
+    def test_a_proven_alignment_is_a_leak_and_counts_as_power(self, make_data: MakeData) -> None:
+        report = audit(self.aligned(make_data(2, fingerprints=False), 80), policy=QUICK)
+        copying = next(v for v in report.verdict.harms if v.harm is Harm.COPYING)
+        assert copying.outcome is Outcome.LEAK
+        assert copying.reason.startswith("aligned_copies: 3 of 200 synthetic tiles")
+        assert report.mdl80["odd_rotation"] == 0.01
+
+    def test_chance_alignments_prove_nothing(self, make_data: MakeData) -> None:
+        report = audit(self.aligned(make_data(2, fingerprints=False), 6), policy=QUICK)
+        copying = next(v for v in report.verdict.harms if v.harm is Harm.COPYING)
+        assert copying.outcome is not Outcome.LEAK
+        assert report.mdl80["odd_rotation"] is None
+
+    def test_one_alignment_a_synthetic_tile(self, make_data: MakeData) -> None:
+        data = self.aligned(make_data(2, fingerprints=False), 80)
+        with pytest.raises(AuditInputError, match="one entry a synthetic tile: got 200 for 100"):
+            AuditData(
+                train=data.train,
+                holdout=data.holdout,
+                synthetic=Tiles("synthetic", data.synthetic.embeddings[:100]),
+                alignment=data.alignment,
+            )
