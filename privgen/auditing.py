@@ -90,6 +90,7 @@ def audit(
     encoder: str = "effnet_lite0",
     fid: Path | bool = False,
     lpips: Path | bool = False,
+    align: bool = False,
     policy: audits.Policy | Path | None = None,
     group_by: str | None = None,
     on_bad_tile: OnBadTile = "error",
@@ -115,6 +116,8 @@ def audit(
       encoder: as `evidence.encoders.load_encoder`.
       fid, lpips: add FID or LPIPS; a weights file, or True to use (and once fetch) the published
         ones. Weights that cannot be had become a warning, and the audit goes on.
+      align: verify candidates geometrically by key points, which proves single copies that come
+        back turned, cropped or re-stained; slower.
       policy: what gates and how small a leak must be visible; a TOML file or a `Policy`.
       group_by: manifest column that names the patient, for folders.
       on_bad_tile: "error", or "skip" to leave unusable files out and count them.
@@ -155,7 +158,7 @@ def audit(
             if role not in roles:
                 raise InputError(f"an audit needs both --train and --holdout: --{role} is missing.")
     require_disjoint(**roles)
-    result = _judge(roles, made, loaded, encoder, fid, lpips, chosen, seed)
+    result = _judge(roles, made, loaded, encoder, fid, lpips, align, chosen, seed)
     if out is not None:
         result.write(Path(out))
     return result
@@ -206,6 +209,7 @@ def _judge(
     encoder: str,
     fid: Path | bool,
     lpips: Path | bool,
+    align: bool,
     policy: audits.Policy | None,
     seed: int,
 ) -> Audit:
@@ -217,6 +221,7 @@ def _judge(
         synthetic=synthetic,
         encoder=load_encoder(encoder),
         seed=seed,
+        align=align,
     )
     features, missing = dict(evidence.features), []
     if fid:
@@ -243,7 +248,10 @@ def _judge(
         "generator": None if generator is None else _generator_facts(generator),
         "audit": report.to_dict(),
         "augment_bench": None,
-        "reproduce": {"command": _command(generator, encoder, seed, len(synthetic)), "seed": seed},
+        "reproduce": {
+            "command": _command(generator, encoder, align, seed, len(synthetic)),
+            "seed": seed,
+        },
         "samples_png": None
         if generator is None
         else _sample_grid(synthetic, evidence, report.verdict),
@@ -283,17 +291,16 @@ def _generator_facts(generator: LoadedGenerator) -> dict[str, Any]:
     }
 
 
-def _command(generator: LoadedGenerator | None, encoder: str, seed: int, count: int) -> str:
+def _command(
+    generator: LoadedGenerator | None, encoder: str, align: bool, seed: int, count: int
+) -> str:
     """The command line without its paths: a report names no place."""
+    # A specification may end in the path of a file.
+    named = encoder if encoder.partition(":")[2] == "" else encoder.partition(":")[0] + ":FILE"
+    options = f"--encoder {named} --seed {seed}" + (" --align" if align else "")
     if generator is not None:
-        return (
-            f"privgen audit --generator CHECKPOINT --count {count} --encoder {encoder} --seed "
-            f"{seed}"
-        )
-    return (
-        "privgen audit --train TRAIN --holdout HOLDOUT --synthetic SYNTHETIC "
-        f"--encoder {encoder} --seed {seed}"
-    )
+        return f"privgen audit --generator CHECKPOINT --count {count} {options}"
+    return f"privgen audit --train TRAIN --holdout HOLDOUT --synthetic SYNTHETIC {options}"
 
 
 def _sample_grid(synthetic: TileSet, evidence: Evidence, verdict: audits.Verdict) -> str | None:

@@ -239,6 +239,9 @@ def audit(
     lpips_weights: Annotated[
         Path | None, typer.Option(help="The LPIPS backbone weights; implies --lpips.")
     ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Prove single copies by key points; takes longer.")
+    ] = False,
     policy: Annotated[
         Path | None, typer.Option(help="TOML: what gates, how small a leak must be visible.")
     ] = None,
@@ -267,6 +270,7 @@ def audit(
         encoder=encoder,
         fid=fid_weights or fid,
         lpips=lpips_weights or lpips,
+        align=align,
         policy=policy,
         group_by=group_by,
         on_bad_tile=on_bad_tile.value,

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audits import AuditData, Planted, Tiles
+from audits import Alignment, AuditData, Planted, Tiles
 from privgen import console
 from privgen.data.tileset import GROUP_UNITS, TileSet
 from privgen.errors import InputError
+from privgen.evidence.descriptors import Descriptors, concatenate, describe
 from privgen.evidence.encoders import Encoder
+from privgen.evidence.fingerprints import Searched, as_aligned, join, search, verify
 from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
-from privgen.evidence.plants import KINDS, plant
+from privgen.evidence.plants import AUDITED_KINDS, plant
 
 PLANTED_PER_KIND = 120
 """Most planted copies of each kind; each costs 8 embeddings."""
@@ -48,11 +50,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Embedded:
-    """One role, row by row: plain and orbit-mean embeddings, fingerprints."""
+    """One role, row by row: plain and orbit-mean embeddings, fingerprints, key points in blocks."""
 
     plain: NDArray[np.float32]
     mean: NDArray[np.float32]
     fingerprints: NDArray[np.str_]
+    descriptors: list[Descriptors]
 
 
 def collect(
@@ -65,6 +68,7 @@ def collect(
     encoder: Encoder,
     seed: int,
     side: int | None = None,
+    align: bool = False,
     planted_per_kind: int = PLANTED_PER_KIND,
 ) -> Evidence:
     """Gather the evidence of one audit.
@@ -81,6 +85,8 @@ def collect(
       encoder: embeds every tile.
       seed: of the planted copies.
       side: pixels a side; None takes the smallest tile there is.
+      align: verify candidates geometrically as well, so that single copies can be proven; this
+        costs more than embedding does.
       planted_per_kind: most planted copies of each kind, spread over the train patients.
 
     Raises:
@@ -96,7 +102,7 @@ def collect(
             raise InputError(f"an audit needs {role} tiles: got none. Add some.")
     roles |= {role: tiles for role, tiles in optional.items() if tiles is not None and len(tiles)}
     side = side or min(native_side(tiles) for tiles in roles.values())
-    embedded = {role: _embed(encoder, tiles, side, role) for role, tiles in roles.items()}
+    embedded = {role: _embed(encoder, tiles, side, role, align) for role, tiles in roles.items()}
     whitening = Whitening.fit(np.concatenate([found.mean for found in embedded.values()]))
     judged = {
         role: Tiles(
@@ -109,7 +115,10 @@ def collect(
         )
         for role, tiles in roles.items()
     }
-    planted = _planted(train, embedded["train"], whitening, encoder, side, planted_per_kind, seed)
+    searched = _searched(embedded, judged) if align else {}
+    planted = _planted(
+        train, embedded["train"], whitening, encoder, side, planted_per_kind, seed, searched
+    )
     data = AuditData(
         train=judged["train"],
         holdout=judged["holdout"],
@@ -117,11 +126,40 @@ def collect(
         siblings=judged.get("siblings"),
         reference=judged.get("reference"),
         planted=planted,
+        alignment=_verified(searched, judged, seed) if align else None,
         encoder=encoder.name,
         group_unit=_weakest_unit(roles),
     )
     features = {role: found.plain for role, found in embedded.items()}
     return Evidence(data=data, features={encoder.name: features}, side=side)
+
+
+def _searched(
+    embedded: Mapping[str, "_Embedded"], judged: Mapping[str, Tiles]
+) -> dict[str, Searched]:
+    """Every role ready for the fingerprint search."""
+    return {
+        role: Searched(
+            descriptors=concatenate(found.descriptors),
+            embeddings=judged[role].embeddings,
+            groups=None if role == "synthetic" else judged[role].patients,
+        )
+        for role, found in embedded.items()
+    }
+
+
+def _verified(
+    searched: Mapping[str, Searched], judged: Mapping[str, Tiles], seed: int
+) -> Alignment:
+    real = [role for role in ("train", "siblings", "holdout") if role in searched]
+    prints = [judged[role].fingerprints for role in real]
+    return verify(
+        synthetic=searched["synthetic"],
+        train=searched["train"],
+        real=join([searched[role] for role in real]),
+        real_fingerprints=np.concatenate([marks for marks in prints if marks is not None]),
+        rng=np.random.default_rng([seed, 1]),
+    )
 
 
 def plain_features(
@@ -172,18 +210,21 @@ def _in_blocks(
             bars.advance(task, rows.stop - rows.start)
 
 
-def _embed(encoder: Encoder, tiles: TileSet, side: int, role: str) -> _Embedded:
+def _embed(encoder: Encoder, tiles: TileSet, side: int, role: str, align: bool) -> _Embedded:
     plain = np.empty((len(tiles), encoder.width), dtype=np.float32)
     mean = np.empty_like(plain)
     fingerprints = np.zeros(len(tiles), dtype="<U64")
+    descriptors: list[Descriptors] = []
 
     def keep(rows: slice, pixels: NDArray[np.uint8]) -> None:
         found = embed_orbit(encoder, pixels)
         plain[rows], mean[rows] = found.plain, found.mean
         fingerprints[rows] = [fingerprint(tile) for tile in pixels]
+        if align:
+            descriptors.append(describe(pixels))
 
     _in_blocks(tiles, side, f"embedding {role}", keep)
-    return _Embedded(plain, mean, fingerprints)
+    return _Embedded(plain, mean, fingerprints, descriptors)
 
 
 def _planted(
@@ -194,24 +235,31 @@ def _planted(
     side: int,
     count: int,
     seed: int,
+    searched: Mapping[str, Searched],
 ) -> dict[str, Planted]:
     """Copies of the same train tiles by every kind; only altered pixels are embedded again."""
-    rng, *streams = np.random.default_rng(seed).spawn(1 + len(KINDS))
+    rng, *streams = np.random.default_rng(seed).spawn(1 + len(AUDITED_KINDS))
     sources = _spread(train.groups, np.flatnonzero(embedded.fingerprints != ""), count, rng)
     originals = train.subset(sources).load(side)
     planted = {}
     with console.progress() as bars:
-        task = bars.add_task("embedding planted copies", total=len(KINDS))
-        for kind, stream in zip(KINDS, streams, strict=True):
+        task = bars.add_task("planting copies", total=len(AUDITED_KINDS))
+        for kind, stream in zip(AUDITED_KINDS, streams, strict=True):
             copies = plant(kind, originals, stream)
             altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
             mean = embedded.mean[sources]
             if len(altered):
                 mean[altered] = embed_orbit(encoder, copies[altered]).mean
+            embeddings = whitening.apply(mean)
+            aligned = None
+            if searched:
+                ready = Searched(descriptors=describe(copies), embeddings=embeddings)
+                aligned = as_aligned(search(ready, searched["train"]))
             planted[kind] = Planted(
-                embeddings=whitening.apply(mean),
+                embeddings=embeddings,
                 sources=sources,
                 fingerprints=np.array([fingerprint(tile) for tile in copies], dtype="<U64"),
+                aligned=aligned,
             )
             bars.advance(task)
     return planted

@@ -1,23 +1,43 @@
 """Planted copies: train tiles altered in known ways, to learn which leaks an audit would find.
 
-Each kind is a pure function of tiles and a generator of random numbers; a copy keeps shape and
-type. A kind's strength is fixed here, since a power curve means nothing without it.
+Each kind is a pure function of tiles and a generator of random numbers: row i depends on tile i and
+on what is drawn for it, and in a blend on the tile it is blended with. A copy keeps shape and type.
+A kind's strength is fixed here, since a power curve means nothing without it.
+
+| kind | what is done |
+|---|---|
+| `exact` | nothing |
+| `symmetry` | one of the 7 other symmetries of the square |
+| `odd_rotation` | turned about the centre, 10 to 80 degrees, corners filled by reflection |
+| `stain` | haematoxylin, eosin and DAB scaled and shifted at random, strength .3 |
+| `odd_rotation_stain` | turned, then restained |
+| `crop_60`, `crop_35` | a square of .60 or .35 of the side, anywhere, enlarged to the tile |
+| `jpeg_40` | JPEG of quality 40, chroma halved |
+| `blur` | Gaussian of 1.5 pixels |
+| `blend_90`, `blend_70`, `blend_50` | .9, .7 or .5 of the tile, the rest another tile |
+| `elastic` | a smooth warp, the farthest pixel moved by .04 of the side |
+| `mirror_stain` | mirrored, turned by a multiple of 90 degrees, then restained |
 
 Source: METHODS.md 3.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
 from torch.nn import functional as F
 
 from privgen.data import stain
-from privgen.errors import ConfigError
+from privgen.data.images import decode, encode_jpeg, pixel_digest, resize
+from privgen.errors import ConfigError, InputError
 from privgen.evidence.orbit import SYMMETRIES, symmetries
 
 Tiles = NDArray[np.uint8]
+Alteration = Callable[[Tiles, np.random.Generator], Tiles]
 
 ODD_DEGREES = (10.0, 80.0)
 """Range of odd rotations: at least 10 degrees away from every symmetry of the square."""
@@ -25,23 +45,51 @@ ODD_DEGREES = (10.0, 80.0)
 STAIN_STRENGTH = 0.3
 """Strength of the stain jitter: plainly another laboratory, still plainly H&E."""
 
+CROPS = {"crop_60": 0.60, "crop_35": 0.35}
+"""Side of the crop over the side of the tile: .60 of the side is .36 of the area. Of the two
+readings of "60 %" it is the harder one, and the side is what sets the scale of the copy."""
 
-def plant(kind: str, tiles: Tiles, rng: np.random.Generator) -> Tiles:
+JPEG_QUALITY = 40
+
+BLUR_SIGMA = 1.5
+"""Standard deviation of the blur in pixels of the tile, whatever its side."""
+
+BLENDS = {"blend_90": 0.9, "blend_70": 0.7, "blend_50": 0.5}
+"""Weight of the copied tile; the rest is the other tile's."""
+
+ELASTIC_AMPLITUDE = 0.04
+"""Longest displacement of the warp over the side: 2.6 pixels at 64, 10 at 256. With knots a quarter
+of the side apart the tissue is bent and nowhere folded."""
+
+_ELASTIC_KNOTS = 5
+_MIRRORED = SYMMETRIES // 2
+
+
+def plant(
+    kind: str, tiles: Tiles, rng: np.random.Generator, *, partners: Tiles | None = None
+) -> Tiles:
     """Copies of `tiles`, altered.
 
     Args:
       kind: one of `KINDS`.
       tiles: uint8, shape (n, h, h, 3).
       rng: draws what the alteration leaves open, for each tile.
+      partners: tiles the blends draw on, shape (m, h, h, 3); None draws on `tiles`. A tile is never
+        blended with one of equal pixels. The other kinds do not look at them.
 
     Returns:
       uint8, the shape of `tiles`, freshly allocated; row i is the copy of tile i.
 
     Raises:
       ConfigError: there is no such kind.
+      InputError: a tile to blend has no other tile to be blended with, or those have another size.
     """
     if kind not in ALTERATIONS:
         raise ConfigError(f"no planted copy is called {kind!r}; there are {', '.join(KINDS)}.")
+    if len(tiles) == 0:
+        return tiles.copy()
+    if kind in BLENDS:
+        return _blend(tiles, rng, weight=BLENDS[kind], partners=partners)
     return ALTERATIONS[kind](tiles, rng)
 
 
@@ -51,7 +99,11 @@ def _exact(tiles: Tiles, rng: np.random.Generator) -> Tiles:
 
 def _symmetry(tiles: Tiles, rng: np.random.Generator) -> Tiles:
     """One of the 7 symmetries other than leaving the tile as it is."""
-    chosen = rng.integers(1, SYMMETRIES, size=len(tiles))
+    return _versions(tiles, rng.integers(1, SYMMETRIES, size=len(tiles)))
+
+
+def _versions(tiles: Tiles, chosen: NDArray[np.int64]) -> Tiles:
+    """The symmetric version of each tile that has this number in `symmetries`."""
     copies = np.empty_like(tiles)
     for index, version in enumerate(symmetries(tiles)):
         copies[chosen == index] = version[chosen == index]
@@ -59,23 +111,31 @@ def _symmetry(tiles: Tiles, rng: np.random.Generator) -> Tiles:
 
 
 def _odd_rotation(tiles: Tiles, rng: np.random.Generator) -> Tiles:
-    """Turn each tile about its centre, bicubic, corners filled by reflection at the border.
+    """Turn each tile about its centre.
 
     Reflection keeps the scale and invents no colour; the largest square free of it would be a crop.
     """
-    if len(tiles) == 0:
-        return tiles.copy()
     angle = np.radians(rng.uniform(*ODD_DEGREES, size=len(tiles)))
     cos, sin, nil = np.cos(angle), np.sin(angle), np.zeros(len(tiles))
     matrix = np.stack([cos, -sin, nil, sin, cos, nil], axis=1).reshape(-1, 2, 3)
-    source = torch.from_numpy(tiles.astype(np.float32)).permute(0, 3, 1, 2)
-    grid = F.affine_grid(
-        torch.from_numpy(matrix.astype(np.float32)), list(source.shape), align_corners=False
+    count, height, width, _ = tiles.shape
+    return _resampled(
+        tiles,
+        F.affine_grid(
+            torch.from_numpy(matrix.astype(np.float32)),
+            [count, 3, height, width],
+            align_corners=False,
+        ),
     )
-    turned = F.grid_sample(
+
+
+def _resampled(tiles: Tiles, grid: Tensor) -> Tiles:
+    """The tiles seen through `grid` (as `grid_sample` has it): bicubic, reflected at the border."""
+    source = torch.from_numpy(tiles.astype(np.float32)).permute(0, 3, 1, 2)
+    seen = F.grid_sample(
         source, grid, mode="bicubic", padding_mode="reflection", align_corners=False
     )
-    rounded = turned.clamp(0, 255).round().to(torch.uint8)
+    rounded = seen.clamp(0, 255).round().to(torch.uint8)
     return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).numpy())
 
 
@@ -83,12 +143,94 @@ def _stain(tiles: Tiles, rng: np.random.Generator) -> Tiles:
     return stain.jitter(tiles, rng, strength=STAIN_STRENGTH)
 
 
-ALTERATIONS: dict[str, Callable[[Tiles, np.random.Generator], Tiles]] = {
+def _odd_rotation_stain(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    return _stain(_odd_rotation(tiles, rng), rng)
+
+
+def _mirror_stain(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    return _stain(_versions(tiles, rng.integers(_MIRRORED, SYMMETRIES, size=len(tiles))), rng)
+
+
+def _crop(tiles: Tiles, rng: np.random.Generator, *, share: float) -> Tiles:
+    """Cut a square of `share` of the side out of each tile, anywhere, and enlarge it again."""
+    side = tiles.shape[1]
+    kept = max(round(share * side), 1)
+    corners = rng.integers(0, side - kept + 1, size=(len(tiles), 2))
+    cut = [
+        tile[top : top + kept, left : left + kept]
+        for tile, (top, left) in zip(tiles, corners, strict=True)
+    ]
+    return resize(np.stack(cut), side)
+
+
+def _jpeg(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    return np.stack([decode(encode_jpeg(tile, JPEG_QUALITY), "a planted copy") for tile in tiles])
+
+
+def _blur(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    sigma = (0, BLUR_SIGMA, BLUR_SIGMA, 0)
+    blurred = ndimage.gaussian_filter(tiles.astype(np.float32), sigma, mode="reflect")
+    return np.asarray(np.rint(blurred), dtype=np.uint8)
+
+
+def _blend(
+    tiles: Tiles, rng: np.random.Generator, *, weight: float, partners: Tiles | None = None
+) -> Tiles:
+    """`weight` of each tile and the rest of another tile, in RGB."""
+    others = tiles if partners is None else partners
+    if others.shape[1:] != tiles.shape[1:]:
+        raise InputError(
+            f"tiles to blend must have one size: got {tiles.shape[1:]} and {others.shape[1:]}. "
+            "Scale them first."
+        )
+    digests = [pixel_digest(tile) for tile in (*tiles, *others)]
+    _, number = np.unique(digests, return_inverse=True)
+    own, theirs = number[: len(tiles)], number[len(tiles) :]
+    copies = np.empty_like(tiles)
+    for row, (tile, draw) in enumerate(zip(tiles, rng.random(len(tiles)), strict=True)):
+        different = np.flatnonzero(theirs != own[row])
+        if len(different) == 0:
+            raise InputError(
+                f"blending needs another tile: got {len(others)} to draw on, none of other pixels. "
+                "Give more tiles."
+            )
+        other = others[different[int(draw * len(different))]]
+        mixed = weight * tile.astype(np.float64) + (1 - weight) * other
+        copies[row] = np.rint(mixed)
+    return copies
+
+
+def _elastic(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    """Bend each tile: random vectors at 5 x 5 knots, bicubic between them, the longest set."""
+    knots = rng.normal(size=(len(tiles), 2, _ELASTIC_KNOTS, _ELASTIC_KNOTS))
+    side = tiles.shape[1]
+    field = F.interpolate(
+        torch.from_numpy(knots), (side, side), mode="bicubic", align_corners=True
+    ).permute(0, 2, 3, 1)
+    longest = torch.linalg.vector_norm(field, dim=3).amax(dim=(1, 2)).reshape(-1, 1, 1, 1)
+    still = torch.eye(2, 3, dtype=torch.float64).expand(len(tiles), 2, 3)
+    grid = F.affine_grid(still, [len(tiles), 3, side, side], align_corners=False)
+    # The grid runs from -1 to 1: the side has length 2.
+    return _resampled(tiles, (grid + field / longest * 2 * ELASTIC_AMPLITUDE).float())
+
+
+ALTERATIONS: dict[str, Alteration] = {
     "exact": _exact,
     "symmetry": _symmetry,
     "odd_rotation": _odd_rotation,
     "stain": _stain,
+    "odd_rotation_stain": _odd_rotation_stain,
+    **{kind: partial(_crop, share=share) for kind, share in CROPS.items()},
+    "jpeg_40": _jpeg,
+    "blur": _blur,
+    **{kind: partial(_blend, weight=weight) for kind, weight in BLENDS.items()},
+    "elastic": _elastic,
+    "mirror_stain": _mirror_stain,
 }
-"""Kind and the function that makes it."""
+"""Kind and the function that makes it, for at least one tile."""
 
 KINDS = tuple(ALTERATIONS)
+"""Every kind of planted copy."""
+
+AUDITED_KINDS = ("exact", "symmetry", "odd_rotation", "stain")
+"""Kinds each audit plants unless told otherwise: each costs 8 embeddings a copy."""

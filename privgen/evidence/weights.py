@@ -24,6 +24,7 @@ PATIENCE = 5.0
 """Seconds without one byte after which a server counts as unreachable."""
 
 _CHUNK = 2**20
+_FEWEST_DIGITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,8 @@ class PublishedWeights:
     Attributes:
       title: what it is, in words.
       url: where its authors publish it; the last part is its name.
-      sha256: of its bytes, 64 hex digits.
-      size: bytes.
+      sha256: of its bytes, 64 hex digits; or the first 8 or more, where no more are published.
+      size: bytes; rounded up, where only a rounded figure is published.
       option: what to pass to name a local copy.
     """
 
@@ -49,10 +50,23 @@ class PublishedWeights:
         """Its file name."""
         return self.url.rsplit("/", 1)[-1]
 
+    def accepts(self, digest: str) -> bool:
+        """Whether a file with this SHA-256 is the published one."""
+        return len(self.sha256) >= _FEWEST_DIGITS and digest.startswith(self.sha256)
+
+    @property
+    def digest_in_words(self) -> str:
+        """What its SHA-256 is, as far as it is published."""
+        return self.sha256 if len(self.sha256) == 64 else f"{self.sha256}..."
+
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `$XDG_CACHE_HOME/privgen`, by default `~/.cache/privgen`."""
-    return _user_cache() / "privgen"
+    """Where privgen keeps what it can get again.
+
+    `$PRIVGEN_CACHE`, else `$XDG_CACHE_HOME/privgen`, else `~/.cache/privgen`.
+    """
+    own = os.environ.get("PRIVGEN_CACHE")
+    return Path(own) if own else _user_cache() / "privgen"
 
 
 def locate(published: PublishedWeights, *, given: Path | None = None) -> Path:
@@ -75,7 +89,7 @@ def locate(published: PublishedWeights, *, given: Path | None = None) -> Path:
         return own
     torch_home = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch")
     shared = torch_home / "hub" / "checkpoints" / published.name
-    if shared.is_file() and sha256_file(shared) == published.sha256:
+    if shared.is_file() and published.accepts(sha256_file(shared)):
         return shared
     try:
         own.parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +101,9 @@ def locate(published: PublishedWeights, *, given: Path | None = None) -> Path:
 
 
 def _cache_in_words() -> str:
-    known = os.environ.get("XDG_CACHE_HOME")
-    return "$XDG_CACHE_HOME/privgen" if known else "~/.cache/privgen"
+    if os.environ.get("PRIVGEN_CACHE"):
+        return "$PRIVGEN_CACHE"
+    return "$XDG_CACHE_HOME/privgen" if os.environ.get("XDG_CACHE_HOME") else "~/.cache/privgen"
 
 
 def _user_cache() -> Path:
@@ -103,10 +118,11 @@ def _require_published(published: PublishedWeights, given: Path) -> None:
             f"the {published.title} weights cannot be read from {given.name} ({error.strerror}). "
             f"Give the path of {published.name}."
         ) from error
-    if found != published.sha256:
+    if not published.accepts(found):
         raise WeightsError(
             f"the {published.title} weights must be the published file {published.name} with "
-            f"SHA-256 {published.sha256}: {given.name} has {found}. Fetch it from {published.url}"
+            f"SHA-256 {published.digest_in_words}: {given.name} has {found}. Fetch it from "
+            f"{published.url}"
         )
 
 
@@ -119,7 +135,7 @@ def _download(published: PublishedWeights, target: Path) -> None:
             digest.update(chunk)
             stream.write(chunk)
             bars.advance(task, len(chunk))
-        if digest.hexdigest() != published.sha256:
+        if not published.accepts(digest.hexdigest()):
             raise _unavailable(published, "what the server sent has another SHA-256")
 
 
@@ -142,6 +158,6 @@ def _unavailable(published: PublishedWeights, reason: str) -> WeightsError:
     return WeightsError(
         f"the {published.title} weights are not on this machine and could not be fetched "
         f"({reason}). Download {published.name} ({published.size / 2**20:.0f} MiB, SHA-256 "
-        f"{published.sha256}) from {published.url} and place it in {_cache_in_words()}, or "
-        f"pass {published.option}"
+        f"{published.digest_in_words}) from {published.url} and place it in {_cache_in_words()}, "
+        f"or pass {published.option}"
     )

@@ -34,6 +34,10 @@ TESTS = {
         "Proof by equal pixels",
         "share of synthetic tiles equal to a training tile",
     ),
+    "aligned_copies": (
+        "Proof by alignment",
+        "share of synthetic tiles that show the tissue of a training tile, key point by key point",
+    ),
     "tail_count": (
         "Copies, by distance",
         "share of synthetic tiles closer to a training tile than chance allows",
@@ -96,6 +100,16 @@ KINDS = {
     "symmetry": "mirrored or turned by 90°",
     "odd_rotation": "turned by another angle",
     "stain": "stained differently",
+    "odd_rotation_stain": "turned and stained differently",
+    "crop_60": "cropped to 0.6 of the side",
+    "crop_35": "cropped to 0.35 of the side",
+    "jpeg_40": "JPEG of quality 40",
+    "blur": "blurred",
+    "blend_90": "blended 9 : 1 with another tile",
+    "blend_70": "blended 7 : 3 with another tile",
+    "blend_50": "blended 1 : 1 with another tile",
+    "elastic": "warped",
+    "mirror_stain": "mirrored and stained differently",
 }
 """Kinds of planted copies."""
 

@@ -15,8 +15,8 @@ from sklearn.datasets import load_sample_image
 
 from privgen.data.layouts import open_tiles
 from privgen.errors import ConfigError, InputError, WeightsError
-from privgen.evidence import encoders
-from privgen.evidence.encoders import Encoder, load_encoder
+from privgen.evidence import networks
+from privgen.evidence.encoders import EFFNET_SIDE, Encoder, inception_network, load_encoder
 from privgen.files import sha256_file
 from privgen.models.effnet_lite import load_effnet_lite0, normalise, weights_file
 
@@ -70,7 +70,7 @@ def test_views_and_read_only_tiles_embed_like_copies(
 
 
 def test_fp32_is_the_network_itself(crops: NDArray[np.uint8]) -> None:
-    sides = (encoders.EFFNET_SIDE, encoders.EFFNET_SIDE)
+    sides = (EFFNET_SIDE, EFFNET_SIDE)
     tiles = torch.from_numpy(crops[:3]).permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(tiles, sides, mode="bicubic", antialias=True)
     with torch.inference_mode():
@@ -142,7 +142,18 @@ def test_what_is_no_stack_of_tiles_is_refused(
 
 @pytest.mark.parametrize(
     ("spec", "way_out"),
-    [("effnet_lite", "Did you mean effnet_lite0?"), ("pixels:a.pth", "takes no file")],
+    [
+        ("effnet_lite", "Did you mean effnet_lite0?"),
+        ("resnet18", "there are effnet_lite0, inception_fid, torchvision:NAME, timm:NAME"),
+        ("effnet_lite0:a.pth", "takes no file"),
+        ("pixels:a.pth", "takes no file"),
+        ("colour:a.pth", "takes no file: got 'colour:a.pth'"),
+        ("torchvision:", "no classification network called ''"),
+        ("torchvision:resnet81", "Did you mean resnet18?"),
+        ("timm:", "timm:NAME or timm:NAME:FILE"),
+        ("file:resnet18.pt", "file:FILE#sha256=HEX"),
+        ("file:resnet18.pt#sha256=12ab", "64 hex digits"),
+    ],
 )
 def test_an_unknown_encoder_is_one_clear_line(spec: str, way_out: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -166,7 +177,7 @@ def untrained_inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_inception_is_pytorch_fids_network_input_included(
     untrained_inception: Path, crops: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoders, "_INCEPTION_SHA256", sha256_file(untrained_inception))
+    monkeypatch.setattr(networks, "_INCEPTION_SHA256", sha256_file(untrained_inception))
     encoder = load_encoder(f"inception_fid:{untrained_inception}", device="cpu")
     state = torch.load(untrained_inception, weights_only=True)
     monkeypatch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: state)
@@ -183,7 +194,7 @@ def test_inception_is_pytorch_fids_network_input_included(
 def test_pytorch_fids_own_download_is_put_back(untrained_inception: Path) -> None:
     before = inception.load_state_dict_from_url
     with pytest.raises(RuntimeError):
-        encoders.inception_network({"nothing": torch.zeros(1)})
+        inception_network({"nothing": torch.zeros(1)})
     assert inception.load_state_dict_from_url is before
 
 
@@ -205,6 +216,6 @@ def test_without_a_network_inception_says_within_seconds_what_to_fetch(
     line = str(caught.value)
     assert time.monotonic() - start < 10
     assert "\n" not in line
-    for part in (url, encoders._INCEPTION_SHA256, "$XDG_CACHE_HOME/privgen", "--fid-weights FILE"):
+    for part in (url, networks._INCEPTION_SHA256, "$XDG_CACHE_HOME/privgen", "--fid-weights FILE"):
         assert part in line
     assert str(tmp_path) not in line

@@ -1,16 +1,40 @@
-"""Planted copies: what each kind changes, what it must not, and seeds."""
+"""Planted copies: what each kind changes and how strongly, what it must not, and seeds."""
+
+import io
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
-from privgen.data.stain import HED_FROM_RGB, RGB_FROM_HED, optical_density, rgb_from_density
-from privgen.errors import ConfigError
+from privgen.data.stain import (
+    HED_FROM_RGB,
+    RGB_FROM_HED,
+    jitter,
+    optical_density,
+    rgb_from_density,
+)
+from privgen.errors import ConfigError, InputError
+from privgen.evidence import plants
 from privgen.evidence.orbit import fingerprint, symmetries
-from privgen.evidence.plants import ALTERATIONS, KINDS, ODD_DEGREES, plant
+from privgen.evidence.plants import (
+    ALTERATIONS,
+    AUDITED_KINDS,
+    BLENDS,
+    CROPS,
+    ELASTIC_AMPLITUDE,
+    KINDS,
+    ODD_DEGREES,
+    STAIN_STRENGTH,
+    plant,
+)
+from privgen.reporting import words
 
 Tiles = NDArray[np.uint8]
+
+UNDRAWN = ("exact", "jpeg_40", "blur")
+"""Kinds that leave nothing open."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -18,6 +42,7 @@ def test_copies_keep_shape_type_and_the_originals(kind: str, crops: Tiles) -> No
     before = crops.copy()
     copies = plant(kind, crops, np.random.default_rng(0))
     assert (copies.shape, copies.dtype) == (crops.shape, crops.dtype)
+    assert copies.flags.c_contiguous
     assert not np.shares_memory(copies, crops)
     np.testing.assert_array_equal(crops, before)
 
@@ -26,14 +51,37 @@ def test_copies_keep_shape_type_and_the_originals(kind: str, crops: Tiles) -> No
 def test_a_seed_fixes_the_copies(kind: str, crops: Tiles) -> None:
     first = plant(kind, crops, np.random.default_rng(1))
     np.testing.assert_array_equal(plant(kind, crops, np.random.default_rng(1)), first)
-    if kind != "exact":
-        assert (plant(kind, crops, np.random.default_rng(2)) != first).any()
+    changed = (plant(kind, crops, np.random.default_rng(2)) != first).any()
+    assert changed != (kind in UNDRAWN)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_depends_on_its_own_tile_and_draws_alone(kind: str, crops: Tiles) -> None:
+    others = crops[::-1].copy()
+    others[5] = crops[5]
+    drawn = {"partners": crops[6:]} if kind in BLENDS else {}
+    found = [plant(kind, t, np.random.default_rng(3), **drawn)[5] for t in (crops, others)]
+    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_tiles_give_no_copies(kind: str) -> None:
     nothing = np.empty((0, 64, 64, 3), dtype=np.uint8)
     assert plant(kind, nothing, np.random.default_rng(0)).shape == (0, 64, 64, 3)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "exact"])
+def test_an_altered_tile_is_never_the_tile_itself(kind: str, crops: Tiles) -> None:
+    for seed in range(3):
+        copies = plant(kind, crops, np.random.default_rng(seed))
+        assert (copies != crops).any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("exact", "symmetry")])
+def test_only_symmetric_copies_keep_the_fingerprint(kind: str, crops: Tiles) -> None:
+    copies = plant(kind, crops, np.random.default_rng(5))
+    for copy, tile in zip(copies, crops, strict=True):
+        assert fingerprint(copy) != fingerprint(tile)
 
 
 def test_exact_copies_are_identical(crops: Tiles) -> None:
@@ -67,17 +115,11 @@ def test_an_odd_rotation_agrees_with_scipy_inside_the_circle(crops: Tiles) -> No
     assert max(error[inside].mean() for error in errors.values()) > 10
 
 
-def test_an_odd_rotation_has_no_black_corners(crops: Tiles) -> None:
+def test_an_odd_rotation_has_no_black_corners() -> None:
     bright = np.full((20, 64, 64, 3), 230, dtype=np.uint8)
     bright[:, 20:30, 25:50] = (150, 60, 160)
     copies = plant("odd_rotation", bright, np.random.default_rng(4))
     assert (copies[:, [0, 0, -1, -1], [0, -1, 0, -1]] > 200).all()
-
-
-def test_an_odd_rotation_is_no_symmetry(crops: Tiles) -> None:
-    copies = plant("odd_rotation", crops, np.random.default_rng(5))
-    for copy, tile in zip(copies, crops, strict=True):
-        assert fingerprint(copy) != fingerprint(tile)
 
 
 def test_a_restained_copy_keeps_the_tissue_and_changes_the_colour(crops: Tiles) -> None:
@@ -95,10 +137,195 @@ def test_a_restained_copy_keeps_the_tissue_and_changes_the_colour(crops: Tiles) 
             assert both[0, 1] > 0.95
 
 
+def test_two_alterations_in_one_are_made_one_after_the_other(crops: Tiles) -> None:
+    rng = np.random.default_rng(7)
+    turned = plant("odd_rotation", crops, rng)
+    expected = jitter(turned, rng, strength=STAIN_STRENGTH)
+    got = plant("odd_rotation_stain", crops, np.random.default_rng(7))
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_mirrored_and_restained_copy_is_one_of_the_four_mirror_images(
+    crops: Tiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plants, "STAIN_STRENGTH", 0.0)  # the same up to rounding
+    seen = []
+    for seed in range(3):
+        copies = plant("mirror_stain", crops, np.random.default_rng(seed))
+        for copy, tile in zip(copies, crops, strict=True):
+            apart = [np.abs(copy.astype(int) - v).max() for v in symmetries(tile)]
+            seen.append(int(np.argmin(apart)))
+            assert min(apart) <= 1
+    assert set(seen) == {4, 5, 6, 7}
+
+
+def test_the_stain_of_a_mirrored_copy_has_the_documented_strength(crops: Tiles) -> None:
+    rng = np.random.default_rng(8)
+    chosen = rng.integers(4, 8, size=len(crops))
+    mirrored = np.stack([list(symmetries(t))[i] for t, i in zip(crops, chosen, strict=True)])
+    expected = jitter(mirrored, rng, strength=STAIN_STRENGTH)
+    got = plant("mirror_stain", crops, np.random.default_rng(8))
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(("kind", "side"), [("crop_60", 38), ("crop_35", 22)])
+def test_a_crop_is_a_square_of_that_share_of_the_side_enlarged(
+    kind: str, side: int, crops: Tiles
+) -> None:
+    assert side == round(CROPS[kind] * 64)
+    copies = plant(kind, crops[:4], np.random.default_rng(9))
+    places = []
+    for copy, tile in zip(copies, crops[:4], strict=True):
+        fitting = [
+            (top, left)
+            for top in range(64 - side + 1)
+            for left in range(64 - side + 1)
+            if np.array_equal(enlarged(tile[top : top + side, left : left + side]), copy)
+        ]
+        assert len(fitting) == 1
+        places += fitting
+    assert len(set(places)) > 1
+
+
+def enlarged(crop: Tiles) -> Tiles:
+    return np.asarray(Image.fromarray(crop).resize((64, 64), Image.Resampling.BICUBIC))
+
+
+def test_crops_reach_every_border_and_never_cross_it() -> None:
+    place = np.arange(10, dtype=np.uint8) * 20
+    tile = np.zeros((10, 10, 3), dtype=np.uint8)
+    tile[..., 0], tile[..., 1] = place[:, None], place[None]
+    copies = plant("crop_60", np.stack([tile] * 400), np.random.default_rng(10)).astype(int)
+    centres = copies.mean(axis=(1, 2)) / 20 - 2.5  # of a 6 pixel square at 0 to 4
+    for axis in range(2):
+        assert set(np.rint(centres[:, axis])) == {0, 1, 2, 3, 4}
+
+
+def test_a_jpeg_copy_is_pillows_at_quality_40(crops: Tiles) -> None:
+    copies = plant("jpeg_40", crops[:3], np.random.default_rng(0))
+    for copy, tile in zip(copies, crops, strict=False):
+        buffer = io.BytesIO()
+        Image.fromarray(tile).save(buffer, "JPEG", quality=40, subsampling=2)
+        np.testing.assert_array_equal(copy, np.asarray(Image.open(buffer)))
+
+
+def test_a_blur_is_a_gaussian_of_one_and_a_half_pixels(crops: Tiles) -> None:
+    copies = plant("blur", crops, np.random.default_rng(0)).astype(float)
+    for copy, tile in zip(copies, crops, strict=True):
+        for channel in range(3):
+            expected = ndimage.gaussian_filter(tile[..., channel].astype(float), 1.5)
+            assert np.abs(copy[..., channel] - expected).max() <= 0.51
+
+
+def test_a_blurred_dot_has_the_weights_of_the_closed_form() -> None:
+    dot = np.zeros((1, 31, 31, 3), dtype=np.uint8)
+    dot[0, 15, 15] = 255
+    weights = np.exp(-0.5 * (np.arange(-6, 7) / 1.5) ** 2)
+    weights /= weights.sum()
+    expected = 255 * np.outer(weights, weights)
+    got = plant("blur", dot, np.random.default_rng(0))[0, 9:22, 9:22, 1]
+    assert np.abs(got - expected).max() <= 0.51
+    assert got.max() == 18
+
+
+@pytest.mark.parametrize(
+    ("kind", "weight"), [("blend_90", 0.9), ("blend_70", 0.7), ("blend_50", 0.5)]
+)
+def test_a_blend_has_the_documented_weights_and_another_tile(
+    kind: str, weight: float, crops: Tiles
+) -> None:
+    copies = plant(kind, crops, np.random.default_rng(11)).astype(float)
+    partners = []
+    for row, (copy, tile) in enumerate(zip(copies, crops, strict=True)):
+        mixed = weight * tile + (1 - weight) * crops.astype(float)
+        apart = np.abs(mixed - copy).max(axis=(1, 2, 3))
+        partner = int(apart.argmin())
+        assert apart[partner] <= 0.5 + 1e-9
+        assert partner != row
+        partners.append(partner)
+    assert len(set(partners)) > 10
+
+
+def test_a_blend_may_draw_on_other_tiles(crops: Tiles) -> None:
+    white = np.full((1, 64, 64, 3), 255, dtype=np.uint8)
+    copies = plant("blend_70", crops, np.random.default_rng(0), partners=white)
+    assert np.abs(copies - (0.7 * crops + 0.3 * 255)).max() <= 0.5 + 1e-9
+
+
+def test_a_tile_is_never_blended_with_one_of_equal_pixels(crops: Tiles) -> None:
+    batch = np.stack([crops[0]] * 15 + [crops[1]])
+    copies = plant("blend_50", batch, np.random.default_rng(0)).astype(float)
+    mean = (crops[0].astype(float) + crops[1]) / 2
+    assert np.abs(copies - mean).max() <= 0.5
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 0]])
+def test_a_lone_tile_cannot_be_blended(rows: list[int], crops: Tiles) -> None:
+    with pytest.raises(InputError, match="blending needs another tile"):
+        plant("blend_70", crops[rows], np.random.default_rng(0))
+
+
+def test_partners_of_another_size_are_refused(crops: Tiles) -> None:
+    small = np.zeros((3, 32, 32, 3), dtype=np.uint8)
+    with pytest.raises(InputError, match="must have one size"):
+        plant("blend_70", crops, np.random.default_rng(0), partners=small)
+
+
+@pytest.mark.parametrize(("side", "scale"), [(64, 3), (120, 2)])
+def test_a_warp_moves_its_farthest_pixel_by_the_amplitude(side: int, scale: int) -> None:
+    ramp = np.zeros((12, side, side, 3), dtype=np.uint8)
+    ramp[..., 0] = (np.arange(side) * scale)[None, :, None]
+    ramp[..., 1] = (np.arange(side) * scale)[None, None]
+    copies = plant("elastic", ramp, np.random.default_rng(12)).astype(float)
+    moved = (copies - ramp)[..., :2] / scale
+    margin = round(2 * ELASTIC_AMPLITUDE * side)
+    inside = np.linalg.norm(moved, axis=3)[:, margin:-margin, margin:-margin]
+    longest = inside.max(axis=(1, 2))
+    amplitude = ELASTIC_AMPLITUDE * side
+    assert (longest <= amplitude + 0.45).all()
+    assert longest.max() > 0.9 * amplitude
+    assert np.median(inside) > 0.2 * amplitude
+
+
+def test_a_warp_is_smooth_and_folds_nothing() -> None:
+    ramp = np.zeros((12, 128, 128, 3), dtype=np.uint8)
+    ramp[..., 0] = (np.arange(128) * 2)[None, :, None]
+    ramp[..., 1] = (np.arange(128) * 2)[None, None]
+    copies = plant("elastic", ramp, np.random.default_rng(13)).astype(float)[:, 12:-12, 12:-12]
+    down, right = np.diff(copies[..., 0], axis=1), np.diff(copies[..., 1], axis=2)
+    for steps in (down, right):  # 2 grey levels a pixel where nothing moves
+        assert steps.min() >= 0
+        assert steps.max() <= 4
+
+
 def test_an_unknown_kind_is_one_clear_line(crops: Tiles) -> None:
     with pytest.raises(ConfigError, match="no planted copy is called 'crop'"):
         plant("crop", crops, np.random.default_rng(0))
 
 
-def test_the_kinds_are_those_of_the_registry() -> None:
-    assert tuple(ALTERATIONS) == KINDS == ("exact", "symmetry", "odd_rotation", "stain")
+def test_the_kinds_are_those_of_the_methods_and_all_have_words() -> None:
+    assert tuple(ALTERATIONS) == KINDS
+    assert KINDS == (
+        "exact",
+        "symmetry",
+        "odd_rotation",
+        "stain",
+        "odd_rotation_stain",
+        "crop_60",
+        "crop_35",
+        "jpeg_40",
+        "blur",
+        "blend_90",
+        "blend_70",
+        "blend_50",
+        "elastic",
+        "mirror_stain",
+    )
+    assert set(words.KINDS) == set(KINDS)
+    assert len(set(words.KINDS.values())) == len(KINDS)
+
+
+def test_an_audit_plants_a_kind_of_every_sort() -> None:
+    assert AUDITED_KINDS[:4] == ("exact", "symmetry", "odd_rotation", "stain")
+    assert AUDITED_KINDS[4:] == ("crop_60", "jpeg_40", "blur", "blend_70")
+    assert set(AUDITED_KINDS) <= set(KINDS)

@@ -69,6 +69,7 @@ def server() -> Iterator[Server]:
 def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("TORCH_HOME", raising=False)
+    monkeypatch.delenv("PRIVGEN_CACHE", raising=False)
     return tmp_path / "cache"
 
 
@@ -133,6 +134,32 @@ def test_a_disk_without_room_is_told_before_the_download(server: Server) -> None
     with pytest.raises(DiskFullError):
         locate(replace(published(server), size=2**60))
     assert server.requests == []
+
+
+def test_the_first_digits_of_a_digest_suffice_where_no_more_are_published(server: Server) -> None:
+    whole = published(server)
+    begun = replace(whole, sha256=whole.sha256[:8], size=len(CONTENT) + 700)
+    assert locate(begun).read_bytes() == CONTENT
+    assert locate(begun).read_bytes() == CONTENT
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("digits", ["00000000", "", "short"])
+def test_other_or_too_few_digits_accept_nothing(server: Server, digits: str) -> None:
+    whole = published(server)
+    wanted = whole.sha256[:7] if digits == "short" else digits
+    with pytest.raises(WeightsError, match=r"another SHA-256.*MiB, SHA-256 .*\.\.\.\)"):
+        locate(replace(whole, sha256=wanted))
+    assert list(cache_folder().iterdir()) == []
+
+
+def test_privgens_own_variable_names_the_cache(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRIVGEN_CACHE", str(tmp_path / "mine"))
+    assert locate(published(server)) == tmp_path / "mine" / "net-1234.pth"
+    with pytest.raises(WeightsError, match=r"place it in \$PRIVGEN_CACHE,"):
+        locate(replace(published(server, "missing"), url="http://127.0.0.1:9/other.pth"))
 
 
 def test_a_named_file_is_used_where_it_lies(server: Server, tmp_path: Path) -> None:
