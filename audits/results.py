@@ -61,7 +61,8 @@ class AuditResult:
       statistic: what was measured.
       p_value: one-sided p, before adjustment; None for a description.
       p_adjusted: after Holm over the pre-registered family; None when outside the family.
-      rejected: whether the adjusted p is below the significance; None when outside the family.
+      rejected: whether the adjusted p is at most the significance; for a proof, whether there is
+        one; None for all else.
       details: parameters and counts behind the number, JSON-able.
       note: one sentence for the reader, when the number could mislead.
     """
@@ -138,7 +139,7 @@ class AuditReport:
     Attributes:
       verdict: first thing to read.
       warnings: what limits it; second thing to read.
-      results: every statistic, tests of the family first.
+      results: every statistic: proofs, tests of the family, controls, then context.
       power: the power curve of the copy tests, all kinds and fractions.
       mdl80: for each kind of planted copy, the smallest share of copies found with power .8 (None:
         none of the shares tried).

@@ -5,8 +5,9 @@ demands; otherwise it is INCONCLUSIVE, and the verdict says what would settle it
 
 Four judgements differ from a plain "any rejection is a leak", all towards INCONCLUSIVE and never
 towards a pass:
-- copies are called on the scale-free ratio, confirmed against the training patients' own tiles;
-  `tail_count` alone also rejects for synthetic tiles that are merely less varied than real ones;
+- copies are called on the scale-free ratio, confirmed against the training patients' own tiles at
+  the test's first-step level; `tail_count` alone also rejects for synthetic tiles that are merely
+  less varied than real ones;
 - patient membership between groups that the blind baseline tells apart is confounded;
 - where every tile counts as a patient of its own, its p-value rests on independence nobody knows;
 - a membership bound counts only where the test could have rejected at all.
