@@ -29,7 +29,7 @@ from audits.verdict import copying_verdict
 
 DESIGNS = (Design(30, 100, 3000), Design(20, 100, 3000))
 CORRELATION = 0.05
-REPEATS = 100
+REPEATS = 60
 COPIED_PATIENTS = 6
 TARGETS = {0.003: 0.8, 0.01: 0.99}
 OFF_MANIFOLD = "10 % copies, rest off-manifold"
