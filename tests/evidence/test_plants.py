@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from audits import Policy
 from privgen.data.stain import (
     HED_FROM_RGB,
     RGB_FROM_HED,
@@ -325,7 +326,6 @@ def test_the_kinds_are_those_of_the_methods_and_all_have_words() -> None:
     assert len(set(words.KINDS.values())) == len(KINDS)
 
 
-def test_an_audit_plants_a_kind_of_every_sort() -> None:
-    assert AUDITED_KINDS[:4] == ("exact", "symmetry", "odd_rotation", "stain")
-    assert AUDITED_KINDS[4:] == ("crop_60", "jpeg_40", "blur", "blend_70")
+def test_an_audit_plants_the_kinds_that_the_default_policy_names() -> None:
+    assert Policy().copying_kinds == AUDITED_KINDS
     assert set(AUDITED_KINDS) <= set(KINDS)
