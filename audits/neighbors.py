@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from audits.errors import AuditInputError
 
-_SLACK = 8
+_SLACK = 4
 _BLOCK = 4096
 _BLOCK_AGAIN = 256
 _BLOCK_BYTES = 2**26
+_BEYOND_FLOAT32 = 1.001
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def nearest(queries: NDArray[np.float32], base: NDArray[np.float32], *, k: int) 
     centred = _centred(base, centre)
     index = faiss.IndexFlatL2(centred.shape[1])
     index.add(centred)
-    reach = _lengths(centred).max()
+    reach = _longest(centred)
     del centred
     wanted = min(k + _SLACK, len(base))
     distances = np.empty((len(queries), k))
@@ -140,6 +141,13 @@ def _centred(rows: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[
 def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     return lengths
+
+
+def _longest(rows: NDArray[np.float32]) -> float:
+    """An upper bound on the length of the longest row; infinite where float32 overflows."""
+    with np.errstate(over="ignore"):
+        squared = np.einsum("ij,ij->i", rows, rows).max()
+    return float(np.sqrt(np.float64(squared))) * _BEYOND_FLOAT32
 
 
 def _rounding(
