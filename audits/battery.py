@@ -33,7 +33,6 @@ from audits.copy_evidence import (
     planted_power,
     proofs,
     roles_swapped,
-    textured,
 )
 from audits.copying import CopyScores
 from audits.errors import AuditInputError
@@ -271,7 +270,7 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
             if tiles.patient_count == len(tiles)
         ]
     for tiles in (data.synthetic, data.holdout):
-        blank = int((~textured(tiles)).sum())
+        blank = int((~tiles.textured).sum())
         if blank:
             warnings.append(
                 f"{blank} of {len(tiles)} {tiles.name} tiles are featureless and were left out: "

@@ -72,16 +72,6 @@ class CopyEvidence:
     own_textured: NDArray[np.bool_]
 
 
-def textured(tiles: Tiles | Planted) -> NDArray[np.bool_]:
-    """Which tiles have texture; all, where no fingerprints were taken. Shape (n,)."""
-    if isinstance(tiles, Tiles):
-        return tiles.textured
-    if tiles.fingerprints is None:
-        return np.ones(len(tiles.embeddings), dtype=np.bool_)
-    rows: NDArray[np.bool_] = tiles.fingerprints != ""
-    return rows
-
-
 def gather(data: AuditData, rng: np.random.Generator) -> CopyEvidence:
     """Search every role once.
 
@@ -318,7 +308,7 @@ def planted_power(
         )
     ratios, sources, proven, patients = {}, {}, {}, {}
     for kind, copies in kinds.items():
-        keep = textured(copies)
+        keep = copies.textured
         if not keep.any():
             continue
         scores = copy_scores(copies.embeddings[keep], train.embeddings)

@@ -38,6 +38,13 @@ def _strings(values: ArrayLike | None, count: int, name: str, default: str) -> S
     return array
 
 
+def _textured(fingerprints: Strings | None, count: int) -> NDArray[np.bool_]:
+    if fingerprints is None:
+        return np.ones(count, dtype=np.bool_)
+    rows: NDArray[np.bool_] = fingerprints != ""
+    return rows
+
+
 class Tiles:
     """Embedded tiles of one role.
 
@@ -119,10 +126,7 @@ class Tiles:
     @property
     def textured(self) -> NDArray[np.bool_]:
         """Which tiles have texture; all, where no fingerprints were taken. Shape (n,)."""
-        if self.fingerprints is None:
-            return np.ones(len(self), dtype=np.bool_)
-        rows: NDArray[np.bool_] = self.fingerprints != ""
-        return rows
+        return _textured(self.fingerprints, len(self))
 
     def subset(self, rows: NDArray[np.bool_]) -> "Tiles":
         """The marked tiles, with everything known of them.
@@ -192,6 +196,11 @@ class Planted:
     sources: NDArray[np.intp]
     fingerprints: Strings | None = None
     aligned: Aligned | None = None
+
+    @property
+    def textured(self) -> NDArray[np.bool_]:
+        """As of `Tiles`, shape (m,)."""
+        return _textured(self.fingerprints, len(self.embeddings))
 
 
 @dataclass(frozen=True, kw_only=True)

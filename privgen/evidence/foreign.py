@@ -12,6 +12,7 @@ Source: Parmar et al. 2022, arXiv:2104.11222 (why every reduction is antialiased
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import safetensors
@@ -49,10 +50,9 @@ def read_state(file: Path, architecture: str) -> dict[str, Tensor]:
     Raises:
       WeightsError: it is neither, is damaged, or holds anything but tensors.
     """
-    try:
+    # Otherwise it is not such a file, or a damaged one, which is no PyTorch file either.
+    with suppress(safetensors.SafetensorError):
         return safetensors.torch.load_file(file)
-    except safetensors.SafetensorError:
-        pass  # not such a file, or a damaged one, which is no PyTorch file either
     try:
         return load_weights(file)
     except CheckpointError as error:
