@@ -12,7 +12,7 @@ is fixed and nothing is fitted, so no role can bend it. All of it is whole numbe
 and matches tied with the farthest are left out: neither threads nor the order of tiles changes a
 vote.
 
-Memory: the search holds 128 bytes a key point of the base, as much as its vectors take.
+Memory: the search holds 132 bytes a key point of the base, as much as its vectors take.
 
 Sources: McCann & Lowe 2012 (local naive Bayes nearest neighbours, the weights); Jegou, Douze &
 Schmid 2008 (weak geometric consistency); METHODS.md 1.3.
@@ -33,6 +33,7 @@ from audits.intervals import clopper_pearson
 from audits.results import Estimate
 from privgen.errors import InputError
 from privgen.evidence.descriptors import MIRROR, Descriptors, one_thread_each, ranges
+from privgen.evidence.flat import FlatIndex
 
 Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -167,13 +168,14 @@ class _Index:
         self.size = len(base.vectors)
         self.owner = np.repeat(np.arange(len(base)), base.counts)
         self.cells = cells
-        self._found: faiss.Index = faiss.IndexFlatL2(_DIMS)
         if approximate and self.size:
             self.cells = cells or self._trained()
             self._found = faiss.IndexIVFFlat(self.cells, _DIMS, self.cells.ntotal)
             self._found.nprobe = _PROBES
-        for start in range(0, self.size, _ADDED):
-            self._found.add(_folded(base.vectors[start : start + _ADDED]))
+            for start in range(0, self.size, _ADDED):
+                self._found.add(_folded(base.vectors[start : start + _ADDED]))
+        else:
+            self._found = FlatIndex(_folded(base.vectors))
 
     def search(self, voters: NDArray[np.float32], k: int) -> tuple[NDArray[Any], Ints]:
         """Squared distances and rows of the `k` nearest key points, shapes (v, k), nearest first.

@@ -13,15 +13,10 @@ from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom
 from privgen.data.stain import jitter
 from privgen.errors import InputError
-from privgen.evidence import alignment
-from privgen.evidence.alignment import (
-    MAX_SCALE,
-    TOLERANCE,
-    Alignments,
-    align,
-    best_alignments,
-    overlap,
-)
+from privgen.evidence import alignment, consensus
+from privgen.evidence.agreement import agreement
+from privgen.evidence.alignment import Alignments, align, align_pairs, best_alignments, overlap
+from privgen.evidence.consensus import MAX_SCALE, MAX_STRETCH, TOLERANCE
 from privgen.evidence.descriptors import Descriptors, describe
 from privgen.evidence.orbit import symmetries
 from privgen.evidence.votes import shortlist
@@ -119,7 +114,7 @@ class TestTransform:
         for scale, some in ((MAX_SCALE * 0.98, True), (MAX_SCALE * 1.02, False)):
             for factor in (scale, 1 / scale):
                 ours, theirs = correspondences(30, scale=factor, side=256, rng=rng)
-                count, _ = alignment._consensus(ours, theirs, 256)
+                count, *_ = consensus._consensus(ours, theirs, 256)
                 assert (count > 20) == some, factor
 
 
@@ -139,7 +134,7 @@ class TestConsensus:
         rng = np.random.default_rng(1)
         ours, theirs = correspondences(40, scale=1.0, side=200, rng=rng)
         theirs[25:, :2] = rng.uniform(0, 200, (15, 2))
-        count, matrix = alignment._consensus(ours, theirs, 200)
+        count, matrix, _ = consensus._consensus(ours, theirs, 200)
         assert 25 <= count <= 27
         turn = np.radians(40)
         np.testing.assert_allclose(
@@ -152,8 +147,8 @@ class TestConsensus:
             60, scale=1.0, side=200, rng=np.random.default_rng(2), degrees=0
         )
         theirs[0, 0] += excess * TOLERANCE * 200
-        plain, _ = alignment._consensus(ours[1:], theirs[1:], 200)
-        count, _ = alignment._consensus(ours, theirs, 200)
+        plain, *_ = consensus._consensus(ours[1:], theirs[1:], 200)
+        count, *_ = consensus._consensus(ours, theirs, 200)
         assert count == plain + counted
 
     @pytest.mark.parametrize(
@@ -165,20 +160,20 @@ class TestConsensus:
     ) -> None:
         ours, theirs = correspondences(60, scale=1.0, side=200, rng=np.random.default_rng(3))
         theirs[0, column] = theirs[0, 2] * change if column == 2 else theirs[0, 3] + change
-        plain, _ = alignment._consensus(ours[1:], theirs[1:], 200)
-        count, _ = alignment._consensus(ours, theirs, 200)
+        plain, *_ = consensus._consensus(ours[1:], theirs[1:], 200)
+        count, *_ = consensus._consensus(ours, theirs, 200)
         assert count == plain + counted
 
     def test_one_place_counts_once(self) -> None:
         ours, theirs = correspondences(12, scale=1.0, side=256, rng=np.random.default_rng(4))
-        once, _ = alignment._consensus(ours, theirs, 256)
-        twice, _ = alignment._consensus(np.tile(ours, (2, 1)), np.tile(theirs, (2, 1)), 256)
+        once, *_ = consensus._consensus(ours, theirs, 256)
+        twice, *_ = consensus._consensus(np.tile(ours, (2, 1)), np.tile(theirs, (2, 1)), 256)
         assert once == twice == 12
 
     def test_two_matches_are_no_alignment_and_three_are(self) -> None:
         ours, theirs = correspondences(3, scale=1.0, side=256, rng=np.random.default_rng(5))
-        assert alignment._consensus(ours[:2], theirs[:2], 256)[0] == 0
-        assert alignment._consensus(ours, theirs, 256)[0] == 3
+        assert consensus._consensus(ours[:2], theirs[:2], 256)[0] == 0
+        assert consensus._consensus(ours, theirs, 256)[0] == 3
 
     def test_matches_are_mutual_and_clear(self) -> None:
         rng = np.random.default_rng(6)
@@ -194,7 +189,7 @@ class TestConsensus:
             if distance[:, distance[row].argmin()].argmin() == row
             and np.sort(distance[row])[0] <= 0.9 * np.sort(distance[row])[1]
         ]
-        mine, its = alignment._matches((2 * a @ b.T).astype(np.float32))
+        mine, its = consensus._matches((2 * a @ b.T).astype(np.float32))
         assert list(zip(mine.tolist(), its.tolist(), strict=True)) == expected
         assert 15 <= len(expected) <= 25
 
@@ -225,13 +220,13 @@ class TestAgreement:
     def test_it_is_one_for_a_tile_and_itself(self, base: Descriptors) -> None:
         for tile in range(len(base)):
             patch = base.patches[tile]
-            value = alignment._agreement(patch, patch, shifted(0, 0), 64, 64)
+            value = agreement(patch, patch, shifted(0, 0), 64, 64)
             assert value == pytest.approx(1, abs=1e-5)
 
     def test_it_is_near_zero_for_other_tissue(self) -> None:
         other = describe(make_phantom(patients=8, tiles_per_patient=1, side=64).load()).patches
         chance = [
-            alignment._agreement(a, b, shifted(0, 0), 64, 64)
+            agreement(a, b, shifted(0, 0), 64, 64)
             for a, b in zip(other, np.roll(other, 1, axis=0), strict=True)
         ]
         assert np.abs(chance).max() < 0.25
@@ -252,22 +247,22 @@ class TestAgreement:
     ) -> None:
         patch = base.patches[0]
         moved = np.roll(patch, (y, x), axis=(0, 1))
-        value = alignment._agreement(patch, moved, shifted(x * 64 / 96, y * 64 / 96), 64, 64)
+        value = agreement(patch, moved, shifted(x * 64 / 96, y * 64 / 96), 64, 64)
         assert value == pytest.approx(min(1, np.sqrt(2 * share)), abs=0.02)
 
     def test_without_overlap_nothing_agrees(self, base: Descriptors) -> None:
         patch = base.patches[0]
-        assert alignment._agreement(patch, patch, shifted(70, 0), 64, 64) == 0
+        assert agreement(patch, patch, shifted(70, 0), 64, 64) == 0
         blank = np.full_like(patch, 7)
-        assert alignment._agreement(blank, blank, shifted(0, 0), 64, 64) == 0
+        assert agreement(blank, blank, shifted(0, 0), 64, 64) == 0
 
     def test_it_looks_where_the_transform_leads(self, tiles: Tiles) -> None:
         known = about_centre(64, degrees=30, scale=0.7)
         copies, sources = describe(warped(tiles[:3], known)), describe(tiles[:3])
         for right, wrong in ((known, about_centre(64, degrees=-30, scale=0.7)),):
             for copy, source in zip(copies.patches, sources.patches, strict=True):
-                assert alignment._agreement(copy, source, right, 64, 64) > 0.9
-                assert alignment._agreement(copy, source, wrong, 64, 64) < 0.5
+                assert agreement(copy, source, right, 64, 64) > 0.9
+                assert agreement(copy, source, wrong, 64, 64) < 0.5
 
 
 def blended(tiles: Tiles, share: float) -> Tiles:
@@ -387,3 +382,56 @@ class TestRealTissue:
         right = (found.candidates == np.arange(40)) & (found.inliers > 20)
         right &= np.abs(found.rotations - 33) < 1
         assert right[~blank].mean() >= 0.95
+
+
+class TestStretch:
+    """Pictures made square, as LC25000's were: 4 to 3 at an angle is no similarity any more."""
+
+    def stretched(self, tiles: Tiles, ratio: float) -> tuple[Tiles, Floats]:
+        turn = about_centre(tiles.shape[1], degrees=30, scale=1)[:, :2]
+        linear = turn @ np.diag([np.sqrt(ratio), 1 / np.sqrt(ratio)]) @ turn.T
+        centre = np.full(2, (tiles.shape[1] - 1) / 2)
+        matrix = np.column_stack([linear, centre - linear @ centre])
+        return warped(tiles, matrix), matrix
+
+    def test_a_stretched_copy_is_found_whole(self, tiles: Tiles, base: Descriptors) -> None:
+        copies, matrix = self.stretched(tiles, 4 / 3)
+        found = best_alignments(describe(copies), base, pairs(base))
+        assert np.median(found.agreements) > 0.95
+        error = np.abs(found.transforms - matrix).max(axis=(1, 2))
+        assert np.median(error) < 1, "pixels and slopes"
+        assert np.median(np.abs(found.scales - 1)) < 0.01
+        assert np.median(np.abs(found.rotations)) < 1
+
+    def test_no_more_than_the_largest_stretch(self) -> None:
+        rng = np.random.default_rng(0)
+        ours = np.column_stack([rng.uniform(0, 256, (60, 2)), np.ones(60), np.zeros(60)])
+        for ratio, whole in ((MAX_STRETCH - 0.01, True), (MAX_STRETCH + 0.01, False)):
+            theirs = ours.copy()
+            theirs[:, 0] = 128 + (ours[:, 0] - 128) * np.sqrt(ratio)
+            theirs[:, 1] = 128 + (ours[:, 1] - 128) / np.sqrt(ratio)
+            count, *_ = consensus._consensus(ours, theirs, 256)
+            assert (count > 50) is whole, ratio
+
+    def test_fewer_than_six_matches_carry_none(self) -> None:
+        ours = np.array([[50, 50], [200, 60], [60, 210], [190, 200], [128, 20], [30, 120]])
+        ours = np.column_stack([ours, np.ones(6), np.zeros(6)]).astype(np.float64)
+        theirs = ours.copy()
+        theirs[:, 0] *= 1.02
+        for matches, bent in ((5, False), (6, True)):
+            _, matrix, _ = consensus._consensus(ours[:matches], theirs[:matches], 256)
+            assert np.isclose(matrix[0, 0], 1.02, atol=1e-6) is np.bool_(bent)
+
+
+def test_pairs_are_aligned_one_by_one(tiles: Tiles, base: Descriptors) -> None:
+    copies = describe(warped(tiles, about_centre(64, degrees=20, scale=1)))
+    chosen = np.array([[2, 2], [0, 3], [2, 0]])
+    found = align_pairs(copies, base, chosen)
+    for row, (query, candidate) in enumerate(chosen):
+        one = align(copies.subset(np.array([query])), base.subset(np.array([candidate])))
+        assert (found.inliers[row], found.agreements[row]) == (one.inliers, one.agreement)
+    assert found.inliers[0] > 20
+    np.testing.assert_array_equal(found.featureless, copies.featureless[[2, 0, 2]])
+    for wrong in ([[0, -1]], [[len(copies), 0]], [[0, len(base)]]):
+        with pytest.raises(InputError, match="must be 0 to"):
+            align_pairs(copies, base, np.array(wrong))
