@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from audits import Estimate
 from privgen.errors import InputError
 from privgen.evidence.agreement import agreement
 from privgen.evidence.consensus import NO_FIT, fit_pair
@@ -48,6 +49,7 @@ class Alignments:
       agreements: correlation of the local structure where they overlap, -1 to 1, shape (n,), times
         sqrt(2 overlap) where less than half of the query overlaps; 0 without an alignment.
       featureless: query tiles without key points, which cannot be aligned at all, shape (n,).
+      recall: of the list of candidates, where an approximate search made it.
     """
 
     candidates: NDArray[np.intp]
@@ -59,6 +61,7 @@ class Alignments:
     overlaps: Floats
     agreements: Floats
     featureless: NDArray[np.bool_]
+    recall: Estimate | None = None
 
     def __len__(self) -> int:
         return len(self.inliers)

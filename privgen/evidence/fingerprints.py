@@ -1,26 +1,28 @@
 """The fingerprint search: does a synthetic tile show the tissue of a train tile?
 
-Candidates come from the embedding and from local-descriptor votes side by side, because each misses
-what the other finds; alignment then decides (`alignment.py`), and `audits.proof` says how good an
-alignment chance could have made, from real tiles searched the same way among *other* patients.
+Candidates come from local-descriptor votes, from the embedding and from whole pictures, because
+each misses what another finds: a cropped or turned copy is for the votes, an even blend for the
+pictures. Alignment then decides (`alignment.py`), and `audits.proof` says how good an alignment
+chance could have made, from real tiles searched the same way among *other* patients.
 
 Source: METHODS.md 1.3, 1.8.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audits import Aligned, Alignment
+from audits import Aligned, Alignment, Estimate
 from privgen import console
 from privgen.evidence.alignment import Alignments, best_alignments
 from privgen.evidence.descriptors import Descriptors, concatenate
+from privgen.evidence.structure import correlations, structure
 from privgen.evidence.votes import shortlist
 
-CANDIDATES = 10
-"""Candidates of each source, the embedding and the votes."""
+VOTED, EMBEDDED, PICTURED = 10, 5, 5
+"""Candidates from votes, embedding and pictures."""
 
 NULL_TILES = 400
 """Most real tiles searched for the null."""
@@ -44,6 +46,9 @@ class Searched:
     embeddings: Embeddings
     groups: NDArray[np.str_] | None = None
 
+    def __len__(self) -> int:
+        return len(self.descriptors)
+
     def subset(self, rows: NDArray[np.intp]) -> "Searched":
         """The tiles at these positions."""
         groups = None if self.groups is None else self.groups[rows]
@@ -64,48 +69,71 @@ def join(parts: Sequence[Searched]) -> Searched:
     )
 
 
-def search(queries: Searched, base: Searched, *, other_groups: bool = False) -> Alignments:
+def search(
+    queries: Searched, base: Searched, *, other_groups: bool = False, approximate: bool = False
+) -> Alignments:
     """Best alignment of each query tile with a base tile.
 
     Args:
       queries: n tiles.
       base: tiles searched in.
       other_groups: leave tiles of the query's own group out, as for the null.
+      approximate: let votes look in an inverted file; its measured recall is `Alignments.recall`.
     """
+    listed = candidates(queries, base, other_groups=other_groups, approximate=approximate)
+    found = best_alignments(queries.descriptors, base.descriptors, listed.tiles)
+    return replace(found, recall=listed.recall)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Base tiles to align each query tile with.
+
+    Attributes:
+      tiles: positions in the base, -1 for none, shape (n, 20): the first 10 by votes, the next 5 by
+        embedding, the last 5 by picture.
+      recall: of the votes, when they were approximate.
+    """
+
+    tiles: NDArray[np.intp]
+    recall: Estimate | None
+
+
+def candidates(
+    queries: Searched, base: Searched, *, other_groups: bool = False, approximate: bool = False
+) -> Candidates:
+    """The shortlist: what `search` aligns. Arguments as there."""
     own = queries.groups if other_groups else None
     theirs = base.groups if other_groups else None
     voted = shortlist(
         queries.descriptors,
         base.descriptors,
-        top=CANDIDATES,
+        top=VOTED,
         query_groups=own,
         base_groups=theirs,
-    ).tiles
-    embedded = _nearest_tiles(queries.embeddings, base.embeddings, own, theirs)
-    return best_alignments(
-        queries.descriptors, base.descriptors, np.concatenate([voted, embedded], axis=1)
+        approximate=approximate,
     )
-
-
-def _nearest_tiles(
-    queries: Embeddings,
-    base: Embeddings,
-    own: NDArray[np.str_] | None,
-    theirs: NDArray[np.str_] | None,
-) -> NDArray[np.intp]:
-    """Nearest base tiles by embedding, -1 where none is allowed, shape (n, top)."""
-    top = min(CANDIDATES, len(base))
-    found = np.empty((len(queries), top), dtype=np.intp)
-    lengths = np.einsum("ij,ij->i", base, base)
+    pictures = structure(base.descriptors.patches)
+    lengths = np.einsum("ij,ij->i", base.embeddings, base.embeddings)
+    nearest = np.empty((len(queries), EMBEDDED), dtype=np.intp)
+    alike = np.empty((len(queries), PICTURED), dtype=np.intp)
     for start in range(0, len(queries), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        squared = lengths - 2 * queries[rows] @ base.T
+        likeness = 2 * queries.embeddings[rows] @ base.embeddings.T - lengths
+        correlation = correlations(queries.descriptors.patches[rows], pictures)
         if own is not None and theirs is not None:
-            squared[own[rows, None] == theirs] = np.inf
-        nearest = np.argpartition(squared, top - 1, axis=1)[:, :top]
-        allowed = np.isfinite(np.take_along_axis(squared, nearest, axis=1))
-        found[rows] = np.where(allowed, nearest, -1)
-    return found
+            barred = own[rows, None] == theirs
+            likeness[barred] = correlation[barred] = -np.inf
+        nearest[rows], alike[rows] = _highest(likeness, EMBEDDED), _highest(correlation, PICTURED)
+    return Candidates(np.concatenate([voted.tiles, nearest, alike], axis=1), voted.recall)
+
+
+def _highest(scores: NDArray[np.float32], top: int) -> NDArray[np.intp]:
+    """Columns of the `top` highest scores of each row, -1 where none is left, shape (n, top)."""
+    kept = min(top, scores.shape[1])
+    best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
+    allowed = np.isfinite(np.take_along_axis(scores, best, axis=1))
+    return np.pad(np.where(allowed, best, -1), ((0, 0), (0, top - kept)), constant_values=-1)
 
 
 def verify(

@@ -1,0 +1,60 @@
+"""Structure: tiles compared as whole pictures, under the 8 symmetries.
+
+Blended evenly with another tile, or blurred, a copy loses most key points and sits nowhere near its
+source in an embedding; its shades still correlate with the source's, pixel by pixel. This finds
+such copies where they lie square on their source, at a price next to nothing. Copies turned by odd
+angles or cropped are for the votes.
+
+Source: METHODS.md 1.3 (blends are what an embedding's shortlist misses).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from privgen.evidence.descriptors import PATCH_SIDE
+from privgen.evidence.orbit import SYMMETRIES
+
+SIDE = 24
+"""Side of the pictures compared: nuclei of 20x tiles are about one pixel."""
+
+_SLOW = 3.0
+_TINY = 1e-6
+
+Floats = NDArray[np.float32]
+
+
+def structure(patches: NDArray[np.uint8]) -> Floats:
+    """Density at 24 pixels a side without its slow shades, length 1; 0 for a blank tile.
+
+    Args:
+      patches: `Descriptors.patches`, shape (n, 96, 96).
+
+    Returns:
+      Shape (n, 576).
+    """
+    step = PATCH_SIDE // SIDE
+    small = patches.reshape(-1, SIDE, step, SIDE, step).mean(axis=(2, 4), dtype=np.float32)
+    small -= ndimage.gaussian_filter(small, (0, _SLOW, _SLOW))
+    flat = small.reshape(len(small), -1)
+    flat -= flat.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.divide(flat, length, out=np.zeros_like(flat), where=length > _TINY)
+
+
+def correlations(patches: NDArray[np.uint8], pictures: Floats) -> Floats:
+    """How much each tile, turned and mirrored as it fits best, looks like each picture.
+
+    Args:
+      patches: of n tiles, shape (n, 96, 96).
+      pictures: `structure` of m tiles, shape (m, 576).
+
+    Returns:
+      The largest correlation over the 8 symmetries, shape (n, m).
+    """
+    best = np.full((len(patches), len(pictures)), -1.0, dtype=np.float32)
+    for turned in (patches, patches[:, :, ::-1]):
+        for quarter in range(SYMMETRIES // 2):
+            version = structure(np.ascontiguousarray(np.rot90(turned, quarter, axes=(1, 2))))
+            np.maximum(best, version @ pictures.T, out=best)
+    return best

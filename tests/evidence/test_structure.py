@@ -1,0 +1,57 @@
+"""Pictures compared as wholes: what correlates, what does not, and the 8 symmetries."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from privgen.evidence.descriptors import PATCH_SIDE, describe
+from privgen.evidence.orbit import symmetries
+from privgen.evidence.plants import plant
+from privgen.evidence.structure import SIDE, correlations, structure
+
+Tiles = NDArray[np.uint8]
+
+
+def patches(tiles: Tiles) -> NDArray[np.uint8]:
+    return describe(tiles).patches
+
+
+def test_pictures_have_length_1_and_mean_0(crops: Tiles) -> None:
+    pictures = structure(patches(crops))
+    assert pictures.shape == (len(crops), SIDE**2)
+    np.testing.assert_allclose(np.linalg.norm(pictures, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(pictures.mean(axis=1), 0, atol=1e-6)
+
+
+def test_a_blank_tile_is_like_nothing() -> None:
+    blank = np.full((1, PATCH_SIDE, PATCH_SIDE), 90, dtype=np.uint8)
+    assert (structure(blank) == 0).all()
+
+
+def test_the_correlation_is_the_best_of_the_8_symmetries(crops: Tiles) -> None:
+    base = patches(crops)
+    pictures = structure(base)
+    by_hand = np.max([structure(patches(v)) @ pictures.T for v in symmetries(crops)], axis=0)
+    np.testing.assert_allclose(correlations(base, pictures), by_hand, atol=0.02)
+
+
+@pytest.mark.parametrize("version", range(8))
+def test_every_symmetric_copy_is_the_likest(crops: Tiles, version: int) -> None:
+    copies = np.ascontiguousarray(list(symmetries(crops))[version])
+    found = correlations(patches(copies), structure(patches(crops)))
+    assert (found.argmax(axis=1) == np.arange(len(crops))).all()
+    assert found.diagonal().min() > 0.99
+
+
+def test_an_even_blend_is_like_both_halves(crops: Tiles) -> None:
+    blends = plant("blend_50", crops[:12], np.random.default_rng(0), partners=crops[12:])
+    found = correlations(patches(blends), structure(patches(crops[:12])))
+    assert (found.argmax(axis=1) == np.arange(12)).mean() > 0.9
+
+
+def test_slow_shades_do_not_count(crops: Tiles) -> None:
+    plain = patches(crops)
+    ramp = np.linspace(0, 60, PATCH_SIDE)
+    shaded = np.clip(plain + ramp, 0, 255).astype(np.uint8)
+    found = (structure(shaded) * structure(plain)).sum(axis=1)
+    assert np.median(found) > 0.9
