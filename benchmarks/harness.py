@@ -34,6 +34,7 @@ class Outcome:
 
     Attributes:
       columns, rows: the table to print, numbers already as text.
+      notes: lines to print below it.
       figures: the same as JSON-able data.
       figure, target: the one line at the end.
       passed: whether the target was met.
@@ -45,6 +46,7 @@ class Outcome:
     figure: str
     target: str
     passed: bool
+    notes: Sequence[str] = ()
 
 
 @dataclass

@@ -59,7 +59,7 @@ def run(options: Options) -> Outcome:
     )
 
 
-def _thirds(groups: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+def thirds(groups: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     """Patients dealt in random order to whichever third has fewest tiles: rows of each third.
 
     Unlike `split_by_patient`, which looks for the most balanced split and so finds few different
@@ -77,7 +77,7 @@ def _draw(
     tiles: TileSet, plain: np.ndarray, prints: np.ndarray, rng: np.random.Generator, share: float
 ) -> AuditData:
     """One random patient-disjoint draw, a share of whose synthetic tiles are train tiles."""
-    train, holdout, made = _thirds(tiles.groups, rng)
+    train, holdout, made = thirds(tiles.groups, rng)
     copies = round(share * len(made))
     made[rng.permutation(len(made))[:copies]] = rng.choice(train, copies, replace=False)
     x = Whitening.fit(plain[np.concatenate([train, holdout, made])]).apply(plain)

@@ -23,6 +23,10 @@ NAMES = {
     "audit-speed": "audit_speed",
     "mutation": "mutation",
     "planted-leak": "planted_leak",
+    "copy-search": "copy_search",
+    "planted-copies": "planted_copies",
+    "proof": "proof",
+    "embed-speed": "embed_speed",
 }
 
 
@@ -69,6 +73,8 @@ def show(outcome: Outcome) -> None:
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         print("  ".join(cells).rstrip())
+    for note in outcome.notes:
+        print(note)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ judge it, and returns the report as data.
 import base64
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import audits
+from audits.copy_evidence import ALIGNED
 from audits.copying import copy_scores
 from audits.tails import below, tail_thresholds
 from privgen import console
@@ -29,8 +30,9 @@ from privgen.errors import ConfigError, InputError, WeightsError
 from privgen.evidence.collect import Evidence, collect, plain_features
 from privgen.evidence.encoders import load_encoder
 from privgen.evidence.perceptual import perceptual_diversity
+from privgen.evidence.suspects import choose
 from privgen.files import empty_folder, write_json
-from privgen.reporting import html
+from privgen.reporting import html, suspects
 from privgen.roles import reopen
 from privgen.sampling import LoadedGenerator, load_generator, sample
 
@@ -52,18 +54,29 @@ class Audit:
     Attributes:
       report: what `audits` found.
       document: the whole of report.json; aggregates only.
+      suspects: the private page of single tiles, HTML, where it was asked for. It shows patients'
+        tissue: only `write` should put it anywhere.
     """
 
     report: audits.AuditReport
     document: Mapping[str, Any]
+    suspects: str | None = field(default=None, repr=False)
 
     @property
     def verdict(self) -> audits.Verdict:
         return self.report.verdict
 
     def write(self, folder: Path) -> None:
-        """Write report.json and report.html into `folder`, which must exist."""
+        """Write report.json and report.html into `folder`, which must exist; suspects beside them.
+
+        The page of suspects is readable for its owner alone (mode 0600), where the file system
+        keeps modes at all.
+        """
         write_report(self.document, folder)
+        if self.suspects is not None:
+            page = suspects.write(self.suspects, folder)
+            if page.stat().st_mode & 0o077:
+                console.warn(f"this file system keeps no modes: others may read {page}.")
 
 
 def write_report(document: Mapping[str, Any], folder: Path) -> None:
@@ -96,6 +109,7 @@ def audit(
     on_bad_tile: OnBadTile = "error",
     seed: int = 0,
     out: Path | None = None,
+    reveal_suspects: bool = False,
 ) -> Audit:
     """Audit synthetic tiles against the real tiles they were made from and tiles of other patients.
 
@@ -123,12 +137,20 @@ def audit(
       on_bad_tile: "error", or "skip" to leave unusable files out and count them.
       seed: of every random draw.
       out: empty or new folder for report.json and report.html; nothing is written when None.
+      reveal_suspects: write a private page of the most suspicious synthetic tiles beside the train
+        tiles they may show, suspects.html, mode 0600; implies `align`, needs `out`. The report is
+        the one `align` gives and does not mention it.
 
     Raises:
+      ConfigError: suspects are to be revealed, but nothing is to be written.
       InputError: a source cannot be read, too few were given, or roles share patients, digests or
         pixels.
       audits.AuditInputError: too little to audit.
     """
+    if reveal_suspects and out is None:
+        raise ConfigError(
+            "suspects are revealed in a private file only: got no output folder. Give --out FOLDER."
+        )
     if out is not None:
         empty_folder(Path(out))
     chosen = read_policy(policy) if isinstance(policy, Path) else policy
@@ -158,7 +180,8 @@ def audit(
             if role not in roles:
                 raise InputError(f"an audit needs both --train and --holdout: --{role} is missing.")
     require_disjoint(**roles)
-    result = _judge(roles, made, loaded, encoder, fid, lpips, align, chosen, seed)
+    align = align or reveal_suspects
+    result = _judge(roles, made, loaded, encoder, fid, lpips, align, chosen, seed, reveal_suspects)
     if out is not None:
         result.write(Path(out))
     return result
@@ -212,6 +235,7 @@ def _judge(
     align: bool,
     policy: audits.Policy | None,
     seed: int,
+    reveal_suspects: bool,
 ) -> Audit:
     evidence = collect(
         train=roles["train"],
@@ -240,10 +264,11 @@ def _judge(
             console.warn(f"no LPIPS: {error}")
             missing.append("LPIPS was asked for, but its backbone's weights could not be had.")
     report = replace(report, warnings=(*report.warnings, *missing))
+    created = datetime.now(UTC).isoformat(timespec="seconds")
     document = {
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": created,
         "data": _described(roles, synthetic, evidence.side),
         "generator": None if generator is None else _generator_facts(generator),
         "audit": report.to_dict(),
@@ -256,7 +281,17 @@ def _judge(
         if generator is None
         else _sample_grid(synthetic, evidence, report.verdict),
     }
-    return Audit(report=report, document=document)
+    if not reveal_suspects:
+        return Audit(report=report, document=document)
+    proof = next(result for result in report.results if result.name == ALIGNED)
+    page = suspects.render(
+        choose(evidence, proof),
+        synthetic=synthetic,
+        train=roles["train"],
+        side=evidence.side,
+        created=created,
+    )
+    return Audit(report=report, document=document, suspects=page)
 
 
 def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> dict[str, Any]:

@@ -242,6 +242,14 @@ def audit(
     align: Annotated[
         bool, typer.Option("--align", help="Prove single copies by key points; takes longer.")
     ] = False,
+    reveal_suspects: Annotated[
+        bool,
+        typer.Option(
+            "--reveal-suspects",
+            help="Also write suspects.html: the most suspicious tiles beside training tiles. "
+            "Private, mode 0600; implies --align, needs --out.",
+        ),
+    ] = False,
     policy: Annotated[
         Path | None, typer.Option(help="TOML: what gates, how small a leak must be visible.")
     ] = None,
@@ -276,8 +284,14 @@ def audit(
         on_bad_tile=on_bad_tile.value,
         seed=seed,
         out=out,
+        reveal_suspects=reveal_suspects,
     )
-    return _finish_audit(result.document, result.verdict.outcome, out, json)
+    code = _finish_audit(result.document, result.verdict.outcome, out, json)
+    if reveal_suspects and out is not None:
+        console.note(
+            f"PRIVATE: {out / 'suspects.html'} shows patients' tissue; keep it in the building."
+        )
+    return code
 
 
 def _finish_audit(document: Mapping[str, Any], outcome: Any, out: Path | None, json: bool) -> int:

@@ -9,7 +9,7 @@ embedded twice.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,11 +41,13 @@ class Evidence:
       data: whitened orbit-mean embeddings, fingerprints and planted copies.
       features: the encoder's name, and for each role its plain outputs, shape (n, d).
       side: pixels a side at which every role was looked at.
+      searched: the roles as they were aligned, for pictures of single pairs; empty without `align`.
     """
 
     data: AuditData
     features: Mapping[str, Mapping[str, NDArray[np.float32]]]
     side: int
+    searched: Mapping[str, Searched] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def collect(
         group_unit=_weakest_unit(roles),
     )
     features = {role: found.plain for role, found in embedded.items()}
-    return Evidence(data=data, features={encoder.name: features}, side=side)
+    return Evidence(data=data, features={encoder.name: features}, side=side, searched=searched)
 
 
 def _searched(

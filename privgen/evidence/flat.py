@@ -31,7 +31,9 @@ class FlatIndex:
         lengths = np.einsum("ij,ij->i", vectors, vectors)
         assert 4 * float(lengths.max(initial=0.0)) < _EXACT, "sums would not be exact"
         # |b|^2 - 2 q.b is one product where q is followed by 1 and -2b by |b|^2.
-        self._rows = np.column_stack([-2 * vectors, lengths]).astype(np.float32)
+        self._rows = np.empty((len(vectors), vectors.shape[1] + 1), dtype=np.float32)
+        np.multiply(vectors, -2, out=self._rows[:, :-1])
+        self._rows[:, -1] = lengths
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,20 @@ def render(report: Mapping[str, Any]) -> str:
       RuntimeFailure: as `validate`.
     """
     plain = _checked(report)
-    css = (_HERE / "templates" / "report.css").read_text(encoding="utf-8")
+    return fill("report.html.j2", ["report.css"], report=plain, page=view.page(plain))
+
+
+def fill(template: str, styles: Sequence[str], **context: Any) -> str:
+    """A template with its style sheets inside, and their digest for the page's own policy.
+
+    Args:
+      template, styles: names in `templates/`; later styles win.
+      context: what the template shows; escaped unless it is `Markup`.
+    """
+    css = "".join((_HERE / "templates" / name).read_text(encoding="utf-8") for name in styles)
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    template = _environment().get_template("report.html.j2")
-    return template.render(report=plain, page=view.page(plain), css=Markup(css), digest=digest)
+    page = _environment().get_template(template)
+    return page.render(css=Markup(css), digest=digest, **context)
 
 
 def write(report: Mapping[str, Any], path: Path) -> None:

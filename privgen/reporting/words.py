@@ -145,7 +145,7 @@ METRICS = {
 }
 
 UNITS = {"source_image": "source image"}
-_COUNTED = ("tile", "patient", "slide", "image", "draw", "seed", "pair")
+_COUNTED = ("tile", "patient", "slide", "image", "draw", "seed", "pair", "point")
 
 
 ATTACKS = {

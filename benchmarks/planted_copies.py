@@ -1,0 +1,235 @@
+"""Which planted copies does the fingerprint search find, at which size, and at what cost?
+
+GlaS patients are split in two: train tiles are searched in, tiles of the other patients are the
+control. Copies of train tiles with tissue are planted by every kind and searched like synthetic
+tiles. A tile is found when its best alignment agrees and has more inliers than at most 1 % of the
+control tiles reach. A crop without a key point shows no tissue: counted apart, as an audit does.
+
+Cost is measured against bases of growing size; the largest repeats described tiles with noise on
+their key points, since how long a search takes does not depend on what the tiles show.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from harness import Options, Outcome
+
+from audits.intervals import clopper_pearson
+from audits.proof import MIN_AGREEMENT
+from privgen.data.layouts import open_tiles
+from privgen.data.splits import split_by_patient
+from privgen.data.stain import optical_density
+from privgen.evidence.alignment import Alignments, align_pairs, best_alignments
+from privgen.evidence.descriptors import Descriptors, concatenate, describe
+from privgen.evidence.encoders import load_encoder
+from privgen.evidence.fingerprints import EMBEDDED, VOTED, Searched, candidates, search
+from privgen.evidence.orbit import Whitening, embed_orbit
+from privgen.evidence.plants import KINDS, plant
+
+SIDES = (64, 128, 256)
+COPIES = 150
+FALSE_ALARMS = 0.01
+HARDER = {"blend_50": 0.9, "crop_35": 0.9}
+TARGET = 0.99
+TISSUE_DENSITY, TISSUE_SHARE = 0.1, 0.5
+BASES = (500, 5_000, 50_000)
+REAL_BASE = 5_000
+QUERIES = 96
+COST_SIDE = 64
+
+Pixels = np.ndarray
+
+
+def run(options: Options) -> Outcome:
+    """Recall of every kind at every side, shortlist and alignment apart, and the cost."""
+    if options.data is None:
+        raise SystemExit("planted-copies needs --data DIR, a folder of real tiles with patients.")
+    tiles = open_tiles(Path(options.data))
+    split = split_by_patient(tiles, siblings=0.0, seed=options.seed)
+    rows, figures, short = [], {}, []
+    for side in SIDES[:1] if options.quick else SIDES:
+        pixels = tiles.load(side)
+        rng = np.random.default_rng([options.seed, side])
+        found = _at(
+            pixels[split.train], pixels[split.holdout], 30 if options.quick else COPIES, rng
+        )
+        figures[str(side)] = found
+        for kind, figure in found["kinds"].items():
+            rows.append(
+                [
+                    f"{side} px, {kind}",
+                    *(f"{figure[name]:.3f}" for name in ("votes", "embedding", "pictures")),
+                    *(f"{figure[name]:.3f}" for name in ("shortlist", "alignment")),
+                    f"{figure['found']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]",
+                    str(figure["n"]),
+                    str(figure["blank"]),
+                    f"{figure['inliers']:.0f}",
+                ]
+            )
+            if figure["found"] < HARDER.get(kind, TARGET):
+                short.append(f"{kind} at {side} px {figure['found']:.3f}")
+    cost = _cost(tiles.load(256)[split.train], options)
+    return Outcome(
+        columns=[
+            "copies",
+            "votes",
+            "embedding",
+            "pictures",
+            "any of them",
+            "alignment",
+            "found",
+            "n",
+            "blank",
+            "inliers",
+        ],
+        rows=rows,
+        figures={"sides": figures, "cost": cost, "short": short},
+        figure="every kind reached its mark" if not short else f"short: {'; '.join(short)}",
+        target=f">= {TARGET}; {', '.join(f'{kind} >= {bar}' for kind, bar in HARDER.items())}",
+        passed=not short,
+        notes=[
+            *(
+                f"{side} px: found from {found['needed']} inliers, agreement > {MIN_AGREEMENT}; "
+                f"{found['false_alarms']} of {found['control']} control tiles reach that, their "
+                f"largest inlier count is {found['control_largest']}"
+                for side, found in figures.items()
+            ),
+            "shares are of planted copies; alignment: of those on the shortlist, found",
+            *cost["said"],
+        ],
+    )
+
+
+def with_tissue(tiles: Pixels) -> np.ndarray:
+    """Tiles at least half of which is denser than glass."""
+    share = [(optical_density(tile[None]).mean(axis=3) > TISSUE_DENSITY).mean() for tile in tiles]
+    return np.flatnonzero(np.array(share) >= TISSUE_SHARE)
+
+
+def _at(train: Pixels, control: Pixels, copies: int, rng: np.random.Generator) -> dict:
+    """Everything at one side."""
+    train, control = train[with_tissue(train)], control[with_tissue(control)]
+    encoder = load_encoder()
+    means = embed_orbit(encoder, np.concatenate([train, control])).mean
+    whitening = Whitening.fit(means)
+
+    def ready(pixels: Pixels) -> Searched:
+        embeddings = whitening.apply(embed_orbit(encoder, pixels).mean)
+        return Searched(descriptors=describe(pixels), embeddings=embeddings)
+
+    base = ready(train)
+    null = search(ready(control), base)
+    needed = threshold(null)
+    kinds = {}
+    for kind in KINDS:
+        source = rng.choice(len(train), copies, replace=False)
+        planted = ready(plant(kind, train[source], rng, partners=control))
+        listed = candidates(planted, base).tiles
+        best = best_alignments(planted.descriptors, base.descriptors, listed)
+        pairs = np.stack([np.arange(copies), source], axis=1)
+        shown = (listed == source[:, None]).any(axis=1)
+        pair = align_pairs(planted.descriptors, base.descriptors, pairs)
+        some = ~best.featureless
+        hit = alarms(best, needed) & (best.candidates == source)
+        low, high = clopper_pearson(int(hit[some].sum()), int(some.sum()))
+        lists = np.split(listed, [VOTED, VOTED + EMBEDDED], axis=1)
+        by = [(each == source[:, None]).any(axis=1) for each in lists]
+        kinds[kind] = {
+            **{
+                name: float(which[some].mean())
+                for name, which in zip(("votes", "embedding", "pictures"), by, strict=True)
+            },
+            "shortlist": float(shown[some].mean()),
+            "alignment": float(alarms(pair, needed)[some & shown].mean()),
+            "found": float(hit[some].mean()),
+            "low": low,
+            "high": high,
+            "n": int(some.sum()),
+            "blank": int((~some).sum()),
+            "inliers": float(np.median(pair.inliers[some])),
+        }
+    return {
+        "train": len(train),
+        "control": len(control),
+        "needed": needed,
+        "false_alarms": int(alarms(null, needed).sum()),
+        "control_largest": int(null.inliers.max()),
+        "kinds": kinds,
+    }
+
+
+def alarms(found: Alignments, needed: int) -> np.ndarray:
+    """Alignments with enough inliers whose tissue agrees."""
+    return (found.inliers >= needed) & (found.agreements > MIN_AGREEMENT)
+
+
+def threshold(control: Alignments) -> int:
+    """Fewest inliers, at least 3, that raise an alarm for at most 1 % of the control tiles."""
+    needed = 3
+    while alarms(control, needed).mean() > FALSE_ALARMS:
+        needed += 1
+    return needed
+
+
+def _cost(pixels: Pixels, options: Options) -> dict:
+    """Seconds per 1,000 query tiles against growing bases, exact and approximate votes."""
+    rng = np.random.default_rng(options.seed)
+    sizes = BASES[:2] if options.quick else BASES
+    described = describe(_windows(pixels, min(REAL_BASE, sizes[-1]), rng))
+    queries = describe(_windows(pixels, QUERIES, rng))
+    width = 256
+    vectors = rng.normal(size=(sizes[-1] + QUERIES, width)).astype(np.float32)
+    asked = Searched(descriptors=queries, embeddings=vectors[-QUERIES:])
+    seconds: dict[str, list[float]] = {"exact": [], "approximate": []}
+    said = []
+    for size in sizes:
+        base = Searched(descriptors=_grown(described, size, rng), embeddings=vectors[:size])
+        for name, took in seconds.items():
+            few = asked.subset(np.arange(QUERIES if size < sizes[-1] or name != "exact" else 16))
+            start = time.perf_counter()
+            found = search(few, base, approximate=name == "approximate")
+            took.append((time.perf_counter() - start) / len(few) * 1000)
+            recall = "" if found.recall is None else f", shortlist recall {found.recall.value:.2f}"
+            said.append(f"{size} train tiles, {name}: {took[-1]:.1f} s per 1,000 tiles{recall}")
+    exponents = {
+        name: [
+            float(np.log(b / a) / np.log(q / p))
+            for a, b, p, q in zip(t, t[1:], sizes, sizes[1:], strict=False)
+        ]
+        for name, t in seconds.items()
+    }
+    said += [
+        f"{name}: grows with the base to the power of {', then '.join(f'{e:.2f}' for e in each)}"
+        for name, each in exponents.items()
+    ]
+    return {"sizes": sizes, "seconds_per_1000": seconds, "exponents": exponents, "said": said}
+
+
+def _windows(pixels: Pixels, count: int, rng: np.random.Generator) -> Pixels:
+    """Square pieces of the tiles, anywhere."""
+    reach = pixels.shape[1] - COST_SIDE + 1
+    rows = rng.integers(len(pixels), size=count)
+    corners = rng.integers(reach, size=(count, 2))
+    return np.stack(
+        [
+            pixels[row, y : y + COST_SIDE, x : x + COST_SIDE]
+            for row, (y, x) in zip(rows, corners, strict=True)
+        ]
+    )
+
+
+def _grown(described: Descriptors, size: int, rng: np.random.Generator) -> Descriptors:
+    """The first `size` tiles; where there are fewer, repeated with noise."""
+    if size <= len(described):
+        return described.subset(np.arange(size))
+    repeats = [described]
+    while sum(map(len, repeats)) < size:
+        noise = rng.integers(-6, 7, size=described.vectors.shape, dtype=np.int16)
+        vectors = np.clip(described.vectors + noise, 0, 255).astype(np.uint8)
+        repeats.append(
+            Descriptors(
+                described.side, described.starts, described.points, vectors, described.patches
+            )
+        )
+    return concatenate(repeats)
