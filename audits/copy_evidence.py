@@ -212,17 +212,20 @@ def proofs(data: AuditData, rng: np.random.Generator) -> list[AuditResult]:
     if data.alignment is not None:
         ours, null = data.alignment.synthetic, data.alignment.null
         searched = ~null.featureless
-        results.append(
-            proven_copies(
-                inliers=ours.inliers,
-                agreement=ours.agreement,
-                featureless=ours.featureless,
-                null_inliers=null.inliers[searched],
-                null_agreement=null.agreement[searched],
-                null_duplicates=data.alignment.null_duplicates[searched],
-                rng=rng,
-            )
+        proof = proven_copies(
+            inliers=ours.inliers,
+            agreement=ours.agreement,
+            featureless=ours.featureless,
+            null_inliers=null.inliers[searched],
+            null_agreement=null.agreement[searched],
+            null_duplicates=data.alignment.null_duplicates[searched],
+            rng=rng,
         )
+        recall = data.alignment.recall
+        if recall is not None:
+            known = {"shortlist_recall": recall.value, "shortlist_recall_low": recall.low}
+            proof = replace(proof, details={**proof.details, **known})
+        results.append(proof)
     return results
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audits.errors import AuditInputError
+from audits.results import Estimate
 
 _WORD = re.compile(r"[a-z][a-z_ ]{0,36}(_[0-9]{2})?")
 
@@ -174,11 +175,14 @@ class Alignment:
       synthetic: every synthetic tile against the train tiles.
       null: real tiles against tiles of *other* patients, searched the same way, shape (m,).
       null_duplicates: null tiles known to stand in the data twice, shape (m,).
+      recall: how often the list of candidates held the exact search's first one, where an
+        approximate search made it.
     """
 
     synthetic: Aligned
     null: Aligned
     null_duplicates: NDArray[np.bool_]
+    recall: Estimate | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,8 +178,7 @@ def _search_again(
         limit = np.partition(squared, k - 1, axis=1)[:, k - 1] + 2 * rounding
         for row in range(len(q)):
             near = np.flatnonzero(squared[row] <= limit[row])
-            query = queries[start + row].astype(np.float64)
-            exact = np.linalg.norm(query - base[near], axis=1)
+            exact = _apart(queries[start + row], base[near])
             order = np.lexsort((near, exact))[:k]
             distances[start + row], indices[start + row] = exact[order], near[order]
     return distances, indices
@@ -191,6 +190,16 @@ def _exact_distances(
     """Float64 distances from each row of `block` to its candidates, one rank at a time."""
     exact = np.empty(candidates.shape)
     for rank in range(candidates.shape[1]):
-        difference = block.astype(np.float64) - base[candidates[:, rank]]
-        exact[:, rank] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+        exact[:, rank] = _apart(block, base[candidates[:, rank]])
     return exact
+
+
+def _apart(ones: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Distance of each pair of rows: the same bits whichever pairs stand beside it.
+
+    A row must be summed in one way, or the pieces a search is cut into would show. `einsum` sums
+    rows of more than 8192 columns by where they lie in its buffer.
+    """
+    difference = np.subtract(ones, others, dtype=np.float64, order="C")
+    lengths: NDArray[np.float64] = np.linalg.norm(difference, axis=1)
+    return lengths

@@ -27,9 +27,12 @@ from privgen.data.layouts import open_tiles
 from privgen.data.splits import require_disjoint
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError, WeightsError
+from privgen.evidence.cache import EmbeddingCache
 from privgen.evidence.collect import Evidence, collect, plain_features
 from privgen.evidence.encoders import load_encoder
+from privgen.evidence.fingerprints import Search
 from privgen.evidence.perceptual import perceptual_diversity
+from privgen.evidence.searching import LEFT_OUT, MOST_PAIRS, pairs, searching
 from privgen.evidence.suspects import choose
 from privgen.files import empty_folder, write_json
 from privgen.reporting import html, suspects
@@ -103,7 +106,10 @@ def audit(
     encoder: str = "effnet_lite0",
     fid: Path | bool = False,
     lpips: Path | bool = False,
-    align: bool = False,
+    align: bool | None = None,
+    approximate: bool = False,
+    scheduler: str | None = None,
+    cache: Path | None = None,
     policy: audits.Policy | Path | None = None,
     group_by: str | None = None,
     on_bad_tile: OnBadTile = "error",
@@ -131,7 +137,12 @@ def audit(
       fid, lpips: add FID or LPIPS; a weights file, or True to use (and once fetch) the published
         ones. Weights that cannot be had become a warning, and the audit goes on.
       align: verify candidates geometrically by key points, which proves single copies that come
-        back turned, cropped or re-stained; slower.
+        back turned, cropped or re-stained. None does so where it takes minutes
+        (`searching.MOST_PAIRS`), and else warns that it was left out.
+      approximate: let key points vote through an inverted file, for very many tiles; the report
+        then states how much that list misses. Implies `align`.
+      scheduler: address of a Dask scheduler whose workers align. Implies `align`.
+      cache: folder, private to its owner, that keeps embeddings for the next audit.
       policy: what gates and how small a leak must be visible; a TOML file or a `Policy`.
       group_by: manifest column that names the patient, for folders.
       on_bad_tile: "error", or "skip" to leave unusable files out and count them.
@@ -142,7 +153,8 @@ def audit(
         the one `align` gives and does not mention it.
 
     Raises:
-      ConfigError: suspects are to be revealed, but nothing is to be written.
+      ConfigError: suspects are to be revealed, but nothing is to be written; an approximate search
+        by a scheduler; or the scheduler cannot be used.
       InputError: a source cannot be read, too few were given, or roles share patients, digests or
         pixels.
       audits.AuditInputError: too little to audit.
@@ -150,6 +162,10 @@ def audit(
     if reveal_suspects and out is None:
         raise ConfigError(
             "suspects are revealed in a private file only: got no output folder. Give --out FOLDER."
+        )
+    if reveal_suspects and align is False:
+        raise ConfigError(
+            "suspects are found by alignment: got --no-align beside --reveal-suspects. Give one."
         )
     if out is not None:
         empty_folder(Path(out))
@@ -180,8 +196,23 @@ def audit(
             if role not in roles:
                 raise InputError(f"an audit needs both --train and --holdout: --{role} is missing.")
     require_disjoint(**roles)
-    align = align or reveal_suspects
-    result = _judge(roles, made, loaded, encoder, fid, lpips, align, chosen, seed, reveal_suspects)
+    warnings = []
+    if align is None:
+        demanded = approximate or scheduler is not None or reveal_suspects
+        align = demanded or pairs(roles, made) <= MOST_PAIRS
+        warnings = [] if align else [LEFT_OUT]
+    with searching(align=align, approximate=approximate, scheduler=scheduler) as search:
+        asked = _Asked(
+            encoder=encoder,
+            fid=fid,
+            lpips=lpips,
+            search=search,
+            cache=None if cache is None else EmbeddingCache(Path(cache)),
+            policy=chosen,
+            seed=seed,
+            reveal_suspects=reveal_suspects,
+        )
+        result = _judge(roles, made, loaded, asked, warnings)
     if out is not None:
         result.write(Path(out))
     return result
@@ -225,17 +256,26 @@ def _synthetic_tiles(source: SyntheticSource, count: int, on_bad_tile: OnBadTile
     return TileSet.from_arrays(tiles, ["all"] * len(tiles))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What to do with the tiles; see `audit`."""
+
+    encoder: str
+    fid: Path | bool
+    lpips: Path | bool
+    search: Search | None
+    cache: EmbeddingCache | None
+    policy: audits.Policy | None
+    seed: int
+    reveal_suspects: bool
+
+
 def _judge(
     roles: Mapping[str, TileSet],
     synthetic: TileSet,
     generator: LoadedGenerator | None,
-    encoder: str,
-    fid: Path | bool,
-    lpips: Path | bool,
-    align: bool,
-    policy: audits.Policy | None,
-    seed: int,
-    reveal_suspects: bool,
+    asked: _Asked,
+    warnings: list[str],
 ) -> Audit:
     evidence = collect(
         train=roles["train"],
@@ -243,27 +283,30 @@ def _judge(
         siblings=roles.get("siblings"),
         reference=roles.get("reference"),
         synthetic=synthetic,
-        encoder=load_encoder(encoder),
-        seed=seed,
-        align=align,
+        encoder=load_encoder(asked.encoder),
+        seed=asked.seed,
+        search=asked.search,
+        cache=asked.cache,
     )
-    features, missing = dict(evidence.features), []
-    if fid:
+    features = dict(evidence.features)
+    if asked.fid:
         try:
-            inception = load_encoder("inception_fid" if fid is True else f"inception_fid:{fid}")
-            features |= plain_features(inception, roles, synthetic, side=evidence.side)
+            spec = "inception_fid" if asked.fid is True else f"inception_fid:{asked.fid}"
+            features |= plain_features(load_encoder(spec), roles, synthetic, side=evidence.side)
         except WeightsError as error:
             console.warn(f"no FID: {error}")
-            missing.append("FID was asked for, but its Inception weights could not be had.")
-    report = audits.audit(evidence.data, policy=policy, rng=seed, features=features)
-    if lpips:
+            warnings.append("FID was asked for, but its Inception weights could not be had.")
+    report = audits.audit(evidence.data, policy=asked.policy, rng=asked.seed, features=features)
+    if asked.lpips:
         try:
-            extra = perceptual_diversity(synthetic, roles["holdout"], weights=lpips, seed=seed)
+            extra = perceptual_diversity(
+                synthetic, roles["holdout"], weights=asked.lpips, seed=asked.seed
+            )
             report = replace(report, results=(*report.results, *extra))
         except WeightsError as error:
             console.warn(f"no LPIPS: {error}")
-            missing.append("LPIPS was asked for, but its backbone's weights could not be had.")
-    report = replace(report, warnings=(*report.warnings, *missing))
+            warnings.append("LPIPS was asked for, but its backbone's weights could not be had.")
+    report = replace(report, warnings=(*report.warnings, *warnings))
     created = datetime.now(UTC).isoformat(timespec="seconds")
     document = {
         "schema": "privgen-report/1",
@@ -274,14 +317,14 @@ def _judge(
         "audit": report.to_dict(),
         "augment_bench": None,
         "reproduce": {
-            "command": _command(generator, encoder, align, seed, len(synthetic)),
-            "seed": seed,
+            "command": _command(generator, asked, len(synthetic)),
+            "seed": asked.seed,
         },
         "samples_png": None
         if generator is None
         else _sample_grid(synthetic, evidence, report.verdict),
     }
-    if not reveal_suspects:
+    if not asked.reveal_suspects:
         return Audit(report=report, document=document)
     proof = next(result for result in report.results if result.name == ALIGNED)
     page = suspects.render(
@@ -326,13 +369,13 @@ def _generator_facts(generator: LoadedGenerator) -> dict[str, Any]:
     }
 
 
-def _command(
-    generator: LoadedGenerator | None, encoder: str, align: bool, seed: int, count: int
-) -> str:
+def _command(generator: LoadedGenerator | None, asked: _Asked, count: int) -> str:
     """The command line without its paths: a report names no place."""
     # A specification may end in the path of a file.
-    named = encoder if encoder.partition(":")[2] == "" else encoder.partition(":")[0] + ":FILE"
-    options = f"--encoder {named} --seed {seed}" + (" --align" if align else "")
+    kind, _, rest = asked.encoder.partition(":")
+    named = f"{kind}:FILE" if rest else kind
+    options = f"--encoder {named} --seed {asked.seed} "
+    options += "--no-align" if asked.search is None else "--align"
     if generator is not None:
         return f"privgen audit --generator CHECKPOINT --count {count} {options}"
     return f"privgen audit --train TRAIN --holdout HOLDOUT --synthetic SYNTHETIC {options}"

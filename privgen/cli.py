@@ -240,8 +240,25 @@ def audit(
         Path | None, typer.Option(help="The LPIPS backbone weights; implies --lpips.")
     ] = None,
     align: Annotated[
-        bool, typer.Option("--align", help="Prove single copies by key points; takes longer.")
+        bool | None,
+        typer.Option(
+            "--align/--no-align",
+            help="Prove single copies by key points; done unasked where it takes minutes.",
+            show_default=False,
+        ),
+    ] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate", help="Align by an approximate shortlist, for very many tiles."
+        ),
     ] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler whose workers align, tcp://host:8786.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Private folder that keeps embeddings for the next audit.")
+    ] = None,
     reveal_suspects: Annotated[
         bool,
         typer.Option(
@@ -279,6 +296,9 @@ def audit(
         fid=fid_weights or fid,
         lpips=lpips_weights or lpips,
         align=align,
+        approximate=approximate,
+        scheduler=scheduler,
+        cache=cache,
         policy=policy,
         group_by=group_by,
         on_bad_tile=on_bad_tile.value,
@@ -364,16 +384,51 @@ def data_check(
     folder: Annotated[Path, typer.Argument(help="Class folders, manifest.csv or .npz.")],
     group_by: GroupBy = None,
     on_bad_tile: BadTile = OnBadTile.error,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Look for equal tiles only, not for near-duplicates.")
+    ] = False,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate",
+            help="Search an inverted file: for tens of thousands of tiles. Its recall is measured.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Empty or new folder for near_duplicates.csv and manifest.csv, whose groups part "
+            "no near-duplicates. Private, mode 0600: they name tiles and patients."
+        ),
+    ] = None,
     json: Json = False,
 ) -> int:
-    """Say what a tile set is, and whether a patient-disjoint split of it can be trusted."""
-    from privgen.data.check import check_tiles, print_check
+    """Say what a tile set is, find tiles that show the same tissue, and judge its split by patient.
 
-    result = check_tiles(folder, group_by=group_by, on_bad_tile=on_bad_tile.value)
-    print_check(result)
+    Exit code 0: no tissue is shared; 1: tiles of different groups or classes show the same tissue,
+    so that a split by group leaks or labels contradict one another. Without --out nothing is
+    written, and at most 20 pairs are printed.
+    """
+    from privgen.checking import check_tiles
+    from privgen.reporting.check import print_check
+
+    check = check_tiles(
+        folder,
+        group_by=group_by,
+        on_bad_tile=on_bad_tile.value,
+        quick=quick,
+        approximate=approximate,
+        out=out,
+    )
+    print_check(check.document)
+    if out is not None:
+        console.note(
+            f"PRIVATE: {out} names tiles and patients. Put its manifest.csv beside the tiles and "
+            "every command keeps near-duplicates together."
+        )
     if json:
-        console.emit_json(result)
-    return 0
+        console.emit_json(check.document)
+    return check.exit_code
 
 
 @data_app.command("phantom")

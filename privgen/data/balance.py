@@ -1,7 +1,8 @@
 """Dealing patients out to roles so that every role looks like the whole.
 
 Patients differ wildly in how many tiles and which classes they bring, so cutting a shuffled list is
-not enough: many random starts are each improved patient by patient, and the best one wins.
+not enough: many random starts are each improved patient by patient, and the best one wins. `spread`
+draws a few tiles as evenly over the patients as these allow.
 """
 
 import numpy as np
@@ -88,3 +89,23 @@ def _descend(objective: _Objective, role: NDArray[np.intp]) -> tuple[float, NDAr
         sums[to] += columns[unit]
         role[unit] = to
     return float(objective.cost(sums, everyone).sum()), role
+
+
+def spread(
+    groups: NDArray[np.str_], rows: NDArray[np.intp], count: int, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """Up to `count` of the given rows, as evenly over the groups as these allow; sorted.
+
+    Args:
+      groups: of every row there is, shape (n,).
+      rows: candidates.
+      count: most rows wanted.
+      rng: which of a group's rows.
+    """
+    shuffled = rng.permutation(rows)
+    seen: dict[str, int] = {}
+    turn = np.empty(len(shuffled), dtype=np.intp)
+    for position, row in enumerate(shuffled):
+        turn[position] = seen[groups[row]] = seen.get(groups[row], -1) + 1
+    chosen: NDArray[np.intp] = np.sort(shuffled[np.argsort(turn, kind="stable")][:count])
+    return chosen

@@ -1,19 +1,17 @@
 """What a tile set is, and what would make a split of it worthless.
 
-Exact repetition only: tiles with equal pixels. Two tiles of one picture in different patients put
-  the same
-pixels on both sides of a split; classes that come from few patients make every classifier's figure
-a figure about those patients.
+Two equal tiles in different patients put the same pixels on both sides of a split; classes that
+come from few patients make every classifier's figure a figure about those patients. Only equal
+pixels are looked for here; `privgen.evidence.duplicates` finds tiles that merely show the same
+tissue.
 """
 
 from collections import Counter, defaultdict
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from privgen import console
-from privgen.data.layouts import open_tiles
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
 from privgen.errors import SplitError
@@ -21,27 +19,20 @@ from privgen.errors import SplitError
 _FEW_PATIENTS = 5
 
 
-def check_tiles(
-    folder: Path, *, group_by: str | None = None, on_bad_tile: Literal["error", "skip"] = "error"
-) -> dict[str, Any]:
-    """Open a tile set and describe it.
+def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dict[str, Any]:
+    """Say what a tile set is.
 
     Args:
-      folder: class folders, a manifest or an `.npz`.
-      group_by: column that names the patient.
-      on_bad_tile: stop at an unusable file, or leave it out and count it.
+      tiles: the set.
+      tied: pairs of tiles that show the same tissue, kept together by the split, shape (k, 2).
 
     Returns:
       JSON-able: layout, group_unit, tiles, groups, classes (tiles and groups of each), repeated
       (pairs of equal tiles within and across groups and classes), split (tiles and groups of each
       role with the default shares, or None), skipped, warnings.
-
-    Raises:
-      LayoutError, TileError: the set cannot be opened.
     """
-    tiles = open_tiles(folder, group_by=group_by, on_bad_tile=on_bad_tile)
     repeated = _repeated(tiles)
-    split, refusal = _default_split(tiles)
+    split, refusal = _default_split(tiles, tied)
     classes = {
         label: {
             "tiles": int((tiles.labels == label).sum()),
@@ -77,9 +68,11 @@ def _repeated(tiles: TileSet) -> dict[str, int]:
     return dict(pairs)
 
 
-def _default_split(tiles: TileSet) -> tuple[dict[str, dict[str, int]] | None, str]:
+def _default_split(
+    tiles: TileSet, tied: NDArray[np.intp] | None
+) -> tuple[dict[str, dict[str, int]] | None, str]:
     try:
-        roles = split_by_patient(tiles, seed=0).roles()
+        roles = split_by_patient(tiles, tied, seed=0).roles()
     except SplitError as error:
         return None, str(error)
     described = {
@@ -117,31 +110,3 @@ def _warnings(
     if refusal:
         warnings.append(f"no patient-disjoint split: {refusal}")
     return warnings
-
-
-def print_check(result: dict[str, Any]) -> None:
-    """Show `check_tiles`' result to a person."""
-    unit = result["group_unit"]
-    console.note(f"{result['tiles']} tiles, {result['groups']} {unit}s: {result['layout']}")
-    console.table(
-        "Classes",
-        ["class", "tiles", f"{unit}s"],
-        [[k, str(v["tiles"]), str(v["groups"])] for k, v in result["classes"].items()],
-    )
-    if result["split"]:
-        console.table(
-            "Default split (seed 0)",
-            ["role", "tiles", f"{unit}s"],
-            [[k, str(v["tiles"]), str(v["groups"])] for k, v in result["split"].items()],
-        )
-    repeated = result["repeated"]
-    console.note(
-        f"equal tiles: {repeated['within_group']} pairs within a {unit}, "
-        f"{repeated['across_groups']} across {unit}s, {repeated['across_classes']} across classes"
-    )
-    if result["skipped"]:
-        console.warn(f"{len(result['skipped'])} files skipped")
-        for item in result["skipped"][:10]:
-            console.note(f"  {item['path']}: {item['rule']}")
-    for warning in result["warnings"]:
-        console.warn(warning)

@@ -1,10 +1,10 @@
 """Splitting tiles by patient, and refusing roles that overlap.
 
 A patient (or the nearest thing the data have: `TileSet.groups`) stands in one role only. Patients
-whose tiles share a digest or pixels are kept together, so that no split can part a picture from
-its copy. Siblings are tiles of training slides held back from training, drawn uniformly at random
-within each slide: train against siblings is then a randomised experiment whose null distribution
-is known exactly, slide by slide (METHODS.md 2.4).
+whose tiles share a digest or pixels, or are tied by the caller, are kept together, so that no split
+can part a picture from its copy. Siblings are tiles of training slides held back from training,
+drawn uniformly at random within each slide: train against siblings is then a randomised experiment
+whose null distribution is known exactly, slide by slide (METHODS.md 2.4).
 
 Two tiles share pixels when they lie on the same slide (or source image) and their rectangles
 `[x, x + width) x [y, y + height)` intersect; where both scales are known, in micrometres.
@@ -51,6 +51,8 @@ class Split:
 
 def split_by_patient(
     tiles: TileSet,
+    tied: Indices | None = None,
+    /,
     *,
     holdout: float = 0.35,
     reference: float = 0.0,
@@ -65,9 +67,11 @@ def split_by_patient(
 
     Args:
       tiles: the set; `tiles.groups` are its patients.
+      tied: further pairs of tiles that may not be parted, such as near-duplicates, shape (k, 2).
       holdout, reference: share of the tiles for each; the rest goes to train and siblings.
       siblings: share of the training patients' tiles to hold back; a slide keeps at least one tile
-        in train, and a tile that shares its digest or pixels with another stays in train.
+        in train, and a tile that shares its digest or pixels with another, or is tied to one, stays
+        in train.
       seed: the same seed gives the same split.
 
     Raises:
@@ -84,9 +88,9 @@ def split_by_patient(
         )
     rng = np.random.default_rng(seed)
     shares = np.array([1 - holdout - reference, holdout, reference][: 3 if reference else 2])
-    pairs = _tied_pairs(tiles.records, tiles.digests)
-    units = _units(tiles, pairs)
-    unit_count = int(units.max(initial=-1)) + 1
+    pairs = _tied_pairs(tiles, tied)
+    unit = _joined(tiles, pairs)
+    unit_count = int(unit.max(initial=-1)) + 1
     if unit_count < len(shares):
         groups = len(np.unique(tiles.groups))
         glued = f" ({groups}, but they share digests or pixels)" if groups > unit_count else ""
@@ -97,8 +101,8 @@ def split_by_patient(
         )
     classes, class_of = np.unique(tiles.labels, return_inverse=True)
     counts = np.zeros((unit_count, len(classes)), dtype=np.int64)
-    np.add.at(counts, (units, class_of), 1)
-    role = assign(counts, shares, rng)[units]
+    np.add.at(counts, (unit, class_of), 1)
+    role = assign(counts, shares, rng)[unit]
     lone = np.ones(len(tiles), dtype=bool)
     lone[pairs] = False
     held_back = _draw_siblings(tiles.slides, role == 0, lone, siblings, rng)
@@ -187,22 +191,35 @@ def _overlapping_pairs(records: Sequence[TileRecord]) -> Indices:
     return np.concatenate(found)
 
 
-def _tied_pairs(records: Sequence[TileRecord], digests: NDArray[np.str_]) -> Indices:
-    """Pairs of tiles, shape (k, 2), that share pixels, and a chain through each shared digest."""
-    order = np.argsort(digests, kind="stable")
-    repeats = np.flatnonzero(digests[order[1:]] == digests[order[:-1]])
+def units(tiles: TileSet, tied: Indices | None = None) -> Indices:
+    """What no split may part: groups, joined where their tiles share pictures or pixels.
+
+    Args:
+      tiles: the set.
+      tied: as for `split_by_patient`.
+
+    Returns:
+      Number of each tile's unit, from 0, shape (n,).
+    """
+    return _joined(tiles, _tied_pairs(tiles, tied))
+
+
+def _tied_pairs(tiles: TileSet, tied: Indices | None) -> Indices:
+    """Pairs of tiles, shape (k, 2): they share pixels, form a chain of one digest, or are given."""
+    order = np.argsort(tiles.digests, kind="stable")
+    repeats = np.flatnonzero(tiles.digests[order[1:]] == tiles.digests[order[:-1]])
     chain = np.stack([order[repeats], order[repeats + 1]], axis=1)
-    return np.concatenate([_overlapping_pairs(records), chain])
+    known = [] if tied is None else [tied]
+    return np.concatenate([_overlapping_pairs(tiles.records), chain, *known])
 
 
-def _units(tiles: TileSet, pairs: Indices) -> Indices:
-    """What cannot be parted, shape (n,): groups, joined where their tiles are tied."""
+def _joined(tiles: TileSet, pairs: Indices) -> Indices:
     names, group_of = np.unique(tiles.groups, return_inverse=True)
     joins = group_of[pairs]
     graph = coo_array((np.ones(len(joins)), (joins[:, 0], joins[:, 1])), shape=(len(names),) * 2)
     _, unit_of_group = connected_components(graph, directed=False)
-    units: Indices = unit_of_group.astype(np.intp)[group_of]
-    return units
+    joined: Indices = unit_of_group.astype(np.intp)[group_of]
+    return joined
 
 
 def _draw_siblings(

@@ -13,7 +13,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from privgen.data import images
 from privgen.errors import LayoutError, TileError
-from privgen.files import atomic_write
+from privgen.files import SHARED, atomic_write
 
 Array = TypeVar("Array", bound=NDArray[Any])
 GroupUnit = Literal["patient", "slide", "source_image", "tile"]
@@ -255,8 +255,15 @@ class TileSet:
                 pass
         return loaded
 
-    def write_manifest(self, path: Path) -> None:
+    def write_manifest(
+        self, path: Path, *, extra: Mapping[str, Sequence[str]] | None = None, mode: int = SHARED
+    ) -> None:
         """Write the records as CSV, digests included; `open_tiles` reads it back beside the tiles.
+
+        Args:
+          path: of the CSV.
+          extra: further columns by name, a value a tile; `open_tiles` leaves them aside.
+          mode: permission bits of the file.
 
         Raises:
           OutputError, DiskFullError: as `privgen.files.atomic_write`.
@@ -264,13 +271,15 @@ class TileSet:
         columns = list(MANIFEST_COLUMNS)
         if any(record.source_image is not None for record in self.records):
             columns.insert(columns.index("slide") + 1, "source_image")
+        more = extra or {}
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        for record, digest in zip(self.records, self.digests, strict=True):
+        writer.writerow([*columns, *more])
+        for row, (record, digest) in enumerate(zip(self.records, self.digests, strict=True)):
             known = replace(record, sha256=str(digest))
-            writer.writerow([getattr(known, column) for column in columns])
-        with atomic_write(path) as stream:
+            values = [getattr(known, column) for column in columns]
+            writer.writerow([*values, *(column[row] for column in more.values())])
+        with atomic_write(path, mode=mode) as stream:
             stream.write(text.getvalue().encode())
 
     def _tile(self, row: int) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from audits import Estimate
 from privgen.errors import InputError
 from privgen.evidence.agreement import agreement
-from privgen.evidence.consensus import NO_FIT, fit_pair
+from privgen.evidence.consensus import best_fit
 from privgen.evidence.descriptors import Descriptors, one_thread_each
 
 Floats = NDArray[np.float64]
@@ -178,11 +178,7 @@ def _aligned(
 
     def fill(row: int) -> None:
         tile = int(tiles[row])
-        best, where = NO_FIT, -1
-        for candidate in candidates[row]:
-            fit = fit_pair(queries, tile, base, int(candidate))
-            if fit.inliers > best.inliers:
-                best, where = fit, int(candidate)
+        best, where = best_fit(queries, tile, base, candidates[row])
         if best.inliers == 0:
             return
         # Undo the mirroring of x; the nearest rotation has none of the stretch.

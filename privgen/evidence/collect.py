@@ -10,22 +10,22 @@ embedded twice.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audits import Alignment, AuditData, Planted, Tiles
+from audits import Alignment, AuditData, Tiles
 from privgen import console
 from privgen.data.tileset import GROUP_UNITS, TileSet
 from privgen.errors import InputError
+from privgen.evidence.cache import EmbeddingCache, embed_cached
 from privgen.evidence.descriptors import Descriptors, concatenate, describe
 from privgen.evidence.encoders import Encoder
-from privgen.evidence.fingerprints import Searched, as_aligned, join, search, verify
-from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
-from privgen.evidence.plants import AUDITED_KINDS, plant
-
-PLANTED_PER_KIND = 120
-"""Most planted copies of each kind; each costs 8 embeddings."""
+from privgen.evidence.fingerprints import Search, Searched, join, verify
+from privgen.evidence.orbit import Whitening, fingerprint
+from privgen.evidence.planting import PLANTED_PER_KIND, planted_copies
+from privgen.evidence.plants import AUDITED_KINDS, KINDS
 
 FIDELITY_ROLES = ("train", "holdout", "synthetic")
 """Roles a fidelity metric compares."""
@@ -41,7 +41,7 @@ class Evidence:
       data: whitened orbit-mean embeddings, fingerprints and planted copies.
       features: the encoder's name, and for each role its plain outputs, shape (n, d).
       side: pixels a side at which every role was looked at.
-      searched: the roles as they were aligned, for pictures of single pairs; empty without `align`.
+      searched: the roles as they were aligned, for pictures of single pairs; empty where none were.
     """
 
     data: AuditData
@@ -70,7 +70,8 @@ def collect(
     encoder: Encoder,
     seed: int,
     side: int | None = None,
-    align: bool = False,
+    search: Search | None = None,
+    cache: EmbeddingCache | None = None,
     planted_per_kind: int = PLANTED_PER_KIND,
 ) -> Evidence:
     """Gather the evidence of one audit.
@@ -87,8 +88,9 @@ def collect(
       encoder: embeds every tile.
       seed: of the planted copies.
       side: pixels a side; None takes the smallest tile there is.
-      align: verify candidates geometrically as well, so that single copies can be proven; this
-        costs more than embedding does.
+      search: align tiles with the candidates this finds, so that single copies can be proven, and
+        plant every kind of copy; this costs more than embedding does. None aligns nothing.
+      cache: keeps embeddings for the next audit, and takes from there what it has.
       planted_per_kind: most planted copies of each kind, spread over the train patients.
 
     Raises:
@@ -104,7 +106,10 @@ def collect(
             raise InputError(f"an audit needs {role} tiles: got none. Add some.")
     roles |= {role: tiles for role, tiles in optional.items() if tiles is not None and len(tiles)}
     side = side or min(native_side(tiles) for tiles in roles.values())
-    embedded = {role: _embed(encoder, tiles, side, role, align) for role, tiles in roles.items()}
+    embedded = {
+        role: _embed(encoder, cache, tiles, side, role, describing=search is not None)
+        for role, tiles in roles.items()
+    }
     whitening = Whitening.fit(np.concatenate([found.mean for found in embedded.values()]))
     judged = {
         role: Tiles(
@@ -117,9 +122,18 @@ def collect(
         )
         for role, tiles in roles.items()
     }
-    searched = _searched(embedded, judged) if align else {}
-    planted = _planted(
-        train, embedded["train"], whitening, encoder, side, planted_per_kind, seed, searched
+    searched = _searched(embedded, judged) if search else {}
+    planted = planted_copies(
+        train,
+        embedded["train"].mean,
+        embedded["train"].fingerprints,
+        encoder=encoder,
+        whitening=whitening,
+        side=side,
+        kinds=KINDS if search else AUDITED_KINDS,
+        count=planted_per_kind,
+        seed=seed,
+        search=partial(search, base=searched["train"]) if search else None,
     )
     data = AuditData(
         train=judged["train"],
@@ -128,7 +142,7 @@ def collect(
         siblings=judged.get("siblings"),
         reference=judged.get("reference"),
         planted=planted,
-        alignment=_verified(searched, judged, seed) if align else None,
+        alignment=_verified(searched, judged, seed, search) if search else None,
         encoder=encoder.name,
         group_unit=_weakest_unit(roles),
     )
@@ -151,7 +165,7 @@ def _searched(
 
 
 def _verified(
-    searched: Mapping[str, Searched], judged: Mapping[str, Tiles], seed: int
+    searched: Mapping[str, Searched], judged: Mapping[str, Tiles], seed: int, search: Search
 ) -> Alignment:
     real = [role for role in ("train", "siblings", "holdout") if role in searched]
     prints = [judged[role].fingerprints for role in real]
@@ -161,6 +175,7 @@ def _verified(
         real=join([searched[role] for role in real]),
         real_fingerprints=np.concatenate([marks for marks in prints if marks is not None]),
         rng=np.random.default_rng([seed, 1]),
+        search=search,
     )
 
 
@@ -212,74 +227,29 @@ def _in_blocks(
             bars.advance(task, rows.stop - rows.start)
 
 
-def _embed(encoder: Encoder, tiles: TileSet, side: int, role: str, align: bool) -> _Embedded:
+def _embed(
+    encoder: Encoder,
+    cache: EmbeddingCache | None,
+    tiles: TileSet,
+    side: int,
+    role: str,
+    *,
+    describing: bool,
+) -> _Embedded:
     plain = np.empty((len(tiles), encoder.width), dtype=np.float32)
     mean = np.empty_like(plain)
     fingerprints = np.zeros(len(tiles), dtype="<U64")
     descriptors: list[Descriptors] = []
 
     def keep(rows: slice, pixels: NDArray[np.uint8]) -> None:
-        found = embed_orbit(encoder, pixels)
+        found = embed_cached(encoder, pixels, orbit=True, cache=cache)
         plain[rows], mean[rows] = found.plain, found.mean
         fingerprints[rows] = [fingerprint(tile) for tile in pixels]
-        if align:
+        if describing:
             descriptors.append(describe(pixels))
 
     _in_blocks(tiles, side, f"embedding {role}", keep)
     return _Embedded(plain, mean, fingerprints, descriptors)
-
-
-def _planted(
-    train: TileSet,
-    embedded: _Embedded,
-    whitening: Whitening,
-    encoder: Encoder,
-    side: int,
-    count: int,
-    seed: int,
-    searched: Mapping[str, Searched],
-) -> dict[str, Planted]:
-    """Copies of the same train tiles by every kind; only altered pixels are embedded again."""
-    rng, *streams = np.random.default_rng(seed).spawn(1 + len(AUDITED_KINDS))
-    sources = _spread(train.groups, np.flatnonzero(embedded.fingerprints != ""), count, rng)
-    originals = train.subset(sources).load(side)
-    planted = {}
-    with console.progress() as bars:
-        task = bars.add_task("planting copies", total=len(AUDITED_KINDS))
-        for kind, stream in zip(AUDITED_KINDS, streams, strict=True):
-            copies = plant(kind, originals, stream)
-            altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
-            mean = embedded.mean[sources]
-            if len(altered):
-                mean[altered] = embed_orbit(encoder, copies[altered]).mean
-            embeddings = whitening.apply(mean)
-            aligned = None
-            if searched:
-                ready = Searched(descriptors=describe(copies), embeddings=embeddings)
-                aligned = as_aligned(search(ready, searched["train"]))
-            planted[kind] = Planted(
-                embeddings=embeddings,
-                sources=sources,
-                fingerprints=np.array([fingerprint(tile) for tile in copies], dtype="<U64"),
-                aligned=aligned,
-            )
-            bars.advance(task)
-    return planted
-
-
-def _spread(
-    patients: NDArray[np.str_],
-    candidates: NDArray[np.intp],
-    count: int,
-    rng: np.random.Generator,
-) -> NDArray[np.intp]:
-    """Up to `count` of the candidate rows, as evenly over the patients as these allow; sorted."""
-    shuffled = rng.permutation(candidates)
-    seen: dict[str, int] = {}
-    turn = np.empty(len(shuffled), dtype=np.intp)
-    for position, row in enumerate(shuffled):
-        turn[position] = seen[patients[row]] = seen.get(patients[row], -1) + 1
-    return np.sort(shuffled[np.argsort(turn, kind="stable")][:count])
 
 
 def _weakest_unit(roles: Mapping[str, TileSet]) -> str:

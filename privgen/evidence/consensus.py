@@ -71,30 +71,44 @@ def fit_pair(queries: Descriptors, tile: int, base: Descriptors, candidate: int)
       queries, tile: the query tile's place.
       base, candidate: the other's.
     """
-    rows, others = queries.rows(tile), base.rows(candidate)
-    if rows.start == rows.stop or others.start == others.stop:
-        return NO_FIT
-    points = queries.points[rows].astype(np.float64)
-    targets = base.points[others].astype(np.float64)
-    even, odd = _parts(queries.vectors[rows])
-    their_even, their_odd = _parts(base.vectors[others])
-    alike, opposed = even @ their_even.T, odd @ their_odd.T
-    best = NO_FIT
-    for mirrored in (False, True):
-        mine, its = _matches(alike - opposed if mirrored else alike + opposed)
-        if len(mine) <= best.inliers or len(mine) < _FEWEST:
+    return best_fit(queries, tile, base, np.array([candidate]))[0]
+
+
+def best_fit(
+    queries: Descriptors, tile: int, base: Descriptors, candidates: NDArray[np.intp]
+) -> tuple[Fit, int]:
+    """The candidate that fits with most inliers, the first among equals; -1 where none fits.
+
+    Args:
+      queries, tile: the query tile's place.
+      base, candidates: theirs, shape (k,).
+    """
+    best, where = NO_FIT, -1
+    points = queries.points[queries.rows(tile)].astype(np.float64)
+    even, odd = _parts(queries.vectors[queries.rows(tile)])
+    mirror = _mirror_points(points, queries.side)
+    for candidate in candidates:
+        rows = base.rows(int(candidate))
+        targets = base.points[rows].astype(np.float64)
+        if min(len(points), len(targets)) < _FEWEST:
             continue
-        seen = _mirror_points(points, queries.side) if mirrored else points
-        count, similarity, inside = _consensus(seen[mine], targets[its], base.side)
-        if count > best.inliers:
-            best = Fit(
-                inliers=count,
-                transform=_with_mirror(similarity, queries.side, mirrored),
-                mirrored=mirrored,
-                points=points[mine[inside], :2],
-                targets=targets[its[inside], :2],
-            )
-    return best
+        their_even, their_odd = _parts(base.vectors[rows])
+        alike, opposed = even @ their_even.T, odd @ their_odd.T
+        for mirrored, seen in ((False, points), (True, mirror)):
+            mine, its = _matches(alike - opposed if mirrored else alike + opposed)
+            if len(mine) <= best.inliers or len(mine) < _FEWEST:
+                continue
+            count, matrix, inside = _consensus(seen[mine], targets[its], base.side)
+            if count > best.inliers:
+                where = int(candidate)
+                best = Fit(
+                    inliers=count,
+                    transform=_with_mirror(matrix, queries.side, mirrored),
+                    mirrored=mirrored,
+                    points=points[mine[inside], :2],
+                    targets=targets[its[inside], :2],
+                )
+    return best, where
 
 
 def _parts(vectors: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -205,7 +219,9 @@ def _stretched(
         if inside.sum() < _CARRY_STRETCH or not 1 / MAX_SCALE < scale < MAX_SCALE:
             return best, answer, agreeing
     count = min(_distinct(ours[inside], side), _distinct(theirs[inside], side))
-    return (best, answer, agreeing) if count < best else (count, solved.T, inside)
+    if count < best:
+        return best, answer, agreeing
+    return count, np.asarray(solved.T, dtype=np.float64), inside
 
 
 def _least_squares(z: NDArray[np.complex128], w: NDArray[np.complex128]) -> tuple[complex, complex]:

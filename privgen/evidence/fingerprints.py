@@ -10,18 +10,20 @@ Source: METHODS.md 1.3, 1.8.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audits import Aligned, Alignment, Estimate
 from privgen import console
+from privgen.data.balance import spread
 from privgen.evidence.alignment import Alignments, best_alignments
 from privgen.evidence.descriptors import Descriptors, concatenate
-from privgen.evidence.structure import correlations, structure
+from privgen.evidence.structure import correlations, structure, whole
 from privgen.evidence.votes import shortlist
 
-VOTED, EMBEDDED, PICTURED = 10, 5, 5
+VOTED, EMBEDDED, PICTURED = 6, 3, 3
 """Candidates from votes, embedding and pictures."""
 
 NULL_TILES = 400
@@ -69,6 +71,14 @@ def join(parts: Sequence[Searched]) -> Searched:
     )
 
 
+class Search(Protocol):
+    """A way to search; see `search`."""
+
+    def __call__(
+        self, queries: Searched, base: Searched, *, other_groups: bool = False
+    ) -> Alignments: ...
+
+
 def search(
     queries: Searched, base: Searched, *, other_groups: bool = False, approximate: bool = False
 ) -> Alignments:
@@ -90,8 +100,8 @@ class Candidates:
     """Base tiles to align each query tile with.
 
     Attributes:
-      tiles: positions in the base, -1 for none, shape (n, 20): the first 10 by votes, the next 5 by
-        embedding, the last 5 by picture.
+      tiles: positions in the base, -1 for none, shape (n, 12): the first 6 by votes, the next 3 by
+        embedding, the last 3 by picture.
       recall: of the votes, when they were approximate.
     """
 
@@ -113,13 +123,12 @@ def candidates(
         base_groups=theirs,
         approximate=approximate,
     )
-    pictures = structure(base.descriptors.patches)
-    lengths = np.einsum("ij,ij->i", base.embeddings, base.embeddings)
+    pictures, embedded = structure(base.descriptors.patches), whole(base.embeddings)
     nearest = np.empty((len(queries), EMBEDDED), dtype=np.intp)
     alike = np.empty((len(queries), PICTURED), dtype=np.intp)
     for start in range(0, len(queries), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        likeness = 2 * queries.embeddings[rows] @ base.embeddings.T - lengths
+        likeness = whole(queries.embeddings[rows]) @ embedded.T
         correlation = correlations(queries.descriptors.patches[rows], pictures)
         if own is not None and theirs is not None:
             barred = own[rows, None] == theirs
@@ -143,6 +152,7 @@ def verify(
     real: Searched,
     real_fingerprints: NDArray[np.str_],
     rng: np.random.Generator,
+    search: Search = search,
 ) -> Alignment:
     """Align the synthetic tiles with the train tiles, and real tiles with those of other patients.
 
@@ -153,9 +163,10 @@ def verify(
       real_fingerprints: of `real`, shape (n,); a tile whose fingerprint another patient has too
         is a known duplicate.
       rng: which real tiles make up the null.
+      search: how; by one process unless told otherwise.
     """
     assert real.groups is not None
-    rows = np.sort(_spread(real.groups, rng))
+    rows = spread(real.groups, np.arange(len(real)), NULL_TILES, rng)
     with console.progress() as bars:
         task = bars.add_task("aligning tiles", total=2)
         ours = search(synthetic, train)
@@ -166,22 +177,13 @@ def verify(
         synthetic=as_aligned(ours),
         null=as_aligned(null),
         null_duplicates=_shared(real_fingerprints, real.groups)[rows],
+        recall=ours.recall,
     )
 
 
 def as_aligned(found: Alignments) -> Aligned:
     """What the judge needs of the alignments."""
     return Aligned(inliers=found.inliers, agreement=found.agreements, featureless=found.featureless)
-
-
-def _spread(groups: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.intp]:
-    """Rows of the null: as evenly over the patients as they allow."""
-    order = rng.permutation(len(groups))
-    turn = np.empty(len(groups), dtype=np.intp)
-    seen: dict[str, int] = {}
-    for position, row in enumerate(order):
-        turn[position] = seen[groups[row]] = seen.get(groups[row], -1) + 1
-    return order[np.argsort(turn, kind="stable")][:NULL_TILES]
 
 
 def _shared(fingerprints: NDArray[np.str_], groups: NDArray[np.str_]) -> NDArray[np.bool_]:

@@ -18,14 +18,30 @@ from privgen.evidence.orbit import SYMMETRIES
 SIDE = 24
 """Side of the pictures compared: nuclei of 20x tiles are about one pixel."""
 
+LENGTH = np.float32(2048)
+"""Length of a picture: sums stay below 2^23, so float32 holds them exactly."""
+
 _SLOW = 3.0
 _TINY = 1e-6
 
 Floats = NDArray[np.float32]
 
 
+def whole(rows: Floats) -> Floats:
+    """Rows brought to length 2048 and rounded: no product of two of them is rounded any more.
+
+    Sums of products then are the same in any order, for any number of rows and threads.
+
+    Args:
+      rows: shape (n, d); rows of zeros stay as they are.
+    """
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled = np.divide(rows, length, out=np.zeros_like(rows), where=length > _TINY)
+    return np.asarray(np.rint(scaled * LENGTH), dtype=np.float32)
+
+
 def structure(patches: NDArray[np.uint8]) -> Floats:
-    """Density at 24 pixels a side without its slow shades, length 1; 0 for a blank tile.
+    """Density at 24 pixels a side without its slow shades, as `whole`; 0 for a blank tile.
 
     Args:
       patches: `Descriptors.patches`, shape (n, 96, 96).
@@ -37,9 +53,7 @@ def structure(patches: NDArray[np.uint8]) -> Floats:
     small = patches.reshape(-1, SIDE, step, SIDE, step).mean(axis=(2, 4), dtype=np.float32)
     small -= ndimage.gaussian_filter(small, (0, _SLOW, _SLOW))
     flat = small.reshape(len(small), -1)
-    flat -= flat.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.divide(flat, length, out=np.zeros_like(flat), where=length > _TINY)
+    return whole(flat - flat.mean(axis=1, keepdims=True))
 
 
 def correlations(patches: NDArray[np.uint8], pictures: Floats) -> Floats:
@@ -56,5 +70,5 @@ def correlations(patches: NDArray[np.uint8], pictures: Floats) -> Floats:
     for turned in (patches, patches[:, :, ::-1]):
         for quarter in range(SYMMETRIES // 2):
             version = structure(np.ascontiguousarray(np.rot90(turned, quarter, axes=(1, 2))))
-            np.maximum(best, version @ pictures.T, out=best)
+            np.maximum(best, version @ pictures.T / LENGTH**2, out=best)
     return best

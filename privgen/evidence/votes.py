@@ -170,7 +170,7 @@ class _Index:
         self.cells = cells
         if approximate and self.size:
             self.cells = cells or self._trained()
-            self._found = faiss.IndexIVFFlat(self.cells, _DIMS, self.cells.ntotal)
+            self._found: Any = faiss.IndexIVFFlat(self.cells, _DIMS, self.cells.ntotal)
             self._found.nprobe = _PROBES
             for start in range(0, self.size, _ADDED):
                 self._found.add(_folded(base.vectors[start : start + _ADDED]))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from privgen.data.balance import assign
+from privgen.data.balance import assign, spread
 
 
 def worst_class_error(
@@ -104,3 +104,12 @@ def test_no_role_is_ever_empty(counts: list[list[int]], roles: int, seed: int) -
     assert set(role) == set(range(roles))
     again = assign(table, shares, np.random.default_rng(seed))
     np.testing.assert_array_equal(role, again)
+
+
+def test_spread_is_as_even_as_the_groups_allow_and_takes_each_row_once() -> None:
+    groups = np.array(["a"] * 10 + ["b"] * 3 + ["c"] * 2)
+    for seed in range(5):
+        rows = spread(groups, np.arange(14), 8, np.random.default_rng(seed))
+        assert list(rows) == sorted(set(rows)), "once each, sorted"
+        assert [int((groups[rows] == name).sum()) for name in "abc"] == [4, 3, 1]
+    assert list(spread(groups, np.arange(3), 8, np.random.default_rng(0))) == [0, 1, 2]

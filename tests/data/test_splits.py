@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from privgen.data.layouts import open_tiles
-from privgen.data.splits import Split, require_disjoint, split_by_patient
+from privgen.data.splits import Split, require_disjoint, split_by_patient, units
 from privgen.data.tileset import TileRecord, TileSet
 from privgen.errors import ConfigError, SplitError
 
@@ -199,6 +199,26 @@ def test_groups_that_share_pixels_stay_together() -> None:
         holdout = set(split_by_patient(tiles, seed=seed).holdout.tolist())
         assert len(holdout & {0, 1}) in (0, 2)
         assert len(holdout & {4, 5}) in (0, 2)
+
+
+def test_tied_tiles_and_their_groups_are_never_parted_and_never_siblings() -> None:
+    tiles = made(
+        [f"P{row // 3}" for row in range(30)], slides=[f"S{row // 3}" for row in range(30)]
+    )
+    tied = np.array([[0, 29], [4, 5]])
+    joined = units(tiles, tied)
+    assert joined[0] == joined[2] == joined[29]
+    assert len(np.unique(joined)) == 9
+    assert len(np.unique(units(tiles))) == 10
+    parted = 0
+    for seed in range(20):
+        split = split_by_patient(tiles, tied, siblings=0.5, seed=seed)
+        roles = {row: role for role, rows in split.roles().items() for row in rows}
+        assert (roles[0] == "holdout") == (roles[29] == "holdout")
+        assert not {0, 29, 4, 5} & set(split.siblings.tolist())
+        untied = set(split_by_patient(tiles, siblings=0.5, seed=seed).holdout.tolist())
+        parted += (0 in untied) != (29 in untied)
+    assert parted
 
 
 @pytest.mark.parametrize(

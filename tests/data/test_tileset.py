@@ -170,6 +170,15 @@ def test_manifest_brings_back_every_record(memory: TileSet, tmp_path: Path) -> N
         assert record == replace(expected, sha256=digest)
 
 
+def test_manifest_takes_further_columns_and_a_mode(memory: TileSet, tmp_path: Path) -> None:
+    target = tmp_path / "manifest.csv"
+    roles = [f"role {row}" for row in range(len(memory))]
+    memory.write_manifest(target, extra={"role": roles}, mode=0o600)
+    with target.open(newline="") as stream:
+        assert [row["role"] for row in csv.DictReader(stream)] == roles
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
 def test_tiles_of_two_sizes_load_scaled_but_not_as_stored(tmp_path: Path) -> None:
     for label, side in (("a", 8), ("b", 12)):
         (tmp_path / label).mkdir()

@@ -13,10 +13,13 @@ from privgen.data.images import resize
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
+from privgen.evidence.alignment import Alignments, best_alignments
+from privgen.evidence.cache import EmbeddingCache
 from privgen.evidence.collect import Evidence, collect, native_side, plain_features
 from privgen.evidence.encoders import Encoder, load_encoder
+from privgen.evidence.fingerprints import Searched
 from privgen.evidence.orbit import Whitening, fingerprint, orbit_mean, symmetries
-from privgen.evidence.plants import AUDITED_KINDS
+from privgen.evidence.plants import AUDITED_KINDS, KINDS
 
 Tiles = NDArray[np.uint8]
 SIDE = 32
@@ -410,3 +413,72 @@ def test_real_tissue_copies_stand_out_from_the_holdout(
     assert apart.min(axis=1).max() < 0.1 * control.min()
     assert found.data.synthetic.fingerprints is not None
     assert found.data.synthetic.fingerprints[0] == fingerprint(turned[0])
+
+
+def test_with_a_search_every_kind_is_planted_and_everything_aligned(pixels: Encoder) -> None:
+    asked: list[tuple[int, int, bool]] = []
+
+    def search(queries: Searched, base: Searched, *, other_groups: bool = False) -> Alignments:
+        asked.append((len(queries), len(base), other_groups))
+        return best_alignments(
+            queries.descriptors, base.descriptors, np.full((len(queries), 1), -1)
+        )
+
+    found = collect(
+        train=tile_set(30, 1, 5, "T"),
+        holdout=tile_set(20, 2, 5, "H"),
+        synthetic=synthetic_set(textures(10, 3)),
+        encoder=pixels,
+        seed=0,
+        search=search,
+        planted_per_kind=2,
+    )
+    assert tuple(found.data.planted) == KINDS
+    assert all(planted.aligned is not None for planted in found.data.planted.values())
+    assert sorted(asked) == sorted(
+        [(2, 30, False)] * len(KINDS) + [(10, 30, False), (50, 50, True)]
+    )
+    assert found.data.alignment is not None
+    assert len(found.data.alignment.synthetic.inliers) == 10
+    assert set(found.searched) == {"train", "holdout", "synthetic"}
+
+
+def test_the_same_kind_is_planted_alike_whatever_else_is_planted(
+    evidence: Evidence, train: TileSet, holdout: TileSet, synthetic: TileSet, pixels: Encoder
+) -> None:
+    def nothing(queries: Searched, base: Searched, *, other_groups: bool = False) -> Alignments:
+        return best_alignments(
+            queries.descriptors, base.descriptors, np.full((len(queries), 1), -1)
+        )
+
+    options = {"train": train, "holdout": holdout, "synthetic": synthetic, "encoder": pixels}
+    few = collect(**options, seed=3, planted_per_kind=4)  # type: ignore[arg-type]
+    many = collect(**options, seed=3, planted_per_kind=4, search=nothing)  # type: ignore[arg-type]
+    for kind in AUDITED_KINDS:
+        np.testing.assert_array_equal(
+            few.data.planted[kind].embeddings, many.data.planted[kind].embeddings
+        )
+
+
+def test_a_cache_spares_the_next_audit_the_embedding(
+    train: TileSet, holdout: TileSet, synthetic: TileSet, pixels: Encoder, tmp_path: Path
+) -> None:
+    def run(encoder: Encoder) -> Evidence:
+        return collect(
+            train=train,
+            holdout=holdout,
+            synthetic=synthetic,
+            encoder=encoder,
+            seed=0,
+            cache=EmbeddingCache(tmp_path / "cache"),
+            planted_per_kind=2,
+        )
+
+    first = run(pixels)
+    counting = Counting(pixels)
+    again = run(counting)
+    assert counting.seen == 8 * 2 * (len(AUDITED_KINDS) - 1), "planted copies alone"
+    np.testing.assert_array_equal(again.data.synthetic.embeddings, first.data.synthetic.embeddings)
+    np.testing.assert_array_equal(
+        again.features["pixels"]["train"], first.features["pixels"]["train"]
+    )

@@ -14,6 +14,7 @@ from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
 from privgen.evidence.collect import Evidence, collect
 from privgen.evidence.encoders import Encoder
+from privgen.evidence.fingerprints import search
 from privgen.evidence.plants import plant
 from privgen.evidence.suspects import MOST, Reason, Suspects, choose, frame, warped
 
@@ -57,7 +58,7 @@ def case(pixels: Encoder) -> Case:
         synthetic=TileSet.from_arrays(synthetic, new.labels),
         encoder=pixels,
         seed=0,
-        align=True,
+        search=search,
         planted_per_kind=1,
     )
     found = proofs(evidence.data, np.random.default_rng(0))

@@ -1,0 +1,61 @@
+"""How an audit's fingerprint search is run: not at all, here, approximately, or by Dask workers."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+from privgen.data.tileset import TileSet
+from privgen.errors import ConfigError
+from privgen.evidence import fingerprints, sharding
+from privgen.evidence.fingerprints import NULL_TILES, Search
+from privgen.evidence.planting import PLANTED_PER_KIND
+from privgen.evidence.plants import KINDS
+
+MOST_PAIRS = 5_000_000
+"""Query tiles times tiles searched in, up to which an audit aligns unasked: about 5 minutes on two
+cores."""
+
+LEFT_OUT = (
+    "Single copies were not looked for by key points, because that takes long with so many tiles: "
+    "turned, cropped or blended copies may be missed. Ask for it with --align, or --approximate."
+)
+
+
+def pairs(roles: Mapping[str, TileSet], synthetic: TileSet) -> int:
+    """Query tiles times tiles searched in, over an audit's synthetic, planted and null tiles."""
+    real = sum(len(tiles) for role, tiles in roles.items() if role != "reference")
+    asked = len(synthetic) + len(KINDS) * PLANTED_PER_KIND
+    return asked * len(roles["train"]) + min(real, NULL_TILES) * real
+
+
+@contextmanager
+def searching(
+    *, align: bool, approximate: bool = False, scheduler: str | None = None
+) -> Iterator[Search | None]:
+    """The search to use, as long as it may be used.
+
+    Args:
+      align: False searches nothing.
+      approximate: votes through an inverted file.
+      scheduler: address of a Dask scheduler, for an exact search by its workers.
+
+    Raises:
+      ConfigError: approximate by a scheduler, or one of them without alignment; or the scheduler
+        cannot be used.
+    """
+    if approximate and scheduler is not None:
+        raise ConfigError(
+            "--scheduler searches exactly: got --approximate beside it. Give one of them."
+        )
+    if not align and (approximate or scheduler is not None):
+        raise ConfigError(
+            "--approximate and --scheduler say how to align: got --no-align beside them. Leave "
+            "that out."
+        )
+    if not align:
+        yield None
+    elif scheduler is None:
+        yield partial(fingerprints.search, approximate=approximate)
+    else:
+        with sharding.connect(scheduler) as client:
+            yield partial(sharding.search, client=client)
