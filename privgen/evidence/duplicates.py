@@ -39,7 +39,7 @@ from privgen.evidence.orbit import Whitening, embed_orbit
 SAME_PICTURE = 0.5
 """Share of the smaller field that the other tile shows too, from which a pair is a near-duplicate.
 
-On LC25000 the 1 in 20 pairs of one source image that share least share .87; anything from .3 to .8
+Of the pairs of one source image of LC25000, 19 in 20 share .87 or more; anything from .3 to .8
 recovers its groups with recall and precision above .975.
 """
 

@@ -17,11 +17,11 @@ from privgen.evidence.descriptors import describe
 from privgen.evidence.encoders import Encoder
 from privgen.evidence.fingerprints import Searched, as_aligned
 from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
-from privgen.evidence.plants import plant
+from privgen.evidence.plants import AUDITED_KINDS, plant
 
 PLANTED_PER_KIND = 60
-"""Most planted copies of each kind; each costs 8 embeddings, and a search where tiles are aligned.
-"""
+"""Most planted copies of each kind a policy asks for by default, half as many of the others; each
+costs 8 embeddings, and a search where tiles are aligned."""
 
 _PARTNERS = 60
 
@@ -47,19 +47,23 @@ def planted_copies(
       fingerprints: theirs, shape (n,); "" for featureless tiles, which are not copied.
       encoder, whitening, side: of the audit.
       kinds: of `plants.KINDS`; which others there are changes nothing about a kind.
-      count: most copies of each kind, spread over the patients.
+      count: most copies of each of `plants.AUDITED_KINDS`, half as many (at least 1) of the others;
+        spread over the patients.
       seed: of sources and alterations.
       search: among the train tiles; None aligns nothing.
     """
     rng = np.random.default_rng(seed)
     textured = np.flatnonzero(fingerprints != "")
-    sources = spread(train.groups, textured, count, rng)
-    originals = train.subset(sources).load(side)
+    drawn = spread(train.groups, textured, count, rng)
+    tiles = train.subset(drawn).load(side)
     partners = train.subset(rng.permutation(textured)[:_PARTNERS]).load(side)
     planted = {}
     with console.progress() as bars:
         task = bars.add_task("planting copies", total=len(kinds))
         for kind in kinds:
+            # Every second tile, as those of one patient may stand side by side.
+            kept = slice(None, None, 1 if kind in AUDITED_KINDS else 2)
+            sources, originals = drawn[kept], tiles[kept]
             stream = np.random.default_rng([seed, *kind.encode()])
             copies = plant(kind, originals, stream, partners=partners)
             altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
