@@ -202,7 +202,7 @@ def plain_features(
         def keep(rows: slice, pixels: NDArray[np.uint8], role: str = role) -> None:
             features[role][rows] = encoder.embed(pixels)
 
-        _in_blocks(tiles, side, f"{encoder.name}: {role}", keep)
+        in_blocks(tiles, side, f"{encoder.name}: {role}", keep)
     return {encoder.name: features}
 
 
@@ -215,10 +215,17 @@ def native_side(tiles: TileSet) -> int:
     return min(int(min(tiles.subset([row]).load().shape[1:3])) for row in rows)
 
 
-def _in_blocks(
+def in_blocks(
     tiles: TileSet, side: int, title: str, use: Callable[[slice, NDArray[np.uint8]], None]
 ) -> None:
-    """Load tiles a block at a time and hand each block, with its rows, to `use`."""
+    """Load tiles a block at a time and hand each block, with its rows, to `use`.
+
+    Args:
+      tiles: in their order.
+      side: pixels a side they are scaled to.
+      title: of the progress bar.
+      use: called with the rows of a block and its pixels, shape (k, side, side, 3).
+    """
     with console.progress() as bars:
         task = bars.add_task(title, total=len(tiles))
         for start in range(0, len(tiles), _BLOCK):
@@ -248,7 +255,7 @@ def _embed(
         if describing:
             descriptors.append(describe(pixels))
 
-    _in_blocks(tiles, side, f"embedding {role}", keep)
+    in_blocks(tiles, side, f"embedding {role}", keep)
     return _Embedded(plain, mean, fingerprints, descriptors)
 
 

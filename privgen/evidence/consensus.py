@@ -26,8 +26,9 @@ MAX_SCALE = 3.2
 TOLERANCE = 0.02
 """How far an inlier may lie from where the transform puts it, as a share of the side."""
 
-MAX_STRETCH = 1.6
-"""Largest ratio of the scales along two directions: 4 to 3 made square, seen twice, is less."""
+MAX_STRETCH = 1.8
+"""Largest ratio of the scales along two directions: pictures of 4 to 3 made square differ by up to
+16 to 9."""
 
 _RATIO = 0.9
 _FEWEST = 3

@@ -30,7 +30,7 @@ from audits.proof import MIN_AGREEMENT, MIN_INLIERS
 from privgen import console
 from privgen.data.tileset import TileSet
 from privgen.evidence.alignment import Alignments, align_pairs
-from privgen.evidence.collect import _in_blocks, native_side
+from privgen.evidence.collect import in_blocks, native_side
 from privgen.evidence.descriptors import Descriptors, concatenate, describe
 from privgen.evidence.encoders import Encoder
 from privgen.evidence.fingerprints import Searched, candidates
@@ -107,7 +107,7 @@ def look_at(tiles: TileSet, *, encoder: Encoder) -> Searched:
         mean[rows] = embed_orbit(encoder, pixels).mean
         parts.append(describe(pixels))
 
-    _in_blocks(tiles, native_side(tiles), "looking at tiles", keep)
+    in_blocks(tiles, native_side(tiles), "looking at tiles", keep)
     return Searched(
         descriptors=concatenate(parts),
         embeddings=Whitening.fit(mean).apply(mean),
