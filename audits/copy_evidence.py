@@ -26,7 +26,7 @@ from audits.errors import AuditInputError
 from audits.family import CLASS_TEST
 from audits.inputs import AuditData, Planted, Strings, Tiles
 from audits.policy import Policy
-from audits.proof import proven_copies
+from audits.proof import alike, proven_copies
 from audits.results import AuditResult, Estimate, Harm, PowerPoint
 from audits.tails import QUANTILES
 
@@ -321,9 +321,11 @@ def planted_power(
         if copies.fingerprints is not None and train.fingerprints is not None:
             proven[kind] = np.isin(copies.fingerprints[keep], train.fingerprints)
         if copies.aligned is not None and alignment is not None and alignment.rejected is not None:
-            proven[kind] |= (
-                (copies.aligned.inliers >= alignment.details["needed_inliers"])
-                & (copies.aligned.agreement > alignment.details["needed_agreement"])
+            proven[kind] |= alike(
+                copies.aligned.inliers,
+                copies.aligned.agreement,
+                needed=alignment.details["needed_inliers"],
+                needed_agreement=alignment.details["needed_agreement"],
             )[keep]
     return power_curve(
         evidence.matched[0].scores.ratio,

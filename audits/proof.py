@@ -15,6 +15,7 @@ Sources: Pickands 1975 (peaks over threshold); Choulakian, Lockhart & Stephens 1
 (Anderson-Darling for counts); METHODS.md 1.8.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,23 @@ _SCALE_CONFIDENCE = 0.95
 _REFITS = 199
 _SHAPES: Floats = np.linspace(0.0, 1.0, 51)
 _SCALES: Floats = np.geomspace(0.05, 200.0, 400)
+
+
+def alike(
+    inliers: Counts,
+    agreement: Floats,
+    *,
+    needed: int = MIN_INLIERS,
+    needed_agreement: float = MIN_AGREEMENT,
+) -> NDArray[np.bool_]:
+    """Alignments with enough inliers whose tissue agrees; by default above the fixed floors.
+
+    Args:
+      inliers, agreement: shapes (n,).
+      needed: fewest inliers.
+      needed_agreement: agreement to be exceeded.
+    """
+    return (inliers >= needed) & (agreement > needed_agreement)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +151,15 @@ def needed_inliers(tail: Tail, *, searched: int, level: float = PROOF_LEVEL) -> 
       searched: query tiles that were aligned, at least 1.
       level: family-wise.
     """
-    count = max(MIN_INLIERS, tail.threshold + 1)
-    while searched * tail.exceedance(count - 1) > level:
-        count += 1
-    return count
+    least = max(MIN_INLIERS, tail.threshold + 1)
+    highest = least
+    while searched * tail.exceedance(highest - 1) > level:
+        highest = 2 * highest
+    counts = range(least, highest + 1)
+    # The chance falls with the count, so the first that is rare enough is found by halving.
+    return counts[
+        bisect_left(counts, True, key=lambda c: searched * tail.exceedance(c - 1) <= level)
+    ]
 
 
 def proven_copies(
@@ -216,12 +239,12 @@ def proven_copies(
             needed = max(chance, int(null.max()) + 1)
             beyond = float(np.quantile(null_agrees, AGREEMENT_QUANTILE, method="higher"))
             needed_agreement = max(MIN_AGREEMENT, beyond)
-    proven = (counts >= needed) & (agrees > needed_agreement)
+    proven = alike(counts, agrees, needed=needed, needed_agreement=needed_agreement)
     found, n = int(proven.sum()), len(counts)
     low, high = clopper_pearson(found, n) if n else (0.0, 1.0)
     details |= {
         "proven": None if trouble else found,
-        "above_floors": int(((counts >= MIN_INLIERS) & (agrees > MIN_AGREEMENT)).sum()),
+        "above_floors": int(alike(counts, agrees).sum()),
         "needed_inliers": needed,
         "needed_agreement": needed_agreement,
     }

@@ -105,6 +105,14 @@ def copying_verdict(
             "Look at the closest pairs; draw class frequencies as trained, and take the holdout "
             "from the same source.",
         )
+    if aligned is not None and aligned.rejected is None and aligned.details["above_floors"]:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"aligned_copies: {aligned.details['above_floors']} of {aligned.statistic.n} synthetic "
+            f"tiles align with a train tile as copies do. {aligned.note}",
+            "Look at the pairs; give more holdout tiles, and real tiles without near-duplicates "
+            "between patients, so that chance can be judged.",
+        )
     if swapped:
         return verdict(
             Outcome.INCONCLUSIVE, swapped, "Check which tiles the generator was trained on."

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 import audits
 from audits.copy_evidence import ALIGNED
 from audits.copying import copy_scores
+from audits.proof import alike
 from audits.tails import below, tail_thresholds
 from privgen import console
 from privgen.data import images
@@ -32,7 +33,14 @@ from privgen.evidence.collect import Evidence, collect, plain_features
 from privgen.evidence.encoders import load_encoder
 from privgen.evidence.fingerprints import Search
 from privgen.evidence.perceptual import perceptual_diversity
-from privgen.evidence.searching import LEFT_OUT, MOST_PAIRS, pairs, searching
+from privgen.evidence.searching import (
+    LEFT_OUT,
+    MOST_PAIRS,
+    SAME_PATIENTS,
+    pairs,
+    require_compatible,
+    searching,
+)
 from privgen.evidence.suspects import choose
 from privgen.files import empty_folder, write_json
 from privgen.reporting import html, suspects
@@ -167,6 +175,8 @@ def audit(
         raise ConfigError(
             "suspects are found by alignment: got --no-align beside --reveal-suspects. Give one."
         )
+    require_compatible(align=align, approximate=approximate, scheduler=scheduler)
+    kept = None if cache is None else EmbeddingCache(Path(cache))
     if out is not None:
         empty_folder(Path(out))
     chosen = read_policy(policy) if isinstance(policy, Path) else policy
@@ -201,13 +211,16 @@ def audit(
         demanded = approximate or scheduler is not None or reveal_suspects
         align = demanded or pairs(roles, made) <= MOST_PAIRS
         warnings = [] if align else [LEFT_OUT]
+    if align and roles["train"].group_unit == "tile":
+        warnings.append(SAME_PATIENTS)
     with searching(align=align, approximate=approximate, scheduler=scheduler) as search:
         asked = _Asked(
             encoder=encoder,
             fid=fid,
             lpips=lpips,
             search=search,
-            cache=None if cache is None else EmbeddingCache(Path(cache)),
+            approximate=approximate,
+            cache=kept,
             policy=chosen,
             seed=seed,
             reveal_suspects=reveal_suspects,
@@ -264,6 +277,7 @@ class _Asked:
     fid: Path | bool
     lpips: Path | bool
     search: Search | None
+    approximate: bool
     cache: EmbeddingCache | None
     policy: audits.Policy | None
     seed: int
@@ -375,7 +389,14 @@ def _command(generator: LoadedGenerator | None, asked: _Asked, count: int) -> st
     kind, _, rest = asked.encoder.partition(":")
     named = f"{kind}:FILE" if rest else kind
     options = f"--encoder {named} --seed {asked.seed} "
-    options += "--no-align" if asked.search is None else "--align"
+    how = "--approximate" if asked.approximate else "--align"
+    options += "--no-align" if asked.search is None else how
+    extras = {
+        "--fid": asked.fid,
+        "--lpips": asked.lpips,
+        "--policy POLICY": asked.policy is not None,
+    }
+    options += "".join(f" {option}" for option, given in extras.items() if given)
     if generator is not None:
         return f"privgen audit --generator CHECKPOINT --count {count} {options}"
     return f"privgen audit --train TRAIN --holdout HOLDOUT --synthetic SYNTHETIC {options}"
@@ -403,7 +424,9 @@ def _sample_grid(synthetic: TileSet, evidence: Evidence, verdict: audits.Verdict
 
 
 def near_train(data: audits.AuditData) -> NDArray[np.bool_]:
-    """Synthetic tiles in the tail of any copy test, or equal to a train tile; shape (s,).
+    """Synthetic tiles in the tail of any copy test, aligned with or equal to a train tile.
+
+    Shape (s,).
 
     These stay out of every picture, whatever the verdict.
     """
@@ -411,6 +434,8 @@ def near_train(data: audits.AuditData) -> NDArray[np.bool_]:
     control = copy_scores(data.holdout.embeddings, data.train.embeddings)
     close = below(scores.nearest, tail_thresholds(control.nearest)[-1])
     close |= below(scores.ratio, tail_thresholds(control.ratio)[-1])
+    if data.alignment is not None:
+        close |= alike(data.alignment.synthetic.inliers, data.alignment.synthetic.agreement)
     if data.synthetic.fingerprints is not None and data.train.fingerprints is not None:
         close |= np.isin(data.synthetic.fingerprints, data.train.fingerprints)
     return close

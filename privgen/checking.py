@@ -241,4 +241,4 @@ def _write_pairs(path: Path, pairs: Sequence[Mapping[str, Any]]) -> None:
         both = [value for column in twice.values() for value in pair[column]]
         writer.writerow(both + [pair[column] for column in plain])
     with atomic_write(path, mode=PRIVATE) as stream:
-        stream.write(text.getvalue().encode())
+        stream.write(text.getvalue().encode(errors="surrogateescape"))

@@ -280,7 +280,7 @@ class TileSet:
             values = [getattr(known, column) for column in columns]
             writer.writerow([*values, *(column[row] for column in more.values())])
         with atomic_write(path, mode=mode) as stream:
-            stream.write(text.getvalue().encode())
+            stream.write(text.getvalue().encode(errors="surrogateescape"))
 
     def _tile(self, row: int) -> NDArray[np.uint8]:
         if self.pixels is not None and self.rows is not None:

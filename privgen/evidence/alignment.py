@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import Estimate
+from audits.proof import MIN_INLIERS
 from privgen.errors import InputError
 from privgen.evidence.agreement import agreement
 from privgen.evidence.consensus import best_fit
@@ -48,7 +49,8 @@ class Alignments:
       overlaps: share of the query tile that lies inside the candidate, shape (n,).
       agreements: correlation of the local structure where they overlap, -1 to 1, shape (n,), times
         sqrt(2 overlap) where less than half of the query overlaps; 0 without an alignment.
-      featureless: query tiles without key points, which cannot be aligned at all, shape (n,).
+      featureless: query tiles with fewer key points than a proof needs: nothing to be seen, shape
+        (n,).
       recall: of the list of candidates, where an approximate search made it.
     """
 
@@ -173,7 +175,7 @@ def _aligned(
         scales=np.full(n, np.nan),
         overlaps=np.zeros(n),
         agreements=np.zeros(n),
-        featureless=queries.featureless[tiles],
+        featureless=queries.counts[tiles] < MIN_INLIERS,
     )
 
     def fill(row: int) -> None:

@@ -62,7 +62,8 @@ class EmbeddingCache:
 
     Raises:
       ConfigError: `limit` is below 1.
-      OutputError: the folder cannot be used, is a link, or belongs to somebody else.
+      OutputError: the folder cannot be used, is a link, belongs to somebody else, or holds other
+        things already.
     """
 
     def __init__(self, folder: Path, *, limit: int = LIMIT) -> None:
@@ -258,15 +259,20 @@ def _claim(folder: Path) -> None:
         if folder.is_symlink() or status.st_uid != os.getuid():
             raise OutputError(
                 "the embedding cache must be a folder of one's own, not a link: got "
-                f"{folder.name}. Set PRIVGEN_CACHE to another place."
+                f"{folder.name}. Give another folder."
+            )
+        if not (folder / _LOCK).exists() and any(folder.iterdir()):
+            raise OutputError(
+                f"an embedding cache needs a folder to itself: got {folder.name}, which holds "
+                "other things. Give a new or empty one."
             )
         folder.chmod(_FOLDER_MODE)
+        (folder / _LOCK).touch(PRIVATE)
     except OSError as error:
         raise _unusable(folder, error.strerror) from error
 
 
 def _unusable(folder: Path, reason: str | None) -> OutputError:
     return OutputError(
-        f"the embedding cache {folder.name} cannot be used: {reason}. Set PRIVGEN_CACHE to another "
-        "place."
+        f"the embedding cache {folder.name} cannot be used: {reason}. Give another folder."
     )

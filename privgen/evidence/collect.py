@@ -107,7 +107,9 @@ def collect(
     roles |= {role: tiles for role, tiles in optional.items() if tiles is not None and len(tiles)}
     side = side or min(native_side(tiles) for tiles in roles.values())
     embedded = {
-        role: _embed(encoder, cache, tiles, side, role, describing=search is not None)
+        role: _embed(
+            encoder, cache, tiles, side, role, describing=search is not None and role != "reference"
+        )
         for role, tiles in roles.items()
     }
     whitening = Whitening.fit(np.concatenate([found.mean for found in embedded.values()]))
@@ -125,6 +127,7 @@ def collect(
     searched = _searched(embedded, judged) if search else {}
     planted = planted_copies(
         train,
+        holdout,
         embedded["train"].mean,
         embedded["train"].fingerprints,
         encoder=encoder,
@@ -161,6 +164,7 @@ def _searched(
             groups=None if role == "synthetic" else judged[role].patients,
         )
         for role, found in embedded.items()
+        if found.descriptors
     }
 
 

@@ -26,7 +26,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from audits import Estimate
-from audits.proof import MIN_AGREEMENT, MIN_INLIERS
+from audits.proof import alike
 from privgen import console
 from privgen.data.tileset import TileSet
 from privgen.evidence.alignment import Alignments, align_pairs
@@ -182,7 +182,7 @@ def shared_field(found: Alignments) -> Floats:
 
 
 def _proven(found: Alignments) -> NDArray[np.bool_]:
-    return (found.inliers >= MIN_INLIERS) & (found.agreements > MIN_AGREEMENT)
+    return alike(found.inliers, found.agreements)
 
 
 def _joined(pairs: Ints, n: int) -> Ints:

@@ -23,7 +23,7 @@ from privgen.evidence.descriptors import Descriptors, concatenate
 from privgen.evidence.structure import correlations, structure, whole
 from privgen.evidence.votes import shortlist
 
-VOTED, EMBEDDED, PICTURED = 6, 3, 3
+VOTED, EMBEDDED, PICTURED = 5, 2, 2
 """Candidates from votes, embedding and pictures."""
 
 NULL_TILES = 400
@@ -100,8 +100,8 @@ class Candidates:
     """Base tiles to align each query tile with.
 
     Attributes:
-      tiles: positions in the base, -1 for none, shape (n, 12): the first 6 by votes, the next 3 by
-        embedding, the last 3 by picture.
+      tiles: positions in the base, -1 for none, shape (n, 9): the first 5 by votes, the next 2 by
+        embedding, the last 2 by picture.
       recall: of the votes, when they were approximate.
     """
 
@@ -159,14 +159,19 @@ def verify(
     Args:
       synthetic: tiles to be judged.
       train: tiles they may show.
-      real: all real tiles with their patients, for the null.
+      real: all real tiles with their patients, for the null; a tile takes part only where tiles of
+        other patients are at least half as many as train tiles.
       real_fingerprints: of `real`, shape (n,); a tile whose fingerprint another patient has too
         is a known duplicate.
       rng: which real tiles make up the null.
       search: how; by one process unless told otherwise.
     """
     assert real.groups is not None
-    rows = spread(real.groups, np.arange(len(real)), NULL_TILES, rng)
+    # Searched among far fewer tiles than a synthetic one is, a null tile would look too innocent.
+    _, owner, sizes = np.unique(real.groups, return_inverse=True, return_counts=True)
+    others = len(real) - sizes[owner]
+    usable = np.flatnonzero(others * 2 >= len(train))
+    rows = spread(real.groups, usable, NULL_TILES, rng)
     with console.progress() as bars:
         task = bars.add_task("aligning tiles", total=2)
         ours = search(synthetic, train)

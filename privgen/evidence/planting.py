@@ -3,17 +3,18 @@
 Source: METHODS.md 3.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audits import Planted
+from audits import Aligned, Planted
 from privgen import console
 from privgen.data.balance import spread
 from privgen.data.tileset import TileSet
 from privgen.evidence.alignment import Alignments
-from privgen.evidence.descriptors import describe
+from privgen.evidence.descriptors import Descriptors, concatenate, describe
 from privgen.evidence.encoders import Encoder
 from privgen.evidence.fingerprints import Searched, as_aligned
 from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
@@ -28,6 +29,7 @@ _PARTNERS = 60
 
 def planted_copies(
     train: TileSet,
+    partners: TileSet,
     means: NDArray[np.float32],
     fingerprints: NDArray[np.str_],
     *,
@@ -43,6 +45,8 @@ def planted_copies(
 
     Args:
       train: n tiles.
+      partners: what blends are blended with, tiles of other patients: with a train tile for the
+        other half, either half would prove a copy.
       means: their orbit means before whitening, shape (n, d).
       fingerprints: theirs, shape (n,); "" for featureless tiles, which are not copied.
       encoder, whitening, side: of the audit.
@@ -56,8 +60,8 @@ def planted_copies(
     textured = np.flatnonzero(fingerprints != "")
     drawn = spread(train.groups, textured, count, rng)
     tiles = train.subset(drawn).load(side)
-    partners = train.subset(rng.permutation(textured)[:_PARTNERS]).load(side)
-    planted = {}
+    others = partners.subset(np.sort(rng.permutation(len(partners))[:_PARTNERS])).load(side)
+    planted, described = {}, []
     with console.progress() as bars:
         task = bars.add_task("planting copies", total=len(kinds))
         for kind in kinds:
@@ -65,21 +69,35 @@ def planted_copies(
             kept = slice(None, None, 1 if kind in AUDITED_KINDS else 2)
             sources, originals = drawn[kept], tiles[kept]
             stream = np.random.default_rng([seed, *kind.encode()])
-            copies = plant(kind, originals, stream, partners=partners)
+            copies = plant(kind, originals, stream, partners=others)
             altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
             mean = means[sources]
             if len(altered):
                 mean[altered] = embed_orbit(encoder, copies[altered]).mean
-            embeddings = whitening.apply(mean)
-            aligned = None
-            if search is not None:
-                ready = Searched(descriptors=describe(copies), embeddings=embeddings)
-                aligned = as_aligned(search(ready))
             planted[kind] = Planted(
-                embeddings=embeddings,
+                embeddings=whitening.apply(mean),
                 sources=sources,
                 fingerprints=np.array([fingerprint(tile) for tile in copies], dtype="<U64"),
-                aligned=aligned,
             )
+            if search is not None:
+                described.append(describe(copies))
             bars.advance(task)
-    return planted
+    return planted if search is None else _aligned(planted, described, search)
+
+
+def _aligned(
+    planted: Mapping[str, Planted],
+    described: Sequence[Descriptors],
+    search: Callable[[Searched], Alignments],
+) -> dict[str, Planted]:
+    """The same, aligned: all kinds in one search, whose base is made ready once."""
+    embeddings = np.concatenate([copies.embeddings for copies in planted.values()])
+    found = as_aligned(search(Searched(descriptors=concatenate(described), embeddings=embeddings)))
+    ends = np.cumsum([len(each) for each in described])
+    parts = (
+        np.split(values, ends) for values in (found.inliers, found.agreement, found.featureless)
+    )
+    return {
+        kind: replace(copies, aligned=Aligned(inliers=i, agreement=a, featureless=f))
+        for (kind, copies), i, a, f in zip(planted.items(), *parts, strict=False)
+    }

@@ -9,7 +9,7 @@ from privgen.errors import ConfigError
 from privgen.evidence import fingerprints, sharding
 from privgen.evidence.fingerprints import NULL_TILES, Search
 from privgen.evidence.planting import PLANTED_PER_KIND
-from privgen.evidence.plants import KINDS
+from privgen.evidence.plants import AUDITED_KINDS, KINDS
 
 MOST_PAIRS = 5_000_000
 """Query tiles times tiles searched in, up to which an audit aligns unasked: about 5 minutes on two
@@ -21,11 +21,34 @@ LEFT_OUT = (
 )
 
 
+SAME_PATIENTS = (
+    "No patients are known, so chance alignments are learned from tiles of the same patients too: "
+    "they ask for more key points than they should, and copies may be missed. Name the patients."
+)
+
+
 def pairs(roles: Mapping[str, TileSet], synthetic: TileSet) -> int:
     """Query tiles times tiles searched in, over an audit's synthetic, planted and null tiles."""
     real = sum(len(tiles) for role, tiles in roles.items() if role != "reference")
-    asked = len(synthetic) + len(KINDS) * PLANTED_PER_KIND
-    return asked * len(roles["train"]) + min(real, NULL_TILES) * real
+    planted = PLANTED_PER_KIND * (len(KINDS) + len(AUDITED_KINDS)) // 2
+    return (len(synthetic) + planted) * len(roles["train"]) + min(real, NULL_TILES) * real
+
+
+def require_compatible(*, align: bool | None, approximate: bool, scheduler: str | None) -> None:
+    """Refuse what does not go together; arguments as `searching`, None leaves `align` open.
+
+    Raises:
+      ConfigError: approximate by a scheduler, or one of them without alignment.
+    """
+    if approximate and scheduler is not None:
+        raise ConfigError(
+            "--scheduler searches exactly: got --approximate beside it. Give one of them."
+        )
+    if align is False and (approximate or scheduler is not None):
+        raise ConfigError(
+            "--approximate and --scheduler say how to align: got --no-align beside them. Leave "
+            "that out."
+        )
 
 
 @contextmanager
@@ -40,18 +63,9 @@ def searching(
       scheduler: address of a Dask scheduler, for an exact search by its workers.
 
     Raises:
-      ConfigError: approximate by a scheduler, or one of them without alignment; or the scheduler
-        cannot be used.
+      ConfigError: as `require_compatible`; or the scheduler cannot be used.
     """
-    if approximate and scheduler is not None:
-        raise ConfigError(
-            "--scheduler searches exactly: got --approximate beside it. Give one of them."
-        )
-    if not align and (approximate or scheduler is not None):
-        raise ConfigError(
-            "--approximate and --scheduler say how to align: got --no-align beside them. Leave "
-            "that out."
-        )
+    require_compatible(align=align, approximate=approximate, scheduler=scheduler)
     if not align:
         yield None
     elif scheduler is None:

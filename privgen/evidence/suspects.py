@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from audits import AuditData, AuditResult
 from audits.copying import copy_scores
-from audits.proof import MIN_AGREEMENT, MIN_INLIERS, Tail
+from audits.proof import MIN_AGREEMENT, Tail, alike
 from audits.tails import below
 from privgen.evidence.alignment import align_pairs
 from privgen.evidence.collect import Evidence
@@ -199,13 +199,14 @@ def _marks(data: AuditData, proof: AuditResult) -> dict[Reason, Marks]:
     """The tiles that are proven, equal, or align above the fixed floors."""
     assert data.alignment is not None
     found = data.alignment.synthetic
-    close = (found.inliers >= MIN_INLIERS) & (found.agreement > MIN_AGREEMENT) & ~found.featureless
+    close = alike(found.inliers, found.agreement) & ~found.featureless
     proven = np.zeros(len(close), dtype=np.bool_)
     if proof.rejected is not None:
-        proven = (
-            close
-            & (found.inliers >= proof.details["needed_inliers"])
-            & (found.agreement > proof.details["needed_agreement"])
+        proven = close & alike(
+            found.inliers,
+            found.agreement,
+            needed=proof.details["needed_inliers"],
+            needed_agreement=proof.details["needed_agreement"],
         )
     equal = np.isin(_prints(data.synthetic.fingerprints), _prints(data.train.fingerprints))
     return {
@@ -244,7 +245,8 @@ def _partners(
         again = search(
             evidence.searched["synthetic"].subset(rows[aligned]), evidence.searched["train"]
         )
-        partners[aligned] = again.candidates
+        found = again.candidates
+        partners[aligned] = np.where(found < 0, partners[aligned], found)
     return partners
 
 

@@ -18,10 +18,11 @@ Sources: McCann & Lowe 2012 (local naive Bayes nearest neighbours, the weights);
 Schmid 2008 (weak geometric consistency); METHODS.md 1.3.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import faiss
@@ -45,6 +46,9 @@ Only even blends need many: on GlaS at 64 px their source is among the first 10 
 voters, 82 % with 96 and 88 % with 256; the time grows in proportion.
 """
 
+CERTIFIED = 64
+"""Query tiles that are searched exactly as well, to measure what an approximate search misses."""
+
 NEIGHBORS = 32
 """k: matches looked up for each voter."""
 
@@ -58,7 +62,7 @@ _ADDED = 2**18
 _BLOCK = 16
 _PROBES = 16
 _TRAINING = 64
-_CERTIFIED = 64
+_POINTS_A_CELL = 39  # FAISS warns below it
 _WORKERS = os.cpu_count() or 1
 
 
@@ -86,6 +90,7 @@ def shortlist(
     query_groups: NDArray[np.str_] | None = None,
     base_groups: NDArray[np.str_] | None = None,
     approximate: bool = False,
+    certified: int = CERTIFIED,
 ) -> Shortlist:
     """The base tiles that most key points of each query tile vote for.
 
@@ -101,6 +106,7 @@ def shortlist(
         null of cross-patient pairs, row numbers to leave out the tile itself.
       approximate: search an inverted file instead (FAISS, 16 probes) and measure its recall on a
         sample. For bases of tens of thousands of tiles.
+      certified: query tiles in that sample; each costs an exact search.
 
     Raises:
       InputError: `top` below 1, or groups that do not fit.
@@ -119,6 +125,19 @@ def shortlist(
             f"{'none' if query_groups is None else len(query_groups)} for {len(queries)} query "
             f"tiles and {'none' if base_groups is None else len(base_groups)} for {len(base)}."
         )
+    distinct = _distinct(base, base_groups)
+    if len(distinct) < len(base):
+        # Equal tiles would take each other's places among the matches, and then nobody gets a vote.
+        alone = shortlist(
+            queries,
+            base.subset(distinct),
+            top=top,
+            query_groups=query_groups,
+            base_groups=None if base_groups is None else base_groups[distinct],
+            approximate=approximate,
+            certified=certified,
+        )
+        return replace(alone, tiles=np.where(alone.tiles < 0, -1, distinct[alone.tiles]))
     own, barred = _group_numbers(query_groups, base_groups, len(queries), len(base))
     tiles = np.full((len(queries), top), -1, dtype=np.intp)
     votes = np.zeros((len(queries), top))
@@ -144,8 +163,8 @@ def shortlist(
                 places, votes[alike[rows]] = _ranked(found, top)
                 tiles[alike[rows]] = np.where(places < 0, -1, left[places]) if len(left) else -1
     recall = None
-    if approximate:
-        sample = np.arange(0, len(queries), -(-len(queries) // _CERTIFIED) or 1)
+    if approximate and certified:
+        sample = np.arange(0, len(queries), -(-len(queries) // certified) or 1)
         exact = shortlist(
             queries.subset(sample),
             base,
@@ -155,6 +174,16 @@ def shortlist(
         )
         recall = _recall(exact.tiles, tiles[sample])
     return Shortlist(tiles, votes, recall)
+
+
+def _distinct(base: Descriptors, groups: NDArray[np.str_] | None) -> Ints:
+    """The first of the base tiles with equal key points in one group; the others add nothing."""
+    seen: dict[tuple[str, bytes], int] = {}
+    for tile in range(len(base)):
+        rows = base.rows(tile)
+        digest = hashlib.sha256(base.vectors[rows].tobytes() + base.points[rows].tobytes()).digest()
+        seen.setdefault(("" if groups is None else str(groups[tile]), digest), tile)
+    return np.array(list(seen.values()), dtype=np.intp)
 
 
 class _Index:
@@ -187,7 +216,7 @@ class _Index:
 
     def _trained(self) -> faiss.Index:
         """Centres of an inverted file, from a sample of the key points."""
-        cells = max(1, int(np.sqrt(self.size)))
+        cells = max(1, min(int(np.sqrt(self.size)), self.size // _POINTS_A_CELL))
         quantizer = faiss.IndexFlatL2(_DIMS)
         index = faiss.IndexIVFFlat(quantizer, _DIMS, cells)
         index.train(_folded(self.base.vectors[:: max(1, self.size // (_TRAINING * cells))]))

@@ -191,7 +191,7 @@ def test_a_link_or_a_file_is_no_cache_folder(tmp_path: Path) -> None:
     for name, rule in (("link", "not a link"), ("file", "cannot be used: File exists")):
         with pytest.raises(OutputError, match=rule) as caught:
             EmbeddingCache(tmp_path / name)
-        assert "Set PRIVGEN_CACHE" in str(caught.value)
+        assert "Give another folder" in str(caught.value)
         assert str(tmp_path) not in str(caught.value)
     assert mode(tmp_path / "real") != 0o700
 
@@ -440,3 +440,13 @@ def test_writers_take_turns(pixels: Encoder, cache: EmbeddingCache) -> None:
     waiting.join(10)
     assert len(cache.get(pixels, "plain", digests(2))) == 2
     assert not partial.exists()  # its writer was killed, and the next one swept it
+
+
+def test_a_folder_that_holds_other_things_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir(mode=0o755)
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="a folder to itself: got work"):
+        EmbeddingCache(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert [file.name for file in folder.iterdir()] == ["thesis.txt"]
