@@ -156,9 +156,7 @@ def _at(train: Pixels, control: Pixels, copies: int, rng: np.random.Generator) -
                 for name, which in zip(("votes", "embedding", "pictures"), by, strict=True)
             },
             "shortlist": float(shown[some].mean()),
-            "alignment": float(
-                alarms(pair, needed)[some & shown].sum() / max(1, (some & shown).sum())
-            ),
+            "alignment": float(alarms(pair, needed)[judged].sum() / max(1, judged.sum())),
             "found": float(hit[some].mean()),
             "low": low,
             "high": high,

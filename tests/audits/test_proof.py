@@ -17,6 +17,7 @@ from audits.proof import (
     MIN_NULL,
     PROOF_LEVEL,
     Tail,
+    alike,
     fit_tail,
     needed_inliers,
     proven_copies,
@@ -147,6 +148,13 @@ class TestNeededInliers:
             needed = needed_inliers(tail, searched=searched)
             assert searched * tail.exceedance(needed - 1) <= PROOF_LEVEL
             assert searched * tail.exceedance(needed - 2) > PROOF_LEVEL
+
+    def test_a_heavy_tail_needs_no_walk_through_millions_of_counts(self) -> None:
+        tail = replace(exponential(rate=0.1, scale=34.0), shape=1.0)
+        needed = needed_inliers(tail, searched=1_000_000)
+        assert needed > 100_000_000
+        assert 1_000_000 * tail.exceedance(needed - 1) <= PROOF_LEVEL
+        assert 1_000_000 * tail.exceedance(needed - 2) > PROOF_LEVEL
 
     def test_by_hand(self) -> None:
         # 100 * .5 * exp(-(x - 1 - 3)) <= 1e-3 when x - 4 >= ln(50,000) = 10.82
@@ -309,3 +317,10 @@ class TestProvenCopies:
     def test_zero_and_full_agreement_are_allowed(self) -> None:
         assert search([0, 50], agreement=[0.0, 1.0]).details["proven"] == 1
         assert search([0, 50], agreement=[-1.0, 1.0]).details["proven"] == 1
+
+
+def test_alike_reaches_the_inliers_and_exceeds_the_agreement() -> None:
+    counts = np.array([MIN_INLIERS, MIN_INLIERS - 1, MIN_INLIERS])
+    agreement = np.array([MIN_AGREEMENT + 1e-9, 1.0, MIN_AGREEMENT])
+    assert alike(counts, agreement).tolist() == [True, False, False]
+    assert alike(counts, agreement, needed=9, needed_agreement=0.5).tolist() == [False, True, False]

@@ -47,9 +47,21 @@ def proof(identical: int) -> AuditResult:
     )
 
 
+def alignment(above_floors: int, rejected: bool | None) -> AuditResult:
+    return AuditResult(
+        name="aligned_copies",
+        harm=Harm.COPYING,
+        statistic=estimate(above_floors / 3000, 0.0, 0.01, 3000),
+        rejected=rejected,
+        details={"above_floors": above_floors, "proven": None, "needed_inliers": 10},
+        note="Only a count, no proof: 60 null scores are too few (100 needed).",
+    )
+
+
 def copying(
     *,
     identical: int | None = None,
+    aligned: AuditResult | None = None,
     count: bool = False,
     ratio: bool = False,
     one_class: bool = False,
@@ -65,6 +77,8 @@ def copying(
     }
     if identical is not None:
         results["identical_tiles"] = proof(identical)
+    if aligned is not None:
+        results["aligned_copies"] = aligned
     seen: dict[str, float | None] = dict(ALL_SEEN) if mdl80 is None else mdl80
     return copying_verdict(results, seen, policy or Policy(), LEVELS, swapped)
 
@@ -113,6 +127,15 @@ class TestCopying:
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert verdict.reason == "Synthetic tiles copy holdout tiles."
         assert copying(ratio=True, swapped="x").outcome is Outcome.LEAK
+
+    def test_alignments_that_chance_cannot_be_told_from_are_no_pass(self) -> None:
+        verdict = copying(aligned=alignment(6, None))
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "6 of 3000 synthetic tiles align with a train tile as copies do" in verdict.reason
+        assert "60 null scores are too few" in verdict.reason
+        assert "without near-duplicates" in verdict.remedy
+        assert copying(aligned=alignment(0, None)).outcome is Outcome.NO_LEAK_FOUND
+        assert copying(aligned=alignment(6, False)).outcome is Outcome.NO_LEAK_FOUND
 
     def test_nothing_found_quotes_the_bound_on_copies(self) -> None:
         assert "at most 0.0012 of the synthetic tiles" in copying().reason

@@ -13,6 +13,8 @@ from privgen.data.images import resize
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
+from privgen.evidence import collect as module
+from privgen.evidence import descriptors, planting
 from privgen.evidence.alignment import Alignments, best_alignments
 from privgen.evidence.cache import EmbeddingCache
 from privgen.evidence.collect import Evidence, collect, native_side, plain_features
@@ -434,10 +436,11 @@ def test_with_a_search_every_kind_is_planted_and_everything_aligned(pixels: Enco
         planted_per_kind=2,
     )
     assert tuple(found.data.planted) == KINDS
-    assert all(planted.aligned is not None for planted in found.data.planted.values())
-    fewer = len(KINDS) - len(AUDITED_KINDS)
-    expected = [(1, 30, False)] * fewer + [(2, 30, False)] * len(AUDITED_KINDS)
-    assert sorted(asked) == sorted([*expected, (10, 30, False), (50, 50, True)])
+    copies = 2 * len(AUDITED_KINDS) + len(KINDS) - len(AUDITED_KINDS)
+    assert sorted(asked) == [(10, 30, False), (copies, 30, False), (50, 50, True)]
+    for kind, planted in found.data.planted.items():
+        assert planted.aligned is not None
+        assert len(planted.aligned.inliers) == len(planted.sources), kind
     assert found.data.alignment is not None
     assert len(found.data.alignment.synthetic.inliers) == 10
     assert set(found.searched) == {"train", "holdout", "synthetic"}
@@ -482,3 +485,55 @@ def test_a_cache_spares_the_next_audit_the_embedding(
     np.testing.assert_array_equal(
         again.features["pixels"]["train"], first.features["pixels"]["train"]
     )
+
+
+def test_blends_are_made_with_tiles_of_other_patients(
+    train: TileSet, holdout: TileSet, pixels: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a train tile for the other half, either half would prove a copy."""
+    seen: list[Tiles] = []
+
+    def watched(kind: str, tiles: Tiles, rng: np.random.Generator, *, partners: Tiles) -> Tiles:
+        seen.append(partners)
+        return tiles.copy()
+
+    monkeypatch.setattr(planting, "plant", watched)
+    collect(
+        train=train,
+        holdout=holdout,
+        synthetic=synthetic_set(textures(10, 3)),
+        encoder=pixels,
+        seed=0,
+        planted_per_kind=2,
+    )
+    known = {fingerprint(tile) for tile in holdout.load()}
+    assert len(seen) == len(AUDITED_KINDS)
+    assert {fingerprint(tile) for tile in seen[0]} <= known
+
+
+def test_a_reference_is_never_described(
+    train: TileSet, holdout: TileSet, pixels: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described: list[int] = []
+    real = descriptors.describe
+    monkeypatch.setattr(
+        module, "describe", lambda tiles: described.append(len(tiles)) or real(tiles)
+    )
+
+    def nothing(queries: Searched, base: Searched, *, other_groups: bool = False) -> Alignments:
+        return best_alignments(
+            queries.descriptors, base.descriptors, np.full((len(queries), 1), -1)
+        )
+
+    found = collect(
+        train=train,
+        holdout=holdout,
+        synthetic=synthetic_set(textures(10, 3)),
+        reference=tile_set(33, 5, 3, "R"),
+        encoder=pixels,
+        seed=0,
+        search=nothing,
+        planted_per_kind=2,
+    )
+    assert sum(described) == len(train) + len(holdout) + 10
+    assert "reference" not in found.searched

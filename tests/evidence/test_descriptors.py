@@ -294,6 +294,28 @@ class TestVotes:
         assert (found.value, found.n) == (pytest.approx(2 / 3), 3)
         assert votes._recall(exact[2:3], listed[2:3]) is None
 
+    @pytest.mark.parametrize("grouped", [False, True])
+    def test_a_tile_repeated_forty_times_still_gets_its_votes(
+        self, crops: Tiles, base: Descriptors, grouped: bool
+    ) -> None:
+        """Forty equal matches would all be the farthest of the nearest 32."""
+        rows = np.concatenate([np.zeros(40, dtype=np.intp), np.arange(1, len(base))])
+        groups = (
+            [np.array(["q"] * len(base)), np.array(["b"] * len(rows))] if grouped else [None] * 2
+        )
+        found = votes.shortlist(
+            describe(turned(crops, 33)),
+            base.subset(rows),
+            top=3,
+            query_groups=groups[0],
+            base_groups=groups[1],
+        )
+        alone = votes.shortlist(describe(turned(crops, 33)), base, top=3)
+        assert found.tiles[0, 0] == 0
+        expected = np.where(alone.tiles > 0, alone.tiles + 39, alone.tiles)
+        np.testing.assert_array_equal(found.tiles, expected)
+        np.testing.assert_array_equal(found.votes, alone.votes)
+
     def test_what_does_not_fit_is_refused(self, base: Descriptors) -> None:
         names = np.arange(len(base)).astype(np.str_)
         with pytest.raises(InputError, match="at least 1 candidate a tile: got top=0"):

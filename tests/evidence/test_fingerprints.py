@@ -1,5 +1,7 @@
 """The fingerprint search from tiles to a verdict, on phantom tissue of known patients."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,6 +11,7 @@ from privgen.auditing import Audit, audit
 from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
 from privgen.evidence import fingerprints
+from privgen.evidence.alignment import Alignments, best_alignments
 from privgen.evidence.descriptors import describe
 from privgen.evidence.fingerprints import Searched, join, search
 from privgen.evidence.plants import plant
@@ -89,3 +92,37 @@ def test_tiles_another_patient_has_too_are_known_duplicates() -> None:
     groups = np.array(["p", "q", "p", "p", "p", "q"])
     shared = fingerprints._shared(marks, groups)
     assert shared.tolist() == [True, True, False, False, False, False]
+
+
+def test_the_null_leaves_out_tiles_searched_among_far_fewer_than_the_synthetic(
+    phantom: TileSet,
+) -> None:
+    """One patient brings most tiles: among the few others, chance would look too innocent."""
+    train = searched(of_patients(phantom, range(4)))
+    real = replace(train, groups=np.array(["big"] * 11 + ["b"] * 5 + ["c"] * 4))
+    for allowed, patients in ((18, {"big", "b", "c"}), (19, {"b", "c"})):
+        asked: list[set[str]] = []
+
+        def remember(
+            queries: Searched,
+            base: Searched,
+            *,
+            other_groups: bool = False,
+            heard: list[set[str]] = asked,
+        ) -> Alignments:
+            if other_groups:
+                assert queries.groups is not None
+                heard.append(set(queries.groups.tolist()))
+            return best_alignments(
+                queries.descriptors, base.descriptors, np.full((len(queries), 1), -1)
+            )
+
+        fingerprints.verify(
+            synthetic=train.subset(np.arange(2)),
+            train=train.subset(np.arange(allowed)),
+            real=real,
+            real_fingerprints=np.array([str(row) for row in range(20)]),
+            rng=np.random.default_rng(0),
+            search=remember,
+        )
+        assert asked == [patients], "9 others are half of 18, not of 19"

@@ -16,11 +16,13 @@ def tiles(count: int) -> TileSet:
 def test_pairs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searching, "NULL_TILES", 10)
     monkeypatch.setattr(searching, "PLANTED_PER_KIND", 2)
-    monkeypatch.setattr(searching, "KINDS", ("one", "two", "three"))
+    monkeypatch.setattr(searching, "KINDS", ("one", "two", "three", "four"))
+    monkeypatch.setattr(searching, "AUDITED_KINDS", ("one", "two"))
     roles = {"train": tiles(5), "holdout": tiles(3), "reference": tiles(100)}
-    assert pairs(roles, tiles(4)) == (4 + 6) * 5 + 8 * 8, "all 8 real tiles are the null"
+    planted = 2 + 2 + 1 + 1
+    assert pairs(roles, tiles(4)) == (4 + planted) * 5 + 8 * 8, "all 8 real tiles are the null"
     roles["siblings"] = tiles(7)
-    assert pairs(roles, tiles(4)) == (4 + 6) * 5 + 10 * 15
+    assert pairs(roles, tiles(4)) == (4 + planted) * 5 + 10 * 15
 
 
 def test_it_searches_here_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
