@@ -1,6 +1,7 @@
 """TileSet: records, groups, digests, loading and the manifest."""
 
 import csv
+import os
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
@@ -229,3 +230,12 @@ def test_real_tiles_load(real_data: Callable[[str], Path]) -> None:
     first = images.read_tile(real_data("glas") / tiles.records[0].path)
     np.testing.assert_array_equal(loaded[0], images.resize(first[np.newaxis], 64)[0])
     assert 100 < loaded.mean() < 230
+
+
+def test_a_manifest_keeps_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    """Names come from file systems, which do not care for encodings."""
+    name = os.fsdecode(b"a/caf\xe9.png")
+    tiles = TileSet.from_arrays(np.zeros((1, 8, 8, 3), dtype=np.uint8), ["a"])
+    tiles = replace(tiles, records=(replace(tiles.records[0], path=name),))
+    tiles.write_manifest(tmp_path / "manifest.csv")
+    assert os.fsencode(name) in (tmp_path / "manifest.csv").read_bytes()
