@@ -124,14 +124,18 @@ def describe(tiles: NDArray[np.uint8], *, keypoints: int = KEYPOINTS) -> Descrip
             "key points need square RGB tiles, uint8 of shape (n, h, h, 3): got "
             f"{tiles.dtype} of shape {tiles.shape}. Convert or cut them first."
         )
+    patches = np.empty((len(tiles), PATCH_SIDE, PATCH_SIDE), dtype=np.uint8)
+
+    def density(start: int) -> None:
+        block = resize(tiles[start : start + _BLOCK], PATCH_SIDE)
+        mean = optical_density(block).mean(axis=3) * _DENSITY_STEPS
+        patches[start : start + _BLOCK] = np.clip(np.rint(mean), 0, 255)
+
     with one_thread_each(), ThreadPoolExecutor(_WORKERS) as pool:
         found = list(pool.map(lambda tile: _keypoints(tile, keypoints), tiles))
+        for _ in pool.map(density, range(0, len(tiles), _BLOCK)):
+            pass
     points = [each for each, _ in found]
-    patches = np.empty((len(tiles), PATCH_SIDE, PATCH_SIDE), dtype=np.uint8)
-    for start in range(0, len(tiles), _BLOCK):
-        block = resize(tiles[start : start + _BLOCK], PATCH_SIDE)
-        density = optical_density(block).mean(axis=3) * _DENSITY_STEPS
-        patches[start : start + _BLOCK] = np.clip(np.rint(density), 0, 255)
     return Descriptors(
         side=tiles.shape[1],
         starts=_starts(np.array([len(each) for each in points], dtype=np.intp)),

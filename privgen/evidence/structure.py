@@ -67,8 +67,9 @@ def correlations(patches: NDArray[np.uint8], pictures: Floats) -> Floats:
       The largest correlation over the 8 symmetries, shape (n, m).
     """
     best = np.full((len(patches), len(pictures)), -1.0, dtype=np.float32)
-    for turned in (patches, patches[:, :, ::-1]):
+    square = structure(patches).reshape(-1, SIDE, SIDE)
+    for turned in (square, square[:, :, ::-1]):
         for quarter in range(SYMMETRIES // 2):
-            version = structure(np.ascontiguousarray(np.rot90(turned, quarter, axes=(1, 2))))
+            version = np.rot90(turned, quarter, axes=(1, 2)).reshape(len(square), -1)
             np.maximum(best, version @ pictures.T / LENGTH**2, out=best)
     return best

@@ -46,7 +46,7 @@ Only even blends need many: on GlaS at 64 px their source is among the first 10 
 voters, 82 % with 96 and 88 % with 256; the time grows in proportion.
 """
 
-CERTIFIED = 64
+CERTIFIED = 32
 """Query tiles that are searched exactly as well, to measure what an approximate search misses."""
 
 NEIGHBORS = 32
