@@ -24,7 +24,7 @@ from audits.copying import (
 )
 from audits.errors import AuditInputError
 from audits.family import CLASS_TEST
-from audits.inputs import AuditData, Planted, Strings, Tiles
+from audits.inputs import Alignment, AuditData, Planted, Strings, Tiles
 from audits.policy import Policy
 from audits.proof import alike, proven_copies
 from audits.results import AuditResult, Estimate, Harm, PowerPoint
@@ -210,23 +210,32 @@ def proofs(data: AuditData, rng: np.random.Generator) -> list[AuditResult]:
     if data.train.fingerprints is not None and data.synthetic.fingerprints is not None:
         results.append(identical_tiles(data.synthetic.fingerprints, data.train.fingerprints))
     if data.alignment is not None:
-        ours, null = data.alignment.synthetic, data.alignment.null
-        searched = ~null.featureless
-        proof = proven_copies(
-            inliers=ours.inliers,
-            agreement=ours.agreement,
-            featureless=ours.featureless,
-            null_inliers=null.inliers[searched],
-            null_agreement=null.agreement[searched],
-            null_duplicates=data.alignment.null_duplicates[searched],
-            rng=rng,
-        )
-        recall = data.alignment.recall
-        if recall is not None:
-            known = {"shortlist_recall": recall.value, "shortlist_recall_low": recall.low}
-            proof = replace(proof, details={**proof.details, **known})
-        results.append(proof)
+        results.append(aligned_copies(data.alignment, rng))
     return results
+
+
+def aligned_copies(alignment: Alignment, rng: np.random.Generator) -> AuditResult:
+    """`proof.proven_copies` of an alignment; null tiles without key points take no part.
+
+    Args:
+      alignment: synthetic and null tiles.
+      rng: goodness of fit of the null.
+    """
+    ours, null, recall = alignment.synthetic, alignment.null, alignment.recall
+    searched = ~null.featureless
+    proof = proven_copies(
+        inliers=ours.inliers,
+        agreement=ours.agreement,
+        featureless=ours.featureless,
+        null_inliers=null.inliers[searched],
+        null_agreement=null.agreement[searched],
+        null_duplicates=alignment.null_duplicates[searched],
+        rng=rng,
+    )
+    if recall is None:
+        return proof
+    known = {"shortlist_recall": recall.value, "shortlist_recall_low": recall.low}
+    return replace(proof, details={**proof.details, **known})
 
 
 def roles_swapped(data: AuditData, rng: np.random.Generator) -> list[AuditResult]:

@@ -11,8 +11,9 @@ import numpy as np
 from harness import Options, Outcome
 from planted_leak import thirds
 
+from audits.copy_evidence import aligned_copies
 from audits.intervals import clopper_pearson
-from audits.proof import alike, proven_copies
+from audits.proof import alike
 from privgen.data.layouts import open_tiles
 from privgen.evidence.descriptors import describe
 from privgen.evidence.encoders import load_encoder
@@ -106,17 +107,7 @@ class _Bench:
             real_fingerprints=self.prints[np.concatenate([train, holdout])],
             rng=rng,
         )
-        ours, null = found.synthetic, found.null
-        searched = ~null.featureless
-        result = proven_copies(
-            inliers=ours.inliers,
-            agreement=ours.agreement,
-            featureless=ours.featureless,
-            null_inliers=null.inliers[searched],
-            null_agreement=null.agreement[searched],
-            null_duplicates=found.null_duplicates[searched],
-            rng=rng,
-        )
+        ours, result = found.synthetic, aligned_copies(found, rng)
         told = {key: result.details.get(key) for key in TOLD}
         proven = alike(
             ours.inliers,
