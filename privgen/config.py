@@ -10,72 +10,117 @@ from typing import Any, Literal, Self, get_args
 
 from privgen.errors import ConfigError
 
-RESOLUTIONS = (32, 64, 128, 256)
-"""Sides a generator can be trained at, pixels."""
+RESOLUTIONS = (32, 64, 128, 224, 256)
+"""Sides a generator can be trained at, pixels; 224 is for the one family that was published so."""
 
 ClassBalance = Literal["preserve", "uniform"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+DiscriminatorKind = Literal["projected", "own"]
+Loss = Literal["hinge", "logistic", "relativistic"]
+SelectBy = Literal["last", "fd", "fd,leak"]
 
 DEFAULT_MINUTES = 10.0
 """Budget when neither minutes nor kimg is given."""
 
 RUNTIME_KEYS = frozenset(
-    {"minutes", "kimg", "device", "threads", "log_steps", "grid_steps", "checkpoint_minutes"}
+    {"minutes", "kimg", "checkpoint_minutes", "keep_checkpoints", "tensorboard", "device"}
 )
-"""Keys a resumed run may change: they decide when a run stops and reports, not what it computes."""
+"""Keys a resumed run may change: they decide when a run stops and what it keeps, not what it
+computes or logs. On another device, or with another number of threads, rounding differs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How a generator is trained.
 
+    `privgen.models.presets.configure` fills what is not asked for from the family's preset.
+
     Attributes:
       family: generator family, see `privgen.models.FAMILIES`.
+      discriminator: "projected" judges in a frozen feature pyramid, "own" is the family's own.
       resolution: side of the tiles, pixels.
       minutes: stop after this many minutes of training, resumed time included.
       kimg: stop after this many thousand real tiles shown; with `minutes`, whichever comes first.
         Neither given means 10 minutes.
-      batch: tiles a step, an even number.
+      batch: tiles a step over all processes, an even number.
+      accumulate: parts a process computes its share of a step in, to save memory.
       seed: of everything random.
       class_balance: "preserve" shows classes as often as the data do, "uniform" equally often.
-      width: channels of the generator at 64 px.
-      head_width: channels inside a discriminator head.
-      feature_side: pixels a side at which tiles are judged; 0 chooses by the resolution.
+      width: channels of the generator at 64 px; the families say how they scale.
+      style_dim: length of the latent and the styles, in families with a mapping network.
+      head_width: channels of the discriminator: inside a projected head, or at 64 px.
+      feature_side: pixels a side at which a projected discriminator judges; 0 chooses.
+      loss: "hinge", "logistic" (non-saturating) or "relativistic" (average).
+      r1_gamma, r1_every: weight of the R1 penalty, and every how many steps it is applied.
+      path_weight, path_every: the same of path-length regularisation; families with styles only.
+      style_mixing: share of tiles that take their later styles from a second latent.
+      orthogonal: weight of orthogonal regularisation of both networks.
       generator_rate, discriminator_rate: learning rates of Adam.
-      beta1, beta2: moment decays of Adam.
-      ema_kimg: half-life of the averaged generator, thousand images.
+      generator_beta1, discriminator_beta1, beta2: moment decays of Adam.
+      ema_kimg: half-life of the averaged generator, thousand images; 0 samples the last weights.
       augment: strength of the differentiable augmentation, 0 (none) to 1.
+      ada_target: share of real tiles the discriminator may be sure of before augmentation grows
+        (Karras et al. 2020); 0 keeps the augmentation fixed.
+      ada_kimg: thousand images in which the probability of augmentation can go from 0 to 1.
       diversity: weight of the term against collapse.
       precision: "auto" takes bfloat16 where the processor has it.
       device: "auto", "cpu", "cuda" or "cuda:N".
       threads: CPU threads; 0 takes PyTorch's default, or 1 where the cores are busy.
+      compile: run both networks through `torch.compile`.
+      deterministic: refuse operations that are not deterministic (CUDA); a CPU always is.
       log_steps, grid_steps: a log line, and a grid, every so many steps.
+      watch_kimg: measure quality and leakage every so many thousand images; 0 never.
+      watch_count: synthetic tiles they are measured on.
+      select_by: which weights become the generator file: the last, those of the smallest FD
+        against held-out tiles, or the smallest among those that showed no leak.
       checkpoint_minutes: a checkpoint every so many minutes, and at the end.
+      keep_checkpoints: how many stay on disk.
+      tensorboard: also write scalars for TensorBoard.
     """
 
     family: str = "cdcgan"
+    discriminator: DiscriminatorKind = "projected"
     resolution: int = 64
     minutes: float | None = None
     kimg: float | None = None
     batch: int = 16
+    accumulate: int = 1
     seed: int = 0
     class_balance: ClassBalance = "preserve"
     width: int = 32
+    style_dim: int = 128
     head_width: int = 64
     feature_side: int = 0
+    loss: Loss = "hinge"
+    r1_gamma: float = 0.0
+    r1_every: int = 16
+    path_weight: float = 0.0
+    path_every: int = 4
+    style_mixing: float = 0.0
+    orthogonal: float = 0.0
     generator_rate: float = 3e-4
     discriminator_rate: float = 2e-4
-    beta1: float = 0.0
+    generator_beta1: float = 0.0
+    discriminator_beta1: float = 0.0
     beta2: float = 0.99
     ema_kimg: float = 2.0
     augment: float = 1.0
+    ada_target: float = 0.0
+    ada_kimg: float = 100.0
     diversity: float = 0.5
     precision: Precision = "auto"
     device: str = "auto"
     threads: int = 0
+    compile: bool = False
+    deterministic: bool = False
     log_steps: int = 20
     grid_steps: int = 200
+    watch_kimg: float = 4.0
+    watch_count: int = 256
+    select_by: SelectBy = "last"
     checkpoint_minutes: float = 2.0
+    keep_checkpoints: int = 2
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for key in fields(self):
@@ -85,6 +130,9 @@ class TrainConfig:
         for key_name, choices in (
             ("class_balance", get_args(ClassBalance)),
             ("precision", get_args(Precision)),
+            ("discriminator", get_args(DiscriminatorKind)),
+            ("loss", get_args(Loss)),
+            ("select_by", get_args(SelectBy)),
         ):
             if getattr(self, key_name) not in choices:
                 raise ConfigError(
@@ -93,6 +141,11 @@ class TrainConfig:
                 )
         if self.batch % 2:
             raise ConfigError(f"batch must be even, tiles are compared in pairs: got {self.batch}")
+        if self.batch % (2 * self.accumulate):
+            raise ConfigError(
+                "batch must be a multiple of 2 x accumulate, every part holds whole pairs: got "
+                f"batch {self.batch}, accumulate {self.accumulate}"
+            )
         for key_name, low, high in _RANGES:
             value = getattr(self, key_name)
             if value is not None and not low <= value <= high:
@@ -103,7 +156,7 @@ class TrainConfig:
         allowed = (int, float) if wanted is float else wanted
         if name in ("minutes", "kimg") and value is None:
             return
-        if not isinstance(value, allowed) or isinstance(value, bool):
+        if not isinstance(value, allowed) or (isinstance(value, bool) and wanted is not bool):
             raise ConfigError(f"{name} must be {wanted.__name__}: got {value!r}")
 
     @property
@@ -166,10 +219,24 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("feature_side", 0, 512),
     ("generator_rate", 1e-8, 1.0),
     ("discriminator_rate", 1e-8, 1.0),
-    ("beta1", 0.0, 0.9999),
+    ("generator_beta1", 0.0, 0.9999),
+    ("discriminator_beta1", 0.0, 0.9999),
     ("beta2", 0.0, 0.999999),
     ("ema_kimg", 0.0, 1e6),
+    ("accumulate", 1, 4096),
+    ("style_dim", 4, 4096),
+    ("r1_gamma", 0.0, 1e6),
+    ("r1_every", 1, 1e6),
+    ("path_weight", 0.0, 1e6),
+    ("path_every", 1, 1e6),
+    ("style_mixing", 0.0, 1.0),
+    ("orthogonal", 0.0, 1e3),
     ("augment", 0.0, 1.0),
+    ("ada_target", 0.0, 1.0),
+    ("ada_kimg", 1e-3, 1e6),
+    ("watch_kimg", 0.0, 1e6),
+    ("watch_count", 16, 1e6),
+    ("keep_checkpoints", 1, 1e6),
     ("diversity", 0.0, 1e3),
     ("threads", 0, 1024),
     ("log_steps", 1, 1e9),

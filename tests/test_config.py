@@ -20,7 +20,7 @@ def test_an_unknown_key_names_the_nearest_known_one() -> None:
 
 
 def test_an_unknown_key_like_nothing_lists_all_keys() -> None:
-    with pytest.raises(ConfigError, match=r"known keys: family, resolution"):
+    with pytest.raises(ConfigError, match=r"known keys: family, discriminator, resolution"):
         TrainConfig.from_dict({"zzz": 64})
 
 

@@ -1,12 +1,24 @@
-"""The registry of generator families and the two small protocols they keep.
+"""The registry of generator families and the small protocols they keep.
 
-A user's own module can be trained, sampled and audited when it keeps them.
+A user's own modules can be trained, sampled and audited when they keep them:
+
+```python
+from privgen.models import Family, register_family
+
+register_family("mine", Family(generator=make_g, discriminator=make_d, about="our in-house net"))
+privgen.train("tiles/", config={"family": "mine"})
+```
+
+No module is ever imported because a file names it: a checkpoint of a family that is not registered
+is refused.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from privgen.config import TrainConfig
+from privgen.config import RESOLUTIONS, DiscriminatorKind, TrainConfig
 from privgen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +32,7 @@ class Generator(Protocol):
 
     Attributes:
       z_dim: length of the latent of one tile.
-      noise_shapes: shapes (1, h, w) of the noise maps of one tile.
+      noise_shapes: shapes (1, h, w) of the noise maps of one tile; may be empty.
       resolution: side of the tiles, pixels.
     """
 
@@ -40,8 +52,30 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class StyleGenerator(Generator, Protocol):
+    """A generator whose latent and class become styles first, and styles become a tile.
+
+    Calling it is `synthesis(styles(z, labels), noise)`. Style mixing, path-length regularisation
+    and truncation towards a class's mean style need the two halves apart.
+
+    Attributes:
+      style_count: number of styles of one tile, coarse to fine.
+    """
+
+    style_count: int
+
+    def styles(self, z: "Tensor", labels: "Tensor") -> "Tensor":
+        """Styles of tiles, shape (n, style_count, d), equal along the second axis."""
+        ...
+
+    def synthesis(self, styles: "Tensor", noise: "Sequence[Tensor]") -> "Tensor":
+        """Tiles in [-1, 1], shape (n, 3, r, r), of styles of shape (n, style_count, d)."""
+        ...
+
+
+@runtime_checkable
 class Discriminator(Protocol):
-    """Tiles and class to logits, in two parts, so that the frozen part runs once a step.
+    """Tiles and class to logits, in two parts, so that a frozen part runs once a step.
 
     Attributes:
       side: pixels a side at which it judges.
@@ -50,7 +84,10 @@ class Discriminator(Protocol):
     side: int
 
     def features(self, x: "Tensor") -> "list[Tensor]":
-        """What nothing learns from: maps of tiles in [-1, 1], shape (n, 3, side, side)."""
+        """What nothing learns from: maps of tiles in [-1, 1], shape (n, 3, side, side).
+
+        Without a frozen part these are the tiles themselves, `[x]`.
+        """
         ...
 
     def judge(self, features: "Sequence[Tensor]", labels: "Tensor") -> "Tensor":
@@ -58,42 +95,135 @@ class Discriminator(Protocol):
         ...
 
 
-def _cdcgan(config: TrainConfig, classes: int) -> "nn.Module":
-    from privgen.models.cdcgan import ConditionalGenerator
+POWERS_OF_TWO = (32, 64, 128, 256)
+"""Sides most families can make, pixels."""
 
-    return ConditionalGenerator(resolution=config.resolution, classes=classes, width=config.width)
+Builder = Callable[[TrainConfig, int], "nn.Module"]
 
 
-FAMILIES: dict[str, Callable[[TrainConfig, int], "nn.Module"]] = {"cdcgan": _cdcgan}
+def _no_preset(resolution: int, discriminator: str) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """How to build and train one kind of generator.
+
+    Attributes:
+      generator, discriminator: build a fresh network of (configuration, number of classes); weights
+        come from PyTorch's random state. The discriminator is the family's own.
+      about: one line: what it is, or what it reproduces.
+      preset: configuration keys for (resolution, kind of discriminator).
+      discriminator_kind: which discriminator trains it unless asked otherwise.
+      resolutions: sides it can make, pixels.
+    """
+
+    generator: Builder
+    discriminator: Builder
+    about: str
+    preset: Callable[[int, str], Mapping[str, Any]] = _no_preset
+    discriminator_kind: DiscriminatorKind = "projected"
+    resolutions: tuple[int, ...] = POWERS_OF_TWO
+
+
+def _shipped(
+    name: str,
+    about: str,
+    kind: DiscriminatorKind = "projected",
+    resolutions: tuple[int, ...] = POWERS_OF_TWO,
+) -> Family:
+    """A family of this package; its module is imported when the first network is built."""
+
+    def generator(config: TrainConfig, classes: int) -> "nn.Module":
+        built: nn.Module = import_module(f"privgen.models.{name}").build_generator(config, classes)
+        return built
+
+    def discriminator(config: TrainConfig, classes: int) -> "nn.Module":
+        module = import_module(f"privgen.models.{name}")
+        built: nn.Module = module.build_discriminator(config, classes)
+        return built
+
+    def preset(resolution: int, discriminator: str) -> Mapping[str, Any]:
+        presets = import_module("privgen.models.presets")
+        found: Mapping[str, Any] = getattr(presets, name)(resolution, discriminator)
+        return found
+
+    return Family(
+        generator=generator,
+        discriminator=discriminator,
+        about=about,
+        preset=preset,
+        discriminator_kind=kind,
+        resolutions=resolutions,
+    )
+
+
+FAMILIES: dict[str, Family] = {
+    "cdcgan": _shipped("cdcgan", "a conditional DCGAN made modern; the default"),
+    "cdcgan-2025": _shipped(
+        "cdcgan_2025", "the published conditional DCGAN, as printed", "own", RESOLUTIONS
+    ),
+    "stylegan": _shipped("stylegan", "Karras et al. 2019"),
+    "stylegan2": _shipped("stylegan2", "Karras et al. 2020, with adaptive augmentation"),
+    "pathologygan": _shipped("pathologygan", "Quiros et al. 2019"),
+}
 """Generator families by name."""
+
+
+def register_family(name: str, family: Family) -> None:
+    """Make a family of one's own known by name, for training and for loading its files.
+
+    Raises:
+      ConfigError: the name is taken.
+    """
+    if name in FAMILIES:
+        raise ConfigError(f"a generator family {name!r} is already registered; choose another name")
+    FAMILIES[name] = family
+
+
+def family(name: str) -> Family:
+    """The family of that name.
+
+    Raises:
+      ConfigError: the family is unknown.
+    """
+    if name not in FAMILIES:
+        raise ConfigError(f"unknown generator family {name!r}; known: {', '.join(FAMILIES)}")
+    return FAMILIES[name]
 
 
 def build_generator(config: TrainConfig, classes: int) -> "nn.Module":
     """A fresh generator of the configured family; its weights come from PyTorch's random state.
 
     Raises:
-      ConfigError: the family is unknown.
+      ConfigError: the family is unknown, or cannot make the resolution.
     """
-    if config.family not in FAMILIES:
+    chosen = family(config.family)
+    if config.resolution not in chosen.resolutions:
+        sides = ", ".join(str(side) for side in chosen.resolutions)
         raise ConfigError(
-            f"unknown generator family {config.family!r}; known: {', '.join(FAMILIES)}"
+            f"{config.family} makes tiles of {sides} px: got {config.resolution}. "
+            "Give another --resolution or --family."
         )
-    return FAMILIES[config.family](config, classes)
+    return chosen.generator(config, classes)
 
 
 def build_discriminator(
     config: TrainConfig, classes: int, *, frozen_type: "torch.dtype"
 ) -> "nn.Module":
-    """A fresh projected discriminator.
+    """A fresh discriminator, projected or the family's own.
 
     Args:
       config: of the run.
       classes: number of classes.
-      frozen_type: of the frozen part's weights.
+      frozen_type: of a frozen part's weights.
 
     Raises:
+      ConfigError: the family is unknown.
       WeightsError: the pyramid's weights are not installed.
     """
+    if config.discriminator == "own":
+        return family(config.family).discriminator(config, classes)
     from privgen.models.projected import ProjectedDiscriminator
 
     return ProjectedDiscriminator(

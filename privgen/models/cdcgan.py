@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from privgen.config import TrainConfig
 from privgen.models.layers import LEAK, ModulatedUpConv, channels_at, pixel_norm
 
 COARSEST = 4
@@ -77,6 +78,16 @@ class ConditionalGenerator(nn.Module):
         for block, block_noise in zip(self.blocks, noise, strict=True):
             x = block(x, w, block_noise)
         return oriented(torch.tanh(self.to_rgb(x).float()), z[:, -SYMMETRY_Z:])
+
+
+def build_generator(config: TrainConfig, classes: int) -> ConditionalGenerator:
+    """A fresh generator of the configured size."""
+    return ConditionalGenerator(
+        resolution=config.resolution,
+        classes=classes,
+        width=config.width,
+        style_dim=config.style_dim,
+    )
 
 
 def oriented(tiles: Tensor, signs: Tensor) -> Tensor:

@@ -44,12 +44,15 @@ class Engine:
         for network in (self.generator, self.discriminator):
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = ema.average_of(self.generator)
-        betas = (config.beta1, config.beta2)
         self.generator_optimizer = torch.optim.Adam(
-            self.generator.parameters(), lr=config.generator_rate, betas=betas
+            self.generator.parameters(),
+            lr=config.generator_rate,
+            betas=(config.generator_beta1, config.beta2),
         )
         self.discriminator_optimizer = torch.optim.Adam(
-            self.discriminator.parameters(), lr=config.discriminator_rate, betas=betas
+            self.discriminator.parameters(),
+            lr=config.discriminator_rate,
+            betas=(config.discriminator_beta1, config.beta2),
         )
 
     def step(

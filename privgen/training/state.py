@@ -37,7 +37,7 @@ _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 _HEADER_LIMIT = 100 * 2**20
 _NAME = "ckpt-{step:08d}.pt"
-_GENERATOR_KEYS = ("family", "resolution", "width")
+_GENERATOR_KEYS = ("family", "resolution", "width", "style_dim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +135,8 @@ class GeneratorState:
     """What sampling needs; from a checkpoint or a generator file.
 
     Attributes:
-      config: family, resolution and width as trained; other keys at their defaults when the file is
-        a generator file.
+      config: family, resolution and widths as trained; other keys at their defaults when the file
+        is a generator file.
       classes: names, in the order of the class numbers.
       class_share: share of each class as trained.
       tensors: state dictionary of the averaged generator.

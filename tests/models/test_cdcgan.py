@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from privgen.config import RESOLUTIONS, TrainConfig
+from privgen.config import TrainConfig
 from privgen.errors import ConfigError
-from privgen.models import Generator, build_generator
+from privgen.models import POWERS_OF_TWO, Generator, build_generator
 from privgen.models.layers import ModulatedUpConv, channels_at, pixel_norm
 
 
@@ -20,7 +20,7 @@ def _inputs(network: torch.nn.Module, count: int, seed: int) -> tuple[torch.Tens
     return z, *(torch.randn(count, *shape, generator=rng) for shape in network.noise_shapes)
 
 
-@pytest.mark.parametrize("resolution", RESOLUTIONS)
+@pytest.mark.parametrize("resolution", POWERS_OF_TWO)
 def test_tiles_have_the_resolution_asked_for_and_stay_in_range(resolution: int) -> None:
     network = _generator(resolution)
     z, *noise = _inputs(network, 2, 1)
