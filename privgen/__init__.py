@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from privgen.data.splits import split_by_patient
     from privgen.data.tileset import TileSet
     from privgen.errors import PrivgenError
+    from privgen.exporting import export
     from privgen.sampling import load_generator, sample
     from privgen.training.session import train
     from privgen.utility.protocol import augment_bench
@@ -33,6 +34,7 @@ _HOMES = {
     "split_by_patient": "privgen.data.splits",
     "TileSet": "privgen.data.tileset",
     "PrivgenError": "privgen.errors",
+    "export": "privgen.exporting",
     "load_generator": "privgen.sampling",
     "sample": "privgen.sampling",
     "train": "privgen.training.session",
@@ -45,6 +47,7 @@ __all__ = [
     "TileSet",
     "audit",
     "augment_bench",
+    "export",
     "load_generator",
     "make_phantom",
     "open_tiles",

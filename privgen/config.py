@@ -14,7 +14,7 @@ RESOLUTIONS = (32, 64, 128, 224, 256)
 """Sides a generator can be trained at, pixels; 224 is for the one family that was published so."""
 
 ClassBalance = Literal["preserve", "uniform"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 DiscriminatorKind = Literal["projected", "own"]
 Loss = Literal["hinge", "logistic", "relativistic"]
 SelectBy = Literal["last", "fd", "fd,leak"]
@@ -63,7 +63,8 @@ class TrainConfig:
         (Karras et al. 2020); 0 keeps the augmentation fixed.
       ada_kimg: thousand images in which the probability of augmentation can go from 0 to 1.
       diversity: weight of the term against collapse.
-      precision: "auto" takes bfloat16 where the processor has it.
+      precision: "auto" takes bfloat16 where the processor has it, else float32; "float16" scales
+        its losses; "float64" is slow and for comparing runs.
       device: "auto", "cpu", "cuda" or "cuda:N".
       threads: CPU threads; 0 takes PyTorch's default, or 1 where the cores are busy.
       compile: run both networks through `torch.compile`.

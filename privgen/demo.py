@@ -12,7 +12,8 @@ from privgen.auditing import Audit, audit, write_report
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.files import empty_folder
 from privgen.reporting.terminal import print_bench
-from privgen.sampling import load_generator, write_samples
+from privgen.sample_folder import write_samples
+from privgen.sampling import load_generator
 from privgen.training.session import train
 from privgen.utility.bench import bench
 

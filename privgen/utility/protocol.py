@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from privgen import console
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
-from privgen.training.engine import choose_device, uses_bfloat16
+from privgen.training.devices import choose_device, working_type
 from privgen.utility import histogram
 from privgen.utility.arms import ARMS, Pool, require_enough
 from privgen.utility.caveats import data_caveats, result_caveats
@@ -248,7 +248,7 @@ def _run_cell(
         validation_labels=material.validation_labels,
         recipe=plan.recipe,
         seed=int(order.generate_state(1)[0]),
-        bfloat16=uses_bfloat16("auto", device)
+        bfloat16=working_type("auto", device) == torch.bfloat16
         and (device.type != "cpu" or cell.family in BFLOAT16_FAMILIES),
         device=device,
         on_update=on_update,

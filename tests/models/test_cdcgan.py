@@ -1,11 +1,19 @@
-"""The `cdcgan` generator: shapes, sizes, and that z and class reach every block."""
+"""The `cdcgan` family: shapes, sizes, that z and class reach every block, and its discriminator."""
+
+from itertools import pairwise
 
 import pytest
 import torch
 
 from privgen.config import TrainConfig
 from privgen.errors import ConfigError
-from privgen.models import POWERS_OF_TWO, Generator, build_generator
+from privgen.models import (
+    POWERS_OF_TWO,
+    Discriminator,
+    Generator,
+    build_discriminator,
+    build_generator,
+)
 from privgen.models.layers import ModulatedUpConv, channels_at, pixel_norm
 
 
@@ -132,3 +140,108 @@ def test_pixel_norm_gives_rows_of_mean_square_one() -> None:
 def test_an_unknown_family_is_named_with_those_that_exist() -> None:
     with pytest.raises(ConfigError, match="unknown generator family 'biggan'; known: cdcgan"):
         build_generator(TrainConfig(family="biggan"), 3)
+
+
+CHANNELS = {4: 32, 8: 32, 16: 32, 32: 16, 64: 8, 128: 8}
+"""Channels of a map by its side at width 8: 64 * 8 / side, at least 8, at most 4 * 8."""
+
+
+def _discriminator(resolution: int = 32) -> torch.nn.Module:
+    torch.manual_seed(0)
+    config = TrainConfig(discriminator="own", resolution=resolution, head_width=8)
+    return build_discriminator(config, 3, frozen_type=torch.float32)
+
+
+def _tiles(count: int, side: int = 32) -> torch.Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(7)) * 2 - 1
+
+
+@pytest.mark.parametrize("resolution", POWERS_OF_TWO)
+def test_its_own_discriminator_halves_down_to_four_pixels_and_gives_one_logit(
+    resolution: int,
+) -> None:
+    network = _discriminator(resolution)
+    widths = [3, *(CHANNELS[side] for side in sorted(CHANNELS, reverse=True) if side < resolution)]
+    convolutions = [m for m in network.body if isinstance(m, torch.nn.Conv2d)]
+    assert [m.out_channels for m in convolutions] == widths[1:]
+    assert {(m.kernel_size, m.stride) for m in convolutions} == {((4, 4), (2, 2))}
+    expected = sum((16 * a + 1) * b for a, b in pairwise(widths))
+    expected += (32 + 1 + 1) * 32 + (32 + 1) + 3 * 32  # compare, logit, embedding
+    assert sum(p.numel() for p in network.parameters()) == expected
+    x = _tiles(2, resolution)
+    assert network.body(x).shape == (2, 32, 4, 4)
+    (same,) = network.features(x)
+    assert same is x
+    logits = network.judge([x], torch.tensor([0, 2]))
+    assert logits.shape == (2, 1)
+    assert logits.dtype == torch.float32
+    assert network.side == resolution
+    assert isinstance(network, Discriminator)
+
+
+def test_changing_the_class_changes_the_logit_by_the_inner_product_alone() -> None:
+    network = _discriminator().eval()
+    x = _tiles(2)
+    first = network.judge([x], torch.tensor([0, 0]))
+    second = network.judge([x], torch.tensor([2, 2]))
+    rows = network.embedding.weight
+    expected = network.described(x) @ (rows[2] - rows[0])
+    torch.testing.assert_close((second - first)[:, 0], expected, rtol=1e-4, atol=1e-5)
+    assert float(expected.detach().abs().min()) > 1e-3
+
+
+def test_a_logit_depends_on_the_other_tile_of_its_pair_and_on_no_other() -> None:
+    network = _discriminator().eval()
+    x, labels = _tiles(4), torch.tensor([0, 0, 1, 1])
+    base = network.judge([x], labels)
+    moved = x.clone()
+    moved[3] = -moved[3]
+    changed = network.judge([moved], labels)
+    torch.testing.assert_close(changed[:2], base[:2], rtol=1e-5, atol=1e-6)
+    assert not torch.isclose(changed[2:], base[2:], rtol=1e-4).any()
+
+
+def test_every_weight_of_its_own_discriminator_has_spectral_norm_one() -> None:
+    network = _discriminator()
+    for _ in range(25):
+        network.judge([_tiles(2)], torch.tensor([0, 1]))
+    layers = [m for m in network.modules() if hasattr(m, "parametrizations")]
+    assert len(layers) == 3 + 3  # one convolution a halving; compare, logit, embedding
+    for layer in layers:
+        norm = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+        assert 0.99 < float(norm) < 1.05
+
+
+@torch.no_grad()
+def test_its_own_discriminator_in_bfloat16_is_close_to_float32() -> None:
+    network = _discriminator().eval()
+    x, labels = _tiles(4), torch.tensor([0, 0, 1, 1])
+    exact = network.judge([x], labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network.judge([x], labels)
+    assert rough.dtype == torch.float32
+    assert float((rough - exact).norm() / exact.norm()) < 0.03
+
+
+def test_the_gradient_penalty_has_the_gradient_finite_differences_find() -> None:
+    network = _discriminator().eval().double()
+    x, labels = _tiles(2).double(), torch.tensor([0, 0])
+
+    def penalty() -> torch.Tensor:
+        tiles = x.clone().requires_grad_()
+        logits = network.judge(network.features(tiles), labels)
+        (gradient,) = torch.autograd.grad(logits.sum(), tiles, create_graph=True)
+        return gradient.square().sum()
+
+    weight = network.body[0].parametrizations.weight.original
+    penalty().backward()
+    step = torch.randn(weight.shape, generator=torch.Generator().manual_seed(8)).double()
+    expected = float((weight.grad * step).sum())
+    with torch.no_grad():
+        weight += 1e-7 * step
+    above = float(penalty().detach())
+    with torch.no_grad():
+        weight -= 2e-7 * step
+    below = float(penalty().detach())
+    assert expected != 0
+    assert (above - below) / 2e-7 == pytest.approx(expected, rel=1e-3)

@@ -9,7 +9,8 @@ import torch
 from privgen.config import TrainConfig
 from privgen.errors import ConfigError, NonFiniteLossError
 from privgen.training import objectives
-from privgen.training.engine import Engine, choose_device, uses_bfloat16
+from privgen.training.devices import choose_device, working_type
+from privgen.training.engine import Engine
 
 CONFIG = TrainConfig(
     resolution=32, width=8, head_width=8, batch=6, precision="float32", device="cpu"
@@ -52,7 +53,7 @@ def test_the_same_seed_gives_the_same_engine_and_leaves_pytorchs_own_state_alone
     assert not torch.equal(_parameters(first)[0], _parameters(other)[0])
 
 
-@pytest.mark.parametrize("which", ["generator_hinge", "discriminator_hinge"])
+@pytest.mark.parametrize("which", ["generator_loss", "discriminator_loss"])
 def test_a_loss_that_is_not_finite_stops_before_the_update(
     which: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +62,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
     before = _parameters(engine)
     moments = engine.state()["generator_optimizer"]["state"][0]["exp_avg"]
     true_loss = getattr(objectives, which)
-    monkeypatch.setattr(objectives, which, lambda *logits: true_loss(*logits) * float("nan"))
+    monkeypatch.setattr(objectives, which, lambda *given: true_loss(*given) * float("nan"))
     with pytest.raises(NonFiniteLossError, match=r"not finite at step 1.*No parameter was changed"):
         engine.step(_tiles(), LABELS, 1)
     for a, b in zip(before, _parameters(engine), strict=True):
@@ -73,7 +74,9 @@ def test_a_gradient_that_is_not_finite_stops_too(monkeypatch: pytest.MonkeyPatch
     engine = Engine(CONFIG, 2)
     before = _parameters(engine)
     # sqrt has an infinite slope at 0 while its value is finite
-    monkeypatch.setattr(objectives, "generator_hinge", lambda logits: (0 * logits).sqrt().sum())
+    monkeypatch.setattr(
+        objectives, "generator_loss", lambda _kind, _real, fooled, _total: (0 * fooled).sqrt().sum()
+    )
     with pytest.raises(NonFiniteLossError):
         engine.step(_tiles(), LABELS, 0)
     for a, b in zip(before, _parameters(engine), strict=True):
@@ -98,8 +101,9 @@ def test_bfloat16_steps_stay_close_to_float32_steps() -> None:
 
 def test_precision_and_device_follow_the_configuration() -> None:
     cpu = torch.device("cpu")
-    assert uses_bfloat16("bfloat16", cpu)
-    assert not uses_bfloat16("float32", cpu)
+    assert working_type("bfloat16", cpu) == torch.bfloat16
+    assert working_type("float16", cpu) == torch.float16
+    assert working_type("float32", cpu) == torch.float32
     assert choose_device("cpu") == cpu
     with pytest.raises(ConfigError, match="device 'gpu7' cannot be used"):
         choose_device("gpu7")

@@ -44,12 +44,15 @@ def checkpoint() -> Checkpoint:
         class_share=(0.25, 0.75),
         step=12,
         seconds=3.5,
-        running={"steps": 2.0},
+        running={"diversity": 2.0, "diversity#": 1.0},
+        selected={},
         generator=network.state_dict(),
         average=network.state_dict(),
         discriminator={},
         generator_optimizer=optimizer.state_dict(),
         discriminator_optimizer={},
+        scaler={},
+        adaptive={"probability": 0.25, "signs": 0.5, "seen": 1, "path_mean": 0.0},
         ledger=LEDGER,
     )
 
@@ -153,7 +156,7 @@ def test_a_truncated_generator_file_is_refused(tmp_path: Path, checkpoint: Check
 def test_another_version_is_refused_by_number(tmp_path: Path, checkpoint: Checkpoint) -> None:
     state.save_checkpoint(tmp_path / "c.pt", checkpoint)
     _resaved(tmp_path / "c.pt", version=99)
-    with pytest.raises(CheckpointError, match="format version 99, this privgen reads version 1"):
+    with pytest.raises(CheckpointError, match="format version 99, this privgen reads version 2"):
         state.load_checkpoint(tmp_path / "c.pt")
 
 

@@ -1,0 +1,183 @@
+"""One run on disk: where it stands, what it has written, and how it goes on after a kill."""
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privgen.config import TrainConfig
+from privgen.data.tileset import TileSet
+from privgen.files import sweep_partial_files, write_json
+from privgen.sampling import LoadedGenerator
+from privgen.training import state
+from privgen.training.engine import Engine
+from privgen.training.journal import Journal
+from privgen.training.processes import Processes
+from privgen.training.state import Checkpoint, GeneratorState, Ledger
+from privgen.training.watch import Watch
+
+SELECTED = "selected.pt"
+"""Name of the checkpoint chosen by `select_by`, beside the last ones."""
+
+
+class Run:
+    """The state of a run and its files; use as a context manager.
+
+    With several processes the first alone writes; all keep the same state.
+
+    Args:
+      tiles: the train role.
+      labels: their class numbers, shape (n,).
+      config: of the run, its number of threads decided.
+      folder: of the run.
+      ledger: who plays which part.
+      held_out: tiles to watch against, or None.
+      processes: that train together.
+      started_from: checkpoint to go on from, or None.
+
+    Attributes:
+      engine: the networks.
+      step: steps made.
+      seconds: training time used, those of resumed runs included.
+    """
+
+    def __init__(
+        self,
+        tiles: TileSet,
+        labels: NDArray[np.intp],
+        config: TrainConfig,
+        folder: Path,
+        ledger: Ledger,
+        held_out: TileSet | None,
+        processes: Processes,
+        started_from: Checkpoint | None,
+    ) -> None:
+        self.config, self.processes = config, processes
+        self.classes, self.ledger = tiles.classes, ledger
+        self.shares = tuple(float(share) for share in np.bincount(labels) / len(labels))
+        self.engine = Engine(config, len(tiles.classes), processes=processes)
+        self.step, self.seconds, self._selected = 0, 0.0, dict[str, float]()
+        running: dict[str, float] = {}
+        if started_from is not None:
+            self.engine.restore(started_from)
+            self.step, self.seconds = started_from.step, started_from.seconds
+            self._selected, running = dict(started_from.selected), started_from.running
+        self._folder, self._checkpoints = folder, folder / "checkpoints"
+        self._fresh = started_from is None
+        self._journal = Journal(folder, config, running, speaks=processes.first)
+        self._watch = Watch.of(tiles, held_out, config) if processes.first else None
+        self._preview = LoadedGenerator(
+            network=self.engine.average,
+            family=config.family,
+            classes=self.classes,
+            class_share=self.shares,
+            resolution=config.resolution,
+        )
+        self._clock = self._saved = 0.0
+
+    def __enter__(self) -> Self:
+        if self.processes.first:
+            for place in (self._checkpoints, self._folder / "fakes"):
+                place.mkdir(parents=True, exist_ok=True)
+                sweep_partial_files(place)
+            write_json(self._folder / "config.json", self.config.to_dict())
+            if self._fresh:
+                self.save()  # from here on a kill loses nothing
+        self._journal.__enter__()
+        self._journal.begin(self.step, self.seconds)
+        self._clock, self._saved = time.monotonic() - self.seconds, self.seconds
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._journal.__exit__(kind, error, trace)
+
+    def record(self, figures: dict[str, float]) -> None:
+        """Count a step and take down its figures."""
+        self.step, self.seconds = self.step + 1, time.monotonic() - self._clock
+        self._journal.record(self.step, self.seconds, figures)
+        self._journal.show(self.step, self.seconds)
+
+    def grid(self) -> None:
+        """Write a grid of synthetic tiles."""
+        if self.processes.first:
+            self._journal.grid(self.step, self._preview)
+
+    @property
+    def watch_is_due(self) -> bool:
+        """Whether this step passed a multiple of `watch_kimg`."""
+        every = self.config.watch_kimg * 1000
+        batch = self.config.batch
+        return every > 0 and (self.step * batch) // every > ((self.step - 1) * batch) // every
+
+    def watch(self) -> None:
+        """Measure quality and leakage, and keep the weights where they are the best so far."""
+        if self._watch is None or self._journal.watched_at == self.step:
+            return
+        line = self._watch.measure(self._preview)
+        self._journal.watched(self.step, line)
+        figure = self._watch.merit(line)
+        if figure is not None and figure < self._selected.get("figure", float("inf")):
+            self._selected = {"step": float(self.step), "figure": figure}
+            self._write(self._checkpoints / SELECTED)
+
+    @property
+    def save_is_due(self) -> bool:
+        """Whether the last checkpoint is old enough; the first process decides."""
+        due = self.seconds - self._saved >= 60 * self.config.checkpoint_minutes
+        return bool(self.processes.told(due))
+
+    def save(self) -> Path:
+        """Write a checkpoint and let go of the oldest."""
+        path = state.checkpoint_path(self._checkpoints, self.step)
+        if self.processes.first:
+            self._write(path)
+            kept = sorted(self._checkpoints.glob("ckpt-*.pt"))
+            for old in kept[: -self.config.keep_checkpoints]:
+                old.unlink()
+        self._saved = self.seconds
+        return path
+
+    def finish(self) -> Path:
+        """Last grid, last measurement, last checkpoint, generator file; returns the checkpoint."""
+        self.grid()
+        if self.config.watch_kimg:
+            self.watch()
+        path = self.save()
+        chosen = self._checkpoints / SELECTED
+        if self.processes.first:
+            if self._selected:
+                path = chosen
+            kept = state.load_checkpoint(path)
+            state.save_generator(
+                self._folder / "generator.safetensors",
+                GeneratorState(
+                    config=self.config,
+                    classes=self.classes,
+                    class_share=self.shares,
+                    tensors=kept.average,
+                    kimg=kept.step * self.config.batch / 1000,
+                ),
+            )
+        return Path(self.processes.told(str(path)))
+
+    def _write(self, path: Path) -> None:
+        checkpoint = Checkpoint(
+            config=self.config,
+            classes=self.classes,
+            class_share=self.shares,
+            step=self.step,
+            seconds=self.seconds,
+            running=self._journal.running,
+            selected=self._selected,
+            ledger=self.ledger,
+            **self.engine.state(),
+        )
+        state.save_checkpoint(path, checkpoint)

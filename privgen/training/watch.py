@@ -1,0 +1,316 @@
+"""Quality and leakage while a run goes on: few tiles, seconds, again and again.
+
+A watch says when to look and which weights to keep; it is no audit. It sees few synthetic tiles, no
+copies that were turned or mirrored, one attack, and it looks many times: about one signal in twenty
+fires without any leak.
+
+Everything is judged in EfficientNet-Lite2. A projected generator learns in the features of Lite0
+and must never be judged there (METHODS 10). Real tiles are reduced to the resolution of the run
+before the encoder enlarges them, so that they and the synthetic tiles went through the same pixels.
+
+The Frechet distance is that of `privgen.training.shrunk`, because a few hundred tiles do not fill a
+covariance of 1,280 features. It is called `fd_effnet_lite2_pca64` and comparable with no other;
+compare it with its floor, train against held-out tiles, which has as many tiles on its first side
+and so nearly the same bias.
+
+Sources: METHODS.md 1.1 (copies), 2.1 and 2.2 (membership), 6 (distances), 10 (the other encoder).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audits.attacks import full_black_box
+from audits.copy_evidence import Scored, match_classes
+from audits.copying import copy_scores, own_copy_scores, tail_count
+from audits.membership import patient_membership
+from audits.tails import below, tail_thresholds
+from privgen.config import TrainConfig
+from privgen.data.tileset import TileSet
+from privgen.errors import ConfigError
+from privgen.evidence.encoders import Encoder, load_encoder
+from privgen.evidence.orbit import FEATURELESS
+from privgen.sampling import LoadedGenerator, label_numbers
+from privgen.training.devices import choose_device
+from privgen.training.shrunk import Space, even_order, mean_distance
+
+ENCODER = "effnet_lite2"
+COMPONENTS = 64
+"""Principal components with a covariance of their own."""
+
+FD = f"fd_{ENCODER}_pca{COMPONENTS}"
+"""Key of the Frechet distances in a line."""
+
+MOST_TRAIN, MOST_HELD_OUT = 2000, 1000
+"""Real tiles looked at: of larger sets a fixed choice, classes in proportion, patients in turns.
+A copy of a train tile that was not chosen goes unseen."""
+
+FEWEST = 5
+"""Train and held-out tiles below which nothing is watched: the copy test needs as many."""
+
+CLASS_TILES = 20
+"""Tiles of a class needed in every role for a Frechet distance of its own."""
+
+SIGNIFICANCE = 0.05
+"""p of a copy or membership signal that counts as fired."""
+
+_CHOICE, _SAMPLE, _MATCHING, _PERMUTING = range(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tiles:
+    """Real tiles of one role, in an order whose beginnings are balanced.
+
+    Attributes:
+      features: embeddings, shape (n, 1280).
+      labels, patients: of each tile, shape (n,).
+      textured: which are not blank, shape (n,).
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.str_]
+    patients: NDArray[np.str_]
+    textured: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, tiles: TileSet, most: int, config: TrainConfig, encoder: Encoder) -> Self:
+        rng = np.random.default_rng([config.seed, _CHOICE])
+        chosen = tiles.subset(even_order(tiles.labels, tiles.groups, rng)[:most])
+        pixels = chosen.load(config.resolution)
+        return cls(
+            features=encoder.embed(pixels),
+            labels=chosen.labels,
+            patients=chosen.groups,
+            textured=_textured(pixels),
+        )
+
+
+class Watch:
+    """Measures a generator against its training tiles and tiles of other patients.
+
+    Real tiles are embedded once, here. `Watch.of` leaves out held-out tiles of other classes.
+
+    Args:
+      train: the train role.
+      held_out: tiles of other patients and the same classes; `FEWEST` or more, as of train.
+      config: of the run.
+
+    Raises:
+      WeightsError: the package with the encoder's weights is missing.
+    """
+
+    def __init__(self, train: TileSet, held_out: TileSet, config: TrainConfig) -> None:
+        self._config = config
+        self._unit = train.group_unit
+        self._encoder = load_encoder(ENCODER, device=str(choose_device(config.device)))
+        self._train = _Tiles.of(train, MOST_TRAIN, config, self._encoder)
+        self._held = _Tiles.of(held_out, MOST_HELD_OUT, config, self._encoder)
+        self._space = Space.of(self._train.features, self._held.features, components=COMPONENTS)
+        self._spread = {
+            label: mean_distance(self._train.features[self._train.labels == label])
+            for label in train.classes
+        }
+        self._own = own_copy_scores(self._train.features).ratio[self._train.textured]
+        rows = self._held.textured
+        self._held_scored = Scored(
+            scores=copy_scores(self._held.features[rows], self._train.features),
+            labels=self._held.labels[rows],
+            patients=self._held.patients[rows],
+        )
+
+    @classmethod
+    def of(cls, train: TileSet, held_out: TileSet | None, config: TrainConfig) -> Self | None:
+        """A watch, or None where `watch_kimg` is 0 or there are no tiles to watch against.
+
+        Raises:
+          ConfigError: weights are to be selected by what cannot be measured.
+        """
+        known = None
+        if held_out is not None:
+            known = held_out.subset(np.flatnonzero(np.isin(held_out.labels, train.classes)))
+        count = 0 if known is None else min(len(train), len(known))
+        if known is not None and count >= FEWEST and config.watch_kimg > 0:
+            return cls(train, known, config)
+        if config.select_by != "last" and config.watch_kimg == 0:
+            raise ConfigError(
+                f"select_by {config.select_by} needs measurements: got watch_kimg 0. Give a "
+                "watch_kimg, or select_by last."
+            )
+        if config.select_by != "last":
+            raise ConfigError(
+                f"select_by {config.select_by} needs {FEWEST} train tiles and as many held-out "
+                f"ones of the same classes: got {len(train)} and {len(known or ())}. "
+                "Hold out more patients, or give select_by last."
+            )
+        return None
+
+    def measure(self, generator: LoadedGenerator) -> dict[str, Any]:
+        """Figures of this moment; the same for the same weights.
+
+        Samples `watch_count` tiles, always the same latents, classes as often as trained.
+
+        Returns:
+          Plain JSON values, nested by name, no tile and no patient among them:
+          `tiles`, how many of each role were compared;
+          the three Frechet distances under `FD`, and under `FD/class` those of every class with
+          `CLASS_TILES` in each role;
+          `diversity`, mean distance of two synthetic tiles of a class over that of two train tiles
+          of it, for each class and the smallest;
+          `copies`, from the test of METHODS 1.1 on the scale-free ratio: p, `own_p` (the same against
+          the train tiles' distances to each other), and the `share` of synthetic tiles in the low
+          tail, where each train tile counts once because repeating one is no hundred copies, less
+          the share of held-out tiles there; None where all tiles of a role are blank;
+          `membership`, from the `full_black_box` score: AUROC of train against held-out patients,
+          interval, p; None with fewer than two patients on a side.
+          `fires` is whether p, and for copies `own_p` too, is `SIGNIFICANCE` or less.
+        """
+        indices = np.arange(self._config.watch_count)
+        numbers = label_numbers(generator, indices, balance="as-trained")
+        pixels = generator.generate(self._seed(), indices, numbers)
+        labels = np.array(generator.classes)[numbers]
+        features = self._encoder.embed(pixels)
+        counts = (len(features), len(self._train.features), len(self._held.features))
+        return {
+            "tiles": dict(zip(("synthetic", "train", "held_out"), counts, strict=True)),
+            FD: self._distances(features, self._like(labels), None),
+            f"{FD}/class": self._by_class(features, labels),
+            "diversity": self._diversity(features, labels),
+            "copies": self._copies(features, labels, _textured(pixels)),
+            "membership": self._membership(features),
+        }
+
+    def merit(self, line: Mapping[str, Any]) -> float | None:
+        """What selection makes small: the Frechet distance to held-out tiles.
+
+        Args:
+          line: from `measure`.
+
+        Returns:
+          None for `select_by` "last"; for "fd,leak" also where a leak signal fires. A signal that
+          could not be measured does not fire.
+        """
+        if self._config.select_by == "last":
+            return None
+        signals = (line["copies"], line["membership"])
+        if self._config.select_by == "fd,leak" and any(s and s["fires"] for s in signals):
+            return None
+        return float(line[FD]["synthetic_held_out"])
+
+    def _seed(self) -> int:
+        """Of the watch's own sample, so that no released sample is the one that was selected by."""
+        sequence = np.random.SeedSequence([self._config.seed, _SAMPLE])
+        return int(sequence.generate_state(1, np.uint64)[0])
+
+    def _like(self, labels: NDArray[np.str_]) -> NDArray[np.intp]:
+        """Rows of as many train tiles of each class as there are synthetic ones, or all."""
+        rows = [
+            np.flatnonzero(self._train.labels == label)[:count]
+            for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
+        ]
+        return np.sort(np.concatenate(rows))
+
+    def _distances(
+        self, synthetic: NDArray[np.float32], floor: NDArray[np.intp], label: str | None
+    ) -> dict[str, float]:
+        """The triple, of all classes or one; `floor` are the train tiles of the floor."""
+        train, held = (
+            role.features if label is None else role.features[role.labels == label]
+            for role in (self._train, self._held)
+        )
+        return {
+            "synthetic_train": self._space.distance(synthetic, train),
+            "synthetic_held_out": self._space.distance(synthetic, held),
+            "train_held_out": self._space.distance(self._train.features[floor], held),
+        }
+
+    def _by_class(
+        self, features: NDArray[np.float32], labels: NDArray[np.str_]
+    ) -> dict[str, dict[str, float]]:
+        result = {}
+        for label in np.unique(labels).tolist():
+            inside = labels == label
+            roles = (labels, self._train.labels, self._held.labels)
+            if min(int((names == label).sum()) for names in roles) >= CLASS_TILES:
+                floor = self._like(labels[inside])
+                result[label] = self._distances(features[inside], floor, label)
+        return result
+
+    def _diversity(self, features: NDArray[np.float32], labels: NDArray[np.str_]) -> dict[str, Any]:
+        by_class = {}
+        for label in np.unique(labels).tolist():
+            ours, real = mean_distance(features[labels == label]), self._spread.get(label)
+            if ours is not None and real:
+                by_class[label] = ours / real
+        return {"smallest": min(by_class.values(), default=None), "class": by_class}
+
+    def _copies(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.str_],
+        textured: NDArray[np.bool_],
+    ) -> dict[str, Any] | None:
+        if min(len(self._own), len(self._held_scored.labels)) < FEWEST or not textured.any():
+            return None
+        scored = Scored(
+            scores=copy_scores(features[textured], self._train.features),
+            labels=labels[textured],
+            patients=labels[textured],
+        )
+        rng = np.random.default_rng([self._config.seed, _MATCHING])
+        ours, others = match_classes(scored, self._held_scored, rng)
+        if len(ours.labels) == 0 or len(others.labels) < FEWEST:
+            return None
+        found = tail_count(
+            "copies",
+            ours.scores.ratio,
+            others.scores.ratio,
+            holdout_patients=others.patients,
+            own=self._own,
+            sources=ours.scores.source,
+        )
+        p, own_p, grid = found.p_value, found.details["own_p"], found.details["grid"]
+        best = min(range(len(grid)), key=lambda place: float(grid[place]["p"]))
+        threshold = float(tail_thresholds(others.scores.ratio)[best])
+        copied = np.unique(ours.scores.source[below(ours.scores.ratio, threshold)])
+        chance = grid[best]["holdout_hits"] / len(others.labels)
+        return {
+            "share": len(copied) / len(ours.labels) - chance,
+            "p": p,
+            "own_p": own_p,
+            "fires": p is not None and max(p, own_p) <= SIGNIFICANCE,
+        }
+
+    def _membership(self, features: NDArray[np.float32]) -> dict[str, Any] | None:
+        train, held = self._train, self._held
+        if min(len(np.unique(role.patients)) for role in (train, held)) < 2:
+            return None
+        found = patient_membership(
+            "membership",
+            full_black_box(train.features, features),
+            full_black_box(held.features, features),
+            member_patients=train.patients,
+            nonmember_patients=held.patients,
+            rng=np.random.default_rng([self._config.seed, _PERMUTING]),
+        )
+        p = found.p_value
+        return {
+            "auroc": found.statistic.value,
+            "low": found.statistic.low,
+            "high": found.statistic.high,
+            "p": p,
+            "smallest_p": found.details["smallest_p"],
+            "unit": self._unit,
+            "members": found.details["member_patients"],
+            "nonmembers": found.details["nonmember_patients"],
+            "fires": p is not None and p <= SIGNIFICANCE,
+        }
+
+
+def _textured(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which tiles, shape (n, h, h, 3), are not blank."""
+    grey = pixels.mean(axis=3, dtype=np.float32)
+    textured: NDArray[np.bool_] = grey.std(axis=(1, 2)) >= FEATURELESS
+    return textured

@@ -1,0 +1,53 @@
+"""Trains a few steps in however many processes `torchrun` started; the first saves its weights.
+
+Arguments: family, discriminator, steps, file.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from privgen.models.presets import configure
+from privgen.training.draws import batch_rows
+from privgen.training.engine import Engine
+from privgen.training.processes import join
+
+
+def run(family: str, discriminator: str, steps: int) -> dict[str, torch.Tensor]:
+    """Weights after `steps` steps on random tiles."""
+    torch.set_num_threads(1)
+    config = configure(
+        {
+            "family": family,
+            "discriminator": discriminator,
+            "resolution": 32,
+            "batch": 16,
+            "width": 8,
+            "head_width": 8,
+            "style_dim": 16,
+            "precision": "float64",
+            "device": "cpu",
+        }
+    )
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (24, 32, 32, 3)).astype(np.uint8)
+    labels = np.repeat([0, 1], 12)
+    engine = Engine(config, 2, processes=join("cpu"))
+    for step in range(steps):
+        rows = batch_rows(labels, seed=0, step=step, batch=16, balance="uniform")
+        engine.step(pixels[rows], labels[rows], step)
+    state = engine.state()
+    return {
+        f"{part}.{name}": tensor.contiguous()
+        for part in ("generator", "average", "discriminator")
+        for name, tensor in state[part].items()
+    }
+
+
+if __name__ == "__main__":
+    weights = run(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    if join("cpu").first:
+        save_file(weights, Path(sys.argv[4]))
