@@ -20,12 +20,14 @@ class Options:
       quick: a smaller run for a first look; its outcome says so.
       device: "cpu" or "cuda".
       seed: of every random draw.
+      minutes: of each training run; None takes the benchmark's own.
     """
 
     data: Path | None
     quick: bool
     device: str
     seed: int
+    minutes: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

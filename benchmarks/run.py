@@ -27,6 +27,9 @@ NAMES = {
     "planted-copies": "planted_copies",
     "proof": "proof",
     "embed-speed": "embed_speed",
+    "train-speed": "train_speed",
+    "resume": "resume",
+    "generator-quality": "generator_quality",
 }
 
 
@@ -38,8 +41,15 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smaller run for a first look")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="of each training run")
     given = parser.parse_args()
-    options = Options(data=given.data, quick=given.quick, device=given.device, seed=given.seed)
+    options = Options(
+        data=given.data,
+        quick=given.quick,
+        device=given.device,
+        seed=given.seed,
+        minutes=given.minutes,
+    )
     start = time.perf_counter()
     outcome: Outcome = import_module(NAMES[given.name]).run(options)
     seconds = time.perf_counter() - start

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 import audits
 from audits.copy_evidence import ALIGNED
@@ -32,6 +33,8 @@ from privgen.evidence.cache import EmbeddingCache
 from privgen.evidence.collect import Evidence, collect, plain_features
 from privgen.evidence.encoders import load_encoder
 from privgen.evidence.fingerprints import Search
+from privgen.evidence.insider import ROLES, insider_scores, load_discriminator, with_knowledge
+from privgen.evidence.inversion import Effort
 from privgen.evidence.perceptual import perceptual_diversity
 from privgen.evidence.searching import (
     LEFT_OUT,
@@ -117,6 +120,7 @@ def audit(
     align: bool | None = None,
     approximate: bool = False,
     scheduler: str | None = None,
+    insider: bool | Effort = False,
     cache: Path | None = None,
     policy: audits.Policy | Path | None = None,
     group_by: str | None = None,
@@ -150,6 +154,9 @@ def audit(
       approximate: let key points vote through an inverted file, for very many tiles; the report
         then states how much that list misses. Implies `align`.
       scheduler: address of a Dask scheduler whose workers align. Implies `align`.
+      insider: also attack with `generator`'s weights, and with the discriminator where it is a
+        checkpoint; an `Effort` says how hard, True decides by the number of tiles. Each attack adds
+        its arms to the family, so the verdict then speaks of an attacker who holds these too.
       cache: folder, private to its owner, that keeps embeddings for the next audit.
       policy: what gates and how small a leak must be visible; a TOML file or a `Policy`.
       group_by: manifest column that names the patient, for folders.
@@ -162,7 +169,7 @@ def audit(
 
     Raises:
       ConfigError: suspects are to be revealed, but nothing is to be written; an approximate search
-        by a scheduler; or the scheduler cannot be used.
+        by a scheduler; the scheduler cannot be used; or insider attacks without a generator.
       InputError: a source cannot be read, too few were given, or roles share patients, digests or
         pixels.
       audits.AuditInputError: too little to audit.
@@ -175,6 +182,11 @@ def audit(
         raise ConfigError(
             "suspects are found by alignment: got --no-align beside --reveal-suspects. Give one."
         )
+    if insider and generator is None:
+        raise ConfigError(
+            "insider attacks need the generator's weights: got --insider with tiles alone. Give "
+            "--generator CHECKPOINT."
+        )
     require_compatible(align=align, approximate=approximate, scheduler=scheduler)
     kept = None if cache is None else EmbeddingCache(Path(cache))
     if out is not None:
@@ -182,6 +194,12 @@ def audit(
     chosen = read_policy(policy) if isinstance(policy, Path) else policy
     given = {"train": train, "siblings": siblings, "holdout": holdout, "reference": reference}
     loaded = None if generator is None else load_generator(Path(generator))
+    discriminator = None
+    if insider and generator is not None and loaded is not None:
+        if loaded.ledger is not None:
+            discriminator = load_discriminator(Path(generator))
+        else:
+            console.note("a generator file holds no discriminator: its attack is left out.")
     if loaded is None:
         if synthetic is None or train is None or holdout is None:
             named = {"synthetic": synthetic, **given}
@@ -220,6 +238,8 @@ def audit(
             lpips=lpips,
             search=search,
             approximate=approximate,
+            insider=insider,
+            discriminator=discriminator,
             cache=kept,
             policy=chosen,
             seed=seed,
@@ -278,6 +298,8 @@ class _Asked:
     lpips: Path | bool
     search: Search | None
     approximate: bool
+    insider: bool | Effort
+    discriminator: nn.Module | None
     cache: EmbeddingCache | None
     policy: audits.Policy | None
     seed: int
@@ -310,7 +332,22 @@ def _judge(
         except WeightsError as error:
             console.warn(f"no FID: {error}")
             warnings.append("FID was asked for, but its Inception weights could not be had.")
-    report = audits.audit(evidence.data, policy=asked.policy, rng=asked.seed, features=features)
+    outside: list[audits.OutsideScores] = []
+    tried = sum(len(roles[role]) for role in ROLES if role in roles)
+    effort = asked.insider if isinstance(asked.insider, Effort) else Effort.for_tiles(tried)
+    if asked.insider and generator is not None:
+        outside = insider_scores(
+            generator,
+            asked.discriminator,
+            roles,
+            ids={role: tiles.ids for role, tiles in evidence.data.roles().items()},
+            seed=asked.seed,
+            effort=effort,
+        )
+    report = audits.audit(
+        evidence.data, policy=asked.policy, rng=asked.seed, features=features, outside=outside
+    )
+    report = replace(report, results=with_knowledge(report.results, effort))
     if asked.lpips:
         try:
             extra = perceptual_diversity(
@@ -392,6 +429,7 @@ def _command(generator: LoadedGenerator | None, asked: _Asked, count: int) -> st
     how = "--approximate" if asked.approximate else "--align"
     options += "--no-align" if asked.search is None else how
     extras = {
+        "--insider": asked.insider,
         "--fid": asked.fid,
         "--lpips": asked.lpips,
         "--policy POLICY": asked.policy is not None,

@@ -54,6 +54,21 @@ class Balance(StrEnum):
     uniform = "uniform"
 
 
+class DiscriminatorKind(StrEnum):
+    """Where tiles are judged."""
+
+    projected = "projected"
+    own = "own"
+
+
+class SelectBy(StrEnum):
+    """Which weights become the generator file."""
+
+    last = "last"
+    fd = "fd"
+    fd_leak = "fd,leak"
+
+
 def _reported(command: Callable[P, int]) -> Callable[P, None]:
     """Turn a command's result or error into one line and an exit code."""
 
@@ -126,7 +141,20 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder that gets the numbered run folder.")] = Path(
         "runs"
     ),
-    family: Annotated[str | None, typer.Option(help="Generator family. [default: cdcgan]")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML with any keys of the configuration; options given here win."),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="cdcgan, cdcgan-2025, stylegan, stylegan2 or pathologygan. [default: cdcgan]"
+        ),
+    ] = None,
+    discriminator: Annotated[
+        DiscriminatorKind | None,
+        typer.Option(help="Judge in frozen features, or by the family's own network."),
+    ] = None,
     resolution: Annotated[
         int | None, typer.Option(help="Side of a tile: 32, 64, 128 or 256 px. [default: 64]")
     ] = None,
@@ -151,8 +179,36 @@ def train(
     group_by: GroupBy = None,
     on_bad_tile: BadTile = OnBadTile.error,
     seed: Annotated[int | None, typer.Option(help="Seed of split and run. [default: 0]")] = None,
+    watch_kimg: Annotated[
+        float | None,
+        typer.Option(help="Measure quality and leakage this often; 0 never. [default: 4]", min=0),
+    ] = None,
+    select_by: Annotated[
+        SelectBy | None,
+        typer.Option(
+            help="Weights to share: the last, those nearest to held-out tiles, or the nearest that "
+            "show no leak. Half of the held-out patients are then kept for choosing. "
+            "[default: last]"
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N. [default: cuda where there is one]")
+    ] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="Use torch.compile; pays on long GPU runs.")
+    ] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option("--deterministic", help="Bit-identical runs on a GPU; slower.")
+    ] = None,
+    tensorboard: Annotated[
+        bool | None, typer.Option("--tensorboard", help="Write scalars for TensorBoard too.")
+    ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Run folder or checkpoint to go on from.")
+        str | None,
+        typer.Option(
+            help="Run folder or checkpoint to go on from; auto goes on with the newest unfinished "
+            "run of these tiles in --out, or starts one."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and how long; write nothing.")
@@ -160,19 +216,24 @@ def train(
     json: Json = False,
 ) -> int:
     """Train a class-conditional generator on some patients and keep the others for its audit."""
+    from privgen.config import read_toml
     from privgen.training import session
 
-    options = {"family": family, "resolution": resolution, "minutes": minutes, "kimg": kimg}
-    options |= {"batch": batch, "seed": seed}
-    options |= {"class_balance": class_balance.value if class_balance else None}
+    given: dict[str, Any] = {"family": family, "discriminator": discriminator}
+    given |= {"resolution": resolution, "minutes": minutes, "kimg": kimg, "batch": batch}
+    given |= {"seed": seed, "device": device}
+    given |= {"class_balance": class_balance, "watch_kimg": watch_kimg, "select_by": select_by}
+    given |= {"compile": compile, "deterministic": deterministic, "tensorboard": tensorboard}
+    plain = {k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items() if v is not None}
     plan = session.plan_session(
         data,
-        options={key: value for key, value in options.items() if value is not None},
+        options={**(read_toml(config) if config else {}), **plain},
         holdout=holdout,
         siblings=siblings,
         group_by=group_by,
         on_bad_tile=on_bad_tile.value,
         resume=resume,
+        out=out,
     )
     console.note(plan.summary)
     if dry_run:
@@ -317,6 +378,13 @@ def audit(
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler whose workers align, tcp://host:8786.")
     ] = None,
+    insider: Annotated[
+        bool,
+        typer.Option(
+            "--insider",
+            help="Also attack with the generator's weights, and a checkpoint's discriminator.",
+        ),
+    ] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Private folder that keeps embeddings for the next audit.")
     ] = None,
@@ -359,6 +427,7 @@ def audit(
         align=align,
         approximate=approximate,
         scheduler=scheduler,
+        insider=insider,
         cache=cache,
         policy=policy,
         group_by=group_by,

@@ -4,8 +4,10 @@ Unknown keys and values out of range are errors that say what would have been ri
 """
 
 import difflib
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from privgen.errors import ConfigError
@@ -142,11 +144,6 @@ class TrainConfig:
                 )
         if self.batch % 2:
             raise ConfigError(f"batch must be even, tiles are compared in pairs: got {self.batch}")
-        if self.batch % (2 * self.accumulate):
-            raise ConfigError(
-                "batch must be a multiple of 2 x accumulate, every part holds whole pairs: got "
-                f"batch {self.batch}, accumulate {self.accumulate}"
-            )
         for key_name, low, high in _RANGES:
             value = getattr(self, key_name)
             if value is not None and not low <= value <= high:
@@ -244,3 +241,15 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("grid_steps", 1, 1e9),
     ("checkpoint_minutes", 0.0, 1e6),
 )
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Configuration keys from a TOML file.
+
+    Raises:
+      ConfigError: the file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"cannot read configuration {path}: {error}") from error

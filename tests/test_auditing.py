@@ -1,9 +1,24 @@
 """What an audit shows of synthetic tiles, and what it says of itself."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
 
 from audits import Aligned, Alignment, AuditData, Tiles
-from privgen.auditing import near_train
+from privgen.auditing import audit, near_train
+from privgen.data.phantom import make_phantom, write_phantom
+from privgen.errors import ConfigError
+from privgen.evidence.inversion import Effort
+from privgen.reporting import html
+from privgen.roles import reopen
+from privgen.sampling import load_generator
+from privgen.training.session import plan_session
+
+TINY = Effort(latents=8, starts=1, explore=1, steps=2, queries=2)
 
 
 def tiles(name: str, seed: int, count: int) -> Tiles:
@@ -37,3 +52,85 @@ def test_a_tile_that_aligns_like_a_copy_is_never_shown() -> None:
         )
         shown[name] = not near_train(data)[7]
     assert shown == {"close": False, "few": True, "apart": True}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run of four steps, and its tiles."""
+
+    checkpoint: Path
+    tiles: Path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("insider")
+    write_phantom(folder / "tiles", make_phantom(patients=10, tiles_per_patient=18, side=32))
+    options = {"resolution": 32, "batch": 8, "kimg": 0.03, "width": 8, "head_width": 8}
+    options |= {"watch_kimg": 0.0}
+    plan = plan_session(
+        folder / "tiles",
+        options=options,
+        holdout=0.35,
+        siblings=0.2,
+        group_by=None,
+        on_bad_tile="error",
+        resume=None,
+    )
+    return Run(plan.run(folder / "runs"), folder / "tiles")
+
+
+def results(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {result["name"]: result for result in document["audit"]["results"]}
+
+
+def test_insider_attacks_join_both_arms_and_the_family(run: Run, tmp_path: Path) -> None:
+    result = audit(
+        generator=run.checkpoint,
+        count=40,
+        encoder="colour",
+        align=False,
+        insider=TINY,
+        out=tmp_path / "report",
+    )
+    html.validate(result.document)
+    found = results(result.document)
+    for attack in ("white_box", "partial_black_box", "discriminator"):
+        for arm in ("tile_membership", "patient_membership"):
+            name = f"{arm}/{attack}"
+            assert 0 < found[name]["p_adjusted"] <= 1
+            assert "The attacker" in found[name]["note"]
+            assert name in result.verdict.family
+    assert "--insider" in result.document["reproduce"]["command"]
+    ledger = load_generator(run.checkpoint).ledger
+    assert ledger is not None
+    sizes = {role: len(tiles) for role, tiles in reopen(ledger).items()}
+    for file in ("report.json", "report.html"):
+        text = (tmp_path / "report" / file).read_text()
+        for role in ("train", "siblings", "holdout"):
+            assert not any(f"{role}-{row}" in text for row in range(sizes[role]))
+        assert not any(entry.sha256 in text or entry.path in text for entry in ledger.entries)
+
+
+def test_a_generator_file_is_inverted_but_has_no_discriminator(run: Run) -> None:
+    ledger = load_generator(run.checkpoint).ledger
+    assert ledger is not None
+    roles = reopen(ledger)
+    result = audit(
+        generator=run.checkpoint.parent.parent / "generator.safetensors",
+        train=roles["train"],
+        holdout=roles["holdout"],
+        count=40,
+        encoder="colour",
+        align=False,
+        insider=TINY,
+    )
+    found = results(result.document)
+    assert "patient_membership/white_box" in found
+    assert "patient_membership/partial_black_box" in found
+    assert not any("discriminator" in name for name in found)
+
+
+def test_an_insider_needs_a_generator() -> None:
+    with pytest.raises(ConfigError, match="insider attacks need the generator's weights"):
+        audit(synthetic="s", train="t", holdout="h", insider=True)

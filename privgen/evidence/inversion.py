@@ -7,9 +7,9 @@ error of the best repetition is a membership score (Chen et al. 2020, GAN-Leaks,
 **What is minimised.** GAN-Leaks adds `.001 (|z|^2 - dim z)^2` to the mean squared difference of
 pixels. A typical latent is off by `sqrt(2 dim z)`, which already costs `.002 dim z`, many times
 what pictures differ by: the term is a wall, and here it is one. The search stays on the shell
-`|z|^2 = dim z`, where the term is 0, and so cannot leave the latents a sampler draws. The error is
-the mean over 3 r^2 values of the squared difference of a tile and G(z, c), both in [-1, 1], before
-any rounding or clipping. LPIPS (weight .2 there) is left out: its weights are not at hand offline.
+`|z|^2 = dim z`, where the term is 0 and a sampler's latents lie. The error is the mean over 3 r^2
+values of the squared difference of a tile and G(z, c), both in [-1, 1], before any rounding or
+clipping. LPIPS (weight .2 there) is left out: its weights would have to be fetched.
 
 **Noise inputs are zero**, their mean. Fitted to a tile, maps of full resolution could paint any
 fine detail, members' and others' alike, and a random draw only adds error.
@@ -23,6 +23,7 @@ on no other tile, its place or its role, rounding aside. A joint L-BFGS step wou
 of a batch; Adam (Kingma & Ba 2015, arXiv:1412.6980) does not.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self, cast
 
@@ -40,15 +41,17 @@ from privgen.training.draws import Purpose, latents
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.intp]
+Search = Callable[[Tensor, Tensor, Sequence[str]], Tensor]
 
-FULL_EFFORT_TILES = 2000
+FULL_EFFORT_TILES = 1000
 """Up to so many tiles each gets full effort; more share what these would get."""
 
 ANY_CLASS = -1
 """Label of a tile whose class is unknown, or shall be free: every class of the generator counts."""
 
 _COMPARED_SIDE = 32
-_ROWS = 128
+_ROWS = 32
+_TILES = 16
 _RATE = 0.1
 _DECAY = (0.9, 0.99)
 _TINY = 1e-10
@@ -71,9 +74,9 @@ class Effort:
 
     latents: int = 256
     starts: int = 2
-    explore: int = 15
-    steps: int = 60
-    queries: int = 200
+    explore: int = 10
+    steps: int = 40
+    queries: int = 100
 
     @classmethod
     def for_tiles(cls, count: int) -> Self:
@@ -108,11 +111,7 @@ class Inverter:
         parameter = next(network.parameters(), None)
         self._device = torch.device("cpu") if parameter is None else parameter.device
         drawn, _ = latents(
-            seed,
-            range(effort.latents),
-            Purpose.SAMPLE,
-            z_dim=self.network.z_dim,
-            noise_shapes=(),
+            seed, range(effort.latents), Purpose.SAMPLE, z_dim=self.network.z_dim, noise_shapes=()
         )
         self._pool = _on_shell(torch.from_numpy(drawn).to(self._device))
         self._views = torch.stack([self._pool_views(number) for number in range(classes)])
@@ -122,8 +121,8 @@ class Inverter:
 
         Args:
           tiles: at the generator's resolution, shape (n, r, r, 3).
-          labels: class number of each, or `ANY_CLASS`, shape (n,). A free label starts at the
-            nearest of all classes' tiles and keeps the class found there.
+          labels: class number of each, or `ANY_CLASS`, shape (n,). With a free label one search
+            starts in every class, and the best goes on.
 
         Returns:
           Minus the smallest error met, shape (n,), squared units of [-1, 1]; higher = more likely a
@@ -134,25 +133,7 @@ class Inverter:
 
         Source: Chen et al. 2020, arXiv:1909.03935; METHODS.md 2.1.
         """
-        x, numbers = self._checked(tiles, labels)
-        z, classes = self._starts(x, numbers, self.effort.starts)
-        drawn = [rng.standard_normal(z.shape[2], np.float32) for rng in self._rngs(tiles, _RESTART)]
-        random = _on_shell(torch.from_numpy(np.array(drawn)).to(self._device))
-        z = torch.cat([z, random[:, None]], dim=1)
-        classes = torch.cat([classes, classes[:, :1]], dim=1)
-        tried = z.shape[1]
-        z, errors = self._descend(
-            z.flatten(0, 1),
-            x.repeat_interleave(tried, 0),
-            classes.flatten(),
-            steps=self.effort.explore,
-        )
-        best = errors.reshape(-1, tried).argmin(dim=1, keepdim=True)
-        place = best[:, 0] + tried * torch.arange(len(x), device=self._device)
-        _, errors = self._descend(
-            z[place], x, classes.gather(1, best)[:, 0], steps=self.effort.steps
-        )
-        return _scores(errors)
+        return self._by_label(self._follow_gradients, tiles, labels)
 
     def partial_black_box(self, tiles: Pixels, labels: Labels) -> Floats:
         """Scores of an attacker who may choose z and sees the tile it makes, nothing else.
@@ -167,21 +148,52 @@ class Inverter:
         Source: METHODS.md 2.1, with this search in the place of Powell's, whose line searches do
           not run over many tiles at once.
         """
+        return self._by_label(self._ask, tiles, labels)
+
+    def _by_label(self, search: Search, tiles: Pixels, labels: Labels) -> Floats:
+        """Search tiles of a fixed and of a free label apart: they have other numbers of starts."""
         x, numbers = self._checked(tiles, labels)
-        starts, classes = self._starts(x, numbers, 1)
-        z, classes = starts[:, 0], classes[:, 0]
-        rngs = self._rngs(tiles, _MUTATION)
-        errors = self._errors(z, x, classes)
+        scores = np.empty(len(tiles))
+        for free in (False, True):
+            mine = np.flatnonzero((labels == ANY_CLASS) == free)
+            for start in range(0, len(mine), _TILES):
+                rows = mine[start : start + _TILES]
+                digests = [pixel_digest(tiles[row]) for row in rows]
+                scores[rows] = -search(x[rows], numbers[rows], digests).cpu().numpy()
+        return scores
+
+    def _follow_gradients(self, x: Tensor, labels: Tensor, digests: Sequence[str]) -> Tensor:
+        z, classes = self._starts(x, labels, self.effort.starts)
+        random = _on_shell(self._normal(self._rngs(digests, _RESTART)))
+        z = torch.cat([z, random[:, None]], dim=1)
+        classes = torch.cat([classes, classes[:, :1]], dim=1)
+        z, classes, _ = self._best_start(z, x, classes, steps=self.effort.explore)
+        return self._descend(z, x, classes, steps=self.effort.steps)[1]
+
+    def _ask(self, x: Tensor, labels: Tensor, digests: Sequence[str]) -> Tensor:
+        z, classes = self._starts(x, labels, 1)
+        z, classes, errors = self._best_start(z, x, classes, steps=0)
+        rngs = self._rngs(digests, _MUTATION)
         spread = torch.full((len(x), 1), _FIRST_SPREAD, device=self._device)
         for _ in range(self.effort.queries):
-            drawn = np.array([rng.standard_normal(z.shape[1], np.float32) for rng in rngs])
-            child = _on_shell(z + spread * torch.from_numpy(drawn).to(self._device))
+            child = _on_shell(z + spread * self._normal(rngs))
             found = self._errors(child, x, classes)
             better = (found < errors)[:, None]
-            z = torch.where(better, child, z)
-            errors = torch.minimum(errors, found)
+            z, errors = _better(z, errors, child, found)
             spread = spread * (better * _SUCCESS + ~better * _FAILURE)
-        return _scores(errors)
+        return errors
+
+    def _best_start(
+        self, z: Tensor, x: Tensor, classes: Tensor, *, steps: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """After some steps from each of k starts: latent (n, d), class and error of the best."""
+        tried = z.shape[1]
+        z, errors = self._descend(
+            z.flatten(0, 1), x.repeat_interleave(tried, 0), classes.flatten(), steps=steps
+        )
+        best = errors.reshape(-1, tried).argmin(dim=1)
+        place = best + tried * torch.arange(len(x), device=self._device)
+        return z[place], classes.flatten()[place], errors[place]
 
     def _checked(self, tiles: Pixels, labels: Labels) -> tuple[Tensor, Tensor]:
         side = self.network.resolution
@@ -199,64 +211,56 @@ class Inverter:
             )
         return signed(tiles).to(self._device), torch.from_numpy(labels).to(self._device)
 
-    def _rngs(self, tiles: Pixels, lane: int) -> list[np.random.Generator]:
-        """A generator of draws for each tile, told by its pixels alone."""
+    def _rngs(self, digests: Sequence[str], lane: int) -> list[np.random.Generator]:
+        """A source of draws for each tile, told by its pixels alone."""
         return [
-            np.random.default_rng([self.seed, lane, int(pixel_digest(tile)[:32], 16)])
-            for tile in tiles
+            np.random.default_rng([self.seed, lane, int(digest[:32], 16)]) for digest in digests
         ]
 
+    def _normal(self, rngs: Sequence[np.random.Generator]) -> Tensor:
+        """One standard normal latent from each source, shape (n, z_dim)."""
+        drawn = [rng.standard_normal(self.network.z_dim, np.float32) for rng in rngs]
+        return torch.from_numpy(np.array(drawn)).to(self._device)
+
     def _run(self, z: Tensor, labels: Tensor) -> Tensor:
-        noise = [
-            torch.zeros(len(z), *shape, device=z.device) for shape in self.network.noise_shapes
-        ]
+        shapes = self.network.noise_shapes
+        noise = [torch.zeros(len(z), *shape, device=z.device) for shape in shapes]
         return self.network(z, labels, noise).float()
 
     @torch.no_grad()
     def _pool_views(self, number: int) -> Tensor:
         """Small views of the pool's tiles of one class, shape (latents, values)."""
         views = []
-        for z in self._pool.split(_ROWS):
+        for start in range(0, len(self._pool), _ROWS):
+            z = self._pool[start : start + _ROWS]
             labels = torch.full((len(z),), number, device=z.device)
             views.append(_small(self._run(z, labels)))
         return torch.cat(views)
 
     def _starts(self, x: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Latents of the pool's nearest tiles, (n, count, d), and their classes, (n, count)."""
+        """Latents of the pool's nearest tiles, shape (n, k, d), and their classes, (n, k).
+
+        The `count` nearest of a tile's own class; with a free label the nearest of every class.
+        """
+        apart = torch.cdist(
+            _small(x)[None], self._views, compute_mode="donot_use_mm_for_euclid_dist"
+        )
         count = min(count, len(self._pool))
-        views = _small(x)
-        z = torch.empty(len(x), count, self._pool.shape[1], device=self._device)
-        classes = torch.empty(len(x), count, dtype=torch.long, device=self._device)
-        for number in labels.unique().tolist():
-            mine = labels == number
-            candidates = self._views if number == ANY_CLASS else self._views[number][None]
-            apart = torch.cdist(
-                views[mine],
-                candidates.flatten(0, 1),
-                compute_mode="donot_use_mm_for_euclid_dist",
-            )
-            found = apart.topk(count, largest=False).indices
-            z[mine] = self._pool[found % len(self._pool)]
-            classes[mine] = found // len(self._pool) if number == ANY_CLASS else number
-        return z, classes
+        nearest = apart.topk(count, largest=False).indices.transpose(0, 1)  # (n, classes, count)
+        if bool((labels == ANY_CLASS).all()):
+            every = torch.arange(self.classes, device=self._device)
+            return self._pool[nearest[:, :, 0]], every.expand(len(x), -1)
+        own = nearest[torch.arange(len(x), device=self._device), labels]
+        return self._pool[own], labels[:, None].expand(-1, count)
 
     @torch.no_grad()
     def _errors(self, z: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        parts = zip(z.split(_ROWS), x.split(_ROWS), labels.split(_ROWS), strict=True)
-        return torch.cat([_error(self._run(a, c), b) for a, b, c in parts])
+        return _error(self._run(z, labels), x)
 
     def _descend(
         self, z: Tensor, x: Tensor, labels: Tensor, *, steps: int
     ) -> tuple[Tensor, Tensor]:
         """The best latents met on the way down, and their errors, row by row."""
-        parts = zip(z.split(_ROWS), x.split(_ROWS), labels.split(_ROWS), strict=True)
-        found = [self._descend_rows(*part, steps) for part in parts]
-        best_z, best = zip(*found, strict=True)
-        return torch.cat(best_z), torch.cat(best)
-
-    def _descend_rows(
-        self, z: Tensor, x: Tensor, labels: Tensor, steps: int
-    ) -> tuple[Tensor, Tensor]:
         mean, square = torch.zeros_like(z), torch.zeros_like(z)
         best_z, best = z, self._errors(z, x, labels)
         for step in range(steps):
@@ -265,7 +269,9 @@ class Inverter:
             (gradient,) = torch.autograd.grad(errors.sum(), z)
             best_z, best = _better(best_z, best, z.detach(), errors.detach())
             # Along the shell only: the rest would pass for steepness and slow every entry down.
-            gradient = gradient - z.detach() * (gradient * z.detach()).mean(dim=1, keepdim=True)
+            # Entries without a gradient decide by leaps and stay as the start chose them.
+            radial = z.detach() * (gradient * z.detach()).mean(dim=1, keepdim=True)
+            gradient = torch.where(gradient == 0, 0, gradient - radial)
             mean = torch.lerp(gradient, mean, _DECAY[0])
             square = torch.lerp(gradient.square(), square, _DECAY[1])
             corrected = mean / (1 - _DECAY[0] ** (step + 1))
@@ -298,7 +304,3 @@ def _small(tiles: Tensor) -> Tensor:
     if tiles.shape[-1] > _COMPARED_SIDE:
         tiles = F.interpolate(tiles, size=(_COMPARED_SIDE, _COMPARED_SIDE), mode="area")
     return tiles.flatten(1)
-
-
-def _scores(errors: Tensor) -> Floats:
-    return -errors.cpu().numpy().astype(np.float64)

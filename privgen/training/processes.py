@@ -18,6 +18,9 @@ from torch import Tensor
 
 from privgen.errors import ConfigError, RuntimeFailure
 
+TOGETHER = 4
+"""Neighbours in a batch that a discriminator may compare."""
+
 
 class Processes:
     """One process alone: every exchange is with itself.
@@ -36,16 +39,19 @@ class Processes:
         return self.rank == 0
 
     def parts(self, batch: int, accumulate: int) -> list[slice]:
-        """Rows of a step's batch that are this process's, in `accumulate` parts of whole pairs.
+        """Rows of a step's batch that are this process's, in `accumulate` parts.
+
+        Discriminators compare tiles in pairs or in fours, which no part may break.
 
         Raises:
           ConfigError: the batch cannot be cut so.
         """
         pieces = self.count * accumulate
-        if batch % (2 * pieces):
+        if pieces > 1 and batch % (TOGETHER * pieces):
             raise ConfigError(
-                "batch must be a multiple of 2 x processes x accumulate, every part holds whole "
-                f"pairs: got batch {batch}, {self.count} processes, accumulate {accumulate}"
+                f"batch must be a multiple of {TOGETHER} x processes x accumulate, tiles are "
+                f"compared in fours: got batch {batch}, {self.count} processes, accumulate "
+                f"{accumulate}"
             )
         size = batch // pieces
         start = self.rank * accumulate

@@ -95,7 +95,7 @@ def plan_session(
     siblings: float = 0.1,
     group_by: str | None = None,
     on_bad_tile: Literal["error", "skip"] = "error",
-    resume: Path | Literal["auto"] | None = None,
+    resume: Path | str | None = None,
     out: Path = Path("runs"),
 ) -> Session:
     """Prepare a session; reads everything, writes nothing.
@@ -179,7 +179,7 @@ def train(
     siblings: float = 0.1,
     group_by: str | None = None,
     on_bad_tile: Literal["error", "skip"] = "error",
-    resume: Path | Literal["auto"] | None = None,
+    resume: Path | str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a generator on some patients of a set and keep the others for its audit.

@@ -1,8 +1,8 @@
 """Quality and leakage while a run goes on: few tiles, seconds, again and again.
 
-A watch says when to look and which weights to keep; it is no audit. It sees few synthetic tiles, no
-copies that were turned or mirrored, one attack, and it looks many times: about one signal in twenty
-fires without any leak.
+A watch says when to look and which weights to keep; it is no audit. It sees few synthetic tiles,
+copies that were turned or blurred less surely, and one attack; and it looks many times, so that
+signals fire now and then without any leak.
 
 Everything is judged in EfficientNet-Lite2. A projected generator learns in the features of Lite0
 and must never be judged there (METHODS 10). Real tiles are reduced to the resolution of the run
@@ -45,8 +45,7 @@ FD = f"fd_{ENCODER}_pca{COMPONENTS}"
 """Key of the Frechet distances in a line."""
 
 MOST_TRAIN, MOST_HELD_OUT = 2000, 1000
-"""Real tiles looked at: of larger sets a fixed choice, classes in proportion, patients in turns.
-A copy of a train tile that was not chosen goes unseen."""
+"""Real tiles looked at: of larger sets an even choice; copies of other train tiles go unseen."""
 
 FEWEST = 5
 """Train and held-out tiles below which nothing is watched: the copy test needs as many."""
@@ -104,6 +103,9 @@ class Watch:
 
     def __init__(self, train: TileSet, held_out: TileSet, config: TrainConfig) -> None:
         self._config = config
+        # A seed of its own: no released sample shall be the one that was selected by.
+        sequence = np.random.SeedSequence([config.seed, _SAMPLE])
+        self._seed = int(sequence.generate_state(1, np.uint64)[0])
         self._unit = train.group_unit
         self._encoder = load_encoder(ENCODER, device=str(choose_device(config.device)))
         self._train = _Tiles.of(train, MOST_TRAIN, config, self._encoder)
@@ -131,19 +133,14 @@ class Watch:
         known = None
         if held_out is not None:
             known = held_out.subset(np.flatnonzero(np.isin(held_out.labels, train.classes)))
-        count = 0 if known is None else min(len(train), len(known))
-        if known is not None and count >= FEWEST and config.watch_kimg > 0:
+        enough = min(len(train), len(known or ())) >= FEWEST
+        if known is not None and enough and config.watch_kimg > 0:
             return cls(train, known, config)
-        if config.select_by != "last" and config.watch_kimg == 0:
-            raise ConfigError(
-                f"select_by {config.select_by} needs measurements: got watch_kimg 0. Give a "
-                "watch_kimg, or select_by last."
-            )
         if config.select_by != "last":
             raise ConfigError(
-                f"select_by {config.select_by} needs {FEWEST} train tiles and as many held-out "
-                f"ones of the same classes: got {len(train)} and {len(known or ())}. "
-                "Hold out more patients, or give select_by last."
+                f"select_by {config.select_by} needs watch_kimg above 0, and {FEWEST} train and "
+                f"{FEWEST} held-out tiles of the same classes: got watch_kimg {config.watch_kimg:g}"
+                f", {len(train)} and {len(known or ())}. Give these, or select_by last."
             )
         return None
 
@@ -159,23 +156,23 @@ class Watch:
           `CLASS_TILES` in each role;
           `diversity`, mean distance of two synthetic tiles of a class over that of two train tiles
           of it, for each class and the smallest;
-          `copies`, from the test of METHODS 1.1 on the scale-free ratio: p, `own_p` (the same against
-          the train tiles' distances to each other), and the `share` of synthetic tiles in the low
-          tail, where each train tile counts once because repeating one is no hundred copies, less
-          the share of held-out tiles there; None where all tiles of a role are blank;
+          `copies`, from the test of METHODS 1.1 on the scale-free ratio: p, `own_p` (the same
+          against the train tiles' distances to each other), and the `share` of synthetic tiles in
+          the low tail less that of held-out tiles, where each train tile counts once because
+          repeating one is no hundred copies; None where all tiles of a role are blank;
           `membership`, from the `full_black_box` score: AUROC of train against held-out patients,
           interval, p; None with fewer than two patients on a side.
           `fires` is whether p, and for copies `own_p` too, is `SIGNIFICANCE` or less.
         """
         indices = np.arange(self._config.watch_count)
         numbers = label_numbers(generator, indices, balance="as-trained")
-        pixels = generator.generate(self._seed(), indices, numbers)
+        pixels = generator.generate(self._seed, indices, numbers)
         labels = np.array(generator.classes)[numbers]
         features = self._encoder.embed(pixels)
         counts = (len(features), len(self._train.features), len(self._held.features))
         return {
             "tiles": dict(zip(("synthetic", "train", "held_out"), counts, strict=True)),
-            FD: self._distances(features, self._like(labels), None),
+            FD: self._distances(features, labels),
             f"{FD}/class": self._by_class(features, labels),
             "diversity": self._diversity(features, labels),
             "copies": self._copies(features, labels, _textured(pixels)),
@@ -199,44 +196,37 @@ class Watch:
             return None
         return float(line[FD]["synthetic_held_out"])
 
-    def _seed(self) -> int:
-        """Of the watch's own sample, so that no released sample is the one that was selected by."""
-        sequence = np.random.SeedSequence([self._config.seed, _SAMPLE])
-        return int(sequence.generate_state(1, np.uint64)[0])
-
-    def _like(self, labels: NDArray[np.str_]) -> NDArray[np.intp]:
-        """Rows of as many train tiles of each class as there are synthetic ones, or all."""
-        rows = [
-            np.flatnonzero(self._train.labels == label)[:count]
-            for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
-        ]
-        return np.sort(np.concatenate(rows))
-
     def _distances(
-        self, synthetic: NDArray[np.float32], floor: NDArray[np.intp], label: str | None
+        self, features: NDArray[np.float32], labels: NDArray[np.str_], label: str | None = None
     ) -> dict[str, float]:
-        """The triple, of all classes or one; `floor` are the train tiles of the floor."""
-        train, held = (
-            role.features if label is None else role.features[role.labels == label]
-            for role in (self._train, self._held)
+        """The triple over all classes or within one.
+
+        The floor takes as many train tiles of each class as there are synthetic ones, or all.
+        """
+        roles = [(features, labels), *((r.features, r.labels) for r in (self._train, self._held))]
+        synthetic, train, held = (x if label is None else x[of == label] for x, of in roles)
+        counts = np.unique(labels if label is None else labels[labels == label], return_counts=True)
+        floor = np.concatenate(
+            [
+                self._train.features[self._train.labels == name][:count]
+                for name, count in zip(*counts, strict=True)
+            ]
         )
         return {
             "synthetic_train": self._space.distance(synthetic, train),
             "synthetic_held_out": self._space.distance(synthetic, held),
-            "train_held_out": self._space.distance(self._train.features[floor], held),
+            "train_held_out": self._space.distance(floor, held),
         }
 
     def _by_class(
         self, features: NDArray[np.float32], labels: NDArray[np.str_]
     ) -> dict[str, dict[str, float]]:
-        result = {}
-        for label in np.unique(labels).tolist():
-            inside = labels == label
-            roles = (labels, self._train.labels, self._held.labels)
-            if min(int((names == label).sum()) for names in roles) >= CLASS_TILES:
-                floor = self._like(labels[inside])
-                result[label] = self._distances(features[inside], floor, label)
-        return result
+        roles = (labels, self._train.labels, self._held.labels)
+        return {
+            label: self._distances(features, labels, label)
+            for label in np.unique(labels).tolist()
+            if min(int((of == label).sum()) for of in roles) >= CLASS_TILES
+        }
 
     def _diversity(self, features: NDArray[np.float32], labels: NDArray[np.str_]) -> dict[str, Any]:
         by_class = {}
@@ -284,15 +274,16 @@ class Watch:
         }
 
     def _membership(self, features: NDArray[np.float32]) -> dict[str, Any] | None:
-        train, held = self._train, self._held
-        if min(len(np.unique(role.patients)) for role in (train, held)) < 2:
+        roles = (self._train, self._held)
+        if min(len(np.unique(role.patients)) for role in roles) < 2:
             return None
+        members, nonmembers = (full_black_box(role.features, features) for role in roles)
         found = patient_membership(
             "membership",
-            full_black_box(train.features, features),
-            full_black_box(held.features, features),
-            member_patients=train.patients,
-            nonmember_patients=held.patients,
+            members,
+            nonmembers,
+            member_patients=self._train.patients,
+            nonmember_patients=self._held.patients,
             rng=np.random.default_rng([self._config.seed, _PERMUTING]),
         )
         p = found.p_value

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from pytorch_fid import inception
-from sklearn.datasets import load_sample_image
 
 from privgen.data.layouts import open_tiles
 from privgen.errors import ConfigError, InputError, WeightsError
 from privgen.evidence import networks
 from privgen.evidence.encoders import EFFNET_SIDE, Encoder, inception_network, load_encoder
 from privgen.files import sha256_file
-from privgen.models.effnet_lite import load_effnet_lite0, normalise, weights_file
+from privgen.models.effnet_lite import LITE0, LITE2, Variant, load_effnet_lite, normalise
 
 
 def cosine_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -27,28 +25,10 @@ def cosine_distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[n
     return np.asarray(1 - (a * b).sum(axis=1) / lengths)
 
 
-def centre_square(name: str) -> torch.Tensor:
-    photo = torch.from_numpy(load_sample_image(name).copy()).permute(2, 0, 1)[None]
-    square = photo[..., 106:534]
-    return torch.nn.functional.interpolate(square, (224, 224), mode="bicubic", antialias=True)
+NETWORKS = [("effnet_lite0", LITE0), ("effnet_lite2", LITE2)]
 
 
-@pytest.mark.parametrize(("photo", "imagenet"), [("flower.jpg", 985), ("china.jpg", 698)])
-def test_lite0_names_a_daisy_and_a_palace(photo: str, imagenet: int) -> None:
-    with torch.inference_mode():
-        logits = load_effnet_lite0().logits(normalise(centre_square(photo).float()))
-    assert int(logits.argmax()) == imagenet
-
-
-def test_lite0_equals_the_published_package_at_224() -> None:
-    oracle = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights_file()))
-    x = normalise(torch.cat([centre_square("flower.jpg"), centre_square("china.jpg")]).float())
-    with torch.inference_mode():
-        expected, got = oracle.eval()(x), load_effnet_lite0().logits(x)
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["effnet_lite0", "pixels", "colour"])
+@pytest.mark.parametrize("name", ["effnet_lite0", "effnet_lite2", "pixels", "colour"])
 def test_an_embedding_depends_on_its_tile_alone(name: str, crops: NDArray[np.uint8]) -> None:
     encoder = load_encoder(name, device="cpu")
     together = encoder.embed(crops)
@@ -69,13 +49,14 @@ def test_views_and_read_only_tiles_embed_like_copies(
     np.testing.assert_array_equal(lite0.embed(turned), lite0.embed(frozen))
 
 
-def test_fp32_is_the_network_itself(crops: NDArray[np.uint8]) -> None:
+@pytest.mark.parametrize(("name", "variant"), NETWORKS)
+def test_fp32_is_the_network_itself(name: str, variant: Variant, crops: NDArray[np.uint8]) -> None:
     sides = (EFFNET_SIDE, EFFNET_SIDE)
     tiles = torch.from_numpy(crops[:3]).permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(tiles, sides, mode="bicubic", antialias=True)
     with torch.inference_mode():
-        expected = load_effnet_lite0()(normalise(resized.float())).numpy()
-    got = load_encoder(device="cpu", precision="fp32").embed(crops[:3])
+        expected = load_effnet_lite(variant)(normalise(resized.float())).numpy()
+    got = load_encoder(name, device="cpu", precision="fp32").embed(crops[:3])
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -83,9 +64,10 @@ def test_no_tiles_give_no_embeddings(lite0: Encoder) -> None:
     assert lite0.embed(np.empty((0, 64, 64, 3), dtype=np.uint8)).shape == (0, 1280)
 
 
-def test_bf16_stays_within_a_hundredth_of_fp32(crops: NDArray[np.uint8]) -> None:
-    exact = load_encoder(device="cpu", precision="fp32").embed(crops)
-    fast = load_encoder(device="cpu", precision="bf16").embed(crops)
+@pytest.mark.parametrize("name", ["effnet_lite0", "effnet_lite2"])
+def test_bf16_stays_within_a_hundredth_of_fp32(name: str, crops: NDArray[np.uint8]) -> None:
+    exact = load_encoder(name, device="cpu", precision="fp32").embed(crops)
+    fast = load_encoder(name, device="cpu", precision="bf16").embed(crops)
     assert cosine_distance(fast, exact).max() < 1e-2
     assert (fast != exact).any()
 
@@ -101,11 +83,12 @@ def test_bf16_stays_within_a_hundredth_of_fp32_on_tissue(
     assert cosine_distance(fast, exact).max() < 1e-2
 
 
-def test_the_digest_tells_precision_and_nothing_else() -> None:
+def test_the_digest_tells_precision_and_network_and_nothing_else() -> None:
     fp32 = load_encoder(device="cpu", precision="fp32")
     again = load_encoder(device="cpu", precision="fp32")
     assert fp32.digest == again.digest != load_encoder(device="cpu", precision="bf16").digest
-    assert len({load_encoder(name).digest for name in ("pixels", "colour")} | {fp32.digest}) == 3
+    names = ("pixels", "colour", "effnet_lite2")
+    assert len({load_encoder(name).digest for name in names} | {fp32.digest}) == 4
 
 
 def test_pixels_at_their_own_side_are_the_pixels(pixels: Encoder) -> None:
@@ -144,8 +127,12 @@ def test_what_is_no_stack_of_tiles_is_refused(
     ("spec", "way_out"),
     [
         ("effnet_lite", "Did you mean effnet_lite0?"),
-        ("resnet18", "there are effnet_lite0, inception_fid, torchvision:NAME, timm:NAME"),
+        (
+            "resnet18",
+            "there are effnet_lite0, effnet_lite2, inception_fid, torchvision:NAME, timm:NAME",
+        ),
         ("effnet_lite0:a.pth", "takes no file"),
+        ("effnet_lite2:a.pth", "takes no file: got 'effnet_lite2:a.pth'"),
         ("pixels:a.pth", "takes no file"),
         ("colour:a.pth", "takes no file: got 'colour:a.pth'"),
         ("torchvision:", "no classification network called ''"),

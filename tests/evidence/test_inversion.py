@@ -14,7 +14,7 @@ from audits.permutation import auroc
 from privgen.config import TrainConfig
 from privgen.data.phantom import make_phantom
 from privgen.errors import InputError
-from privgen.evidence.inversion import Effort, Inverter
+from privgen.evidence.inversion import FULL_EFFORT_TILES, Effort, Inverter
 from privgen.models import Generator, build_generator
 from privgen.sampling import LoadedGenerator
 
@@ -130,8 +130,8 @@ def test_tiles_of_another_size_or_class_are_refused(linear: Linear) -> None:
 
 def test_more_tiles_get_fewer_steps_each_but_never_none() -> None:
     full = Effort()
-    assert Effort.for_tiles(1) == Effort.for_tiles(2000) == full
-    half = Effort.for_tiles(4000)
+    assert Effort.for_tiles(1) == Effort.for_tiles(FULL_EFFORT_TILES) == full
+    half = Effort.for_tiles(2 * FULL_EFFORT_TILES)
     assert (half.steps, half.queries) == (full.steps // 2, full.queries // 2)
     endless = Effort.for_tiles(10**9)
     assert min(endless.explore, endless.steps, endless.queries) >= 5

@@ -39,13 +39,14 @@ def test_two_processes_match_one_with_the_doubled_batch(
         torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5, msg=name)
 
 
-def test_a_batch_is_cut_into_whole_pairs_in_order() -> None:
+def test_a_batch_is_cut_in_order_and_never_through_tiles_that_are_compared() -> None:
+    assert Processes().parts(6, 1) == [slice(0, 6)]
     assert Processes().parts(12, 3) == [slice(0, 4), slice(4, 8), slice(8, 12)]
     second = Processes()
     second.rank, second.count = 1, 2
     assert second.parts(16, 2) == [slice(8, 12), slice(12, 16)]
-    with pytest.raises(ConfigError, match="got batch 12, 2 processes, accumulate 2"):
-        second.parts(12, 2)
+    with pytest.raises(ConfigError, match="got batch 24, 2 processes, accumulate 2"):
+        second.parts(24, 2)
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
