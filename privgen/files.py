@@ -24,7 +24,9 @@ _TEMPORARY = ".partial-"
 
 
 @contextmanager
-def atomic_write(path: Path, *, mode: int = SHARED, durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_write(
+    path: Path, *, mode: int = SHARED, durable: bool = True, needed: int | None = None
+) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` only when the block ends without an error.
 
     Args:
@@ -32,6 +34,7 @@ def atomic_write(path: Path, *, mode: int = SHARED, durable: bool = True) -> Ite
       mode: permission bits of the finished file; `PRIVATE` for anything that names a member.
       durable: wait until the disk holds the bytes, so that a power cut cannot leave an empty file
         in place; False for the thousands of small files that can be made again.
+      needed: bytes that will be written, where known; a full disk is then told with them.
 
     Raises:
       DiskFullError: no space is left; the previous `path`, if any, is untouched.
@@ -40,7 +43,7 @@ def atomic_write(path: Path, *, mode: int = SHARED, durable: bool = True) -> Ite
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise _write_error(path, error, needed) from error
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -51,19 +54,41 @@ def atomic_write(path: Path, *, mode: int = SHARED, durable: bool = True) -> Ite
                 os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise _write_error(path, error) from error
+        temporary.unlink(missing_ok=True)  # what is free is told without it
+        raise _write_error(path, error, needed) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _write_error(path: Path, error: OSError) -> Exception:
+def _write_error(path: Path, error: OSError, needed: int | None) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(path.parent).free
+        wanted = "" if needed is None else f"{_mebibytes(needed)} needed, "
         return DiskFullError(
-            f"no space left to write {path.name}: {free / 2**20:.0f} MiB free in {path.parent}. "
-            "Free some space or give another output folder; what was there before is unchanged."
+            f"no space left to write {path.name}: {wanted}{_mebibytes(free)} free in "
+            f"{path.parent}. Free some space or give another output folder; what was there before "
+            "is unchanged."
         )
     return OutputError(f"cannot write {path}: {error.strerror or error}")
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file, which is created where it is missing.
+
+    A kill or a full disk in the middle leaves a last line without an end, for readers to drop.
+
+    Raises:
+      DiskFullError, OutputError: as `atomic_write`.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+    except OSError as error:
+        raise _write_error(path, error, None) from error
 
 
 def write_json(path: Path, value: Any, *, mode: int = SHARED) -> None:
@@ -130,8 +155,8 @@ def require_free_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DiskFullError(
-            f"not enough space in {folder}: {needed / 2**20:.0f} MiB needed, "
-            f"{free / 2**20:.0f} MiB free. Free some space or give another --out."
+            f"not enough space in {folder}: {_mebibytes(needed)} needed, {_mebibytes(free)} free. "
+            "Free some space or give another --out."
         )
 
 

@@ -82,8 +82,8 @@ def load_encoder(
     """
     name, _, argument = spec.partition(":")
     if name not in _LOADERS:
-        near = difflib.get_close_matches(name, _LOADERS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        near = sorted(difflib.get_close_matches(name, _LOADERS, n=2))
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ConfigError(f"no encoder is called {name!r}; there are {', '.join(SPECS)}.{hint}")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return _LOADERS[name](argument, where, precision)

@@ -43,8 +43,9 @@ Pixels = NDArray[np.uint8]
 Labels = NDArray[np.intp]
 Search = Callable[[Tensor, Tensor, Sequence[str]], Tensor]
 
-FULL_EFFORT_TILES = 1000
-"""Up to so many tiles each gets full effort; more share what these would get."""
+FULL_EFFORT_TILES = 500
+"""Up to so many tiles each gets full effort; more share what these would get, which is minutes on
+two cores at 64 px."""
 
 ANY_CLASS = -1
 """Label of a tile whose class is unknown, or shall be free: every class of the generator counts."""
@@ -168,8 +169,9 @@ class Inverter:
         z = torch.cat([z, random[:, None]], dim=1)
         classes = torch.cat([classes, classes[:, :1]], dim=1)
         z, classes, _ = self._best_start(z, x, classes, steps=self.effort.explore)
-        return self._descend(z, x, classes, steps=self.effort.steps)[1]
+        return self._descend(z, x, classes, self.effort.steps)[1]
 
+    @torch.no_grad()
     def _ask(self, x: Tensor, labels: Tensor, digests: Sequence[str]) -> Tensor:
         z, classes = self._starts(x, labels, 1)
         z, classes, errors = self._best_start(z, x, classes, steps=0)
@@ -189,7 +191,7 @@ class Inverter:
         """After some steps from each of k starts: latent (n, d), class and error of the best."""
         tried = z.shape[1]
         z, errors = self._descend(
-            z.flatten(0, 1), x.repeat_interleave(tried, 0), classes.flatten(), steps=steps
+            z.flatten(0, 1), x.repeat_interleave(tried, 0), classes.flatten(), steps
         )
         best = errors.reshape(-1, tried).argmin(dim=1)
         place = best + tried * torch.arange(len(x), device=self._device)
@@ -199,23 +201,21 @@ class Inverter:
         side = self.network.resolution
         if tiles.ndim != 4 or tiles.shape[1:] != (side, side, 3):
             raise InputError(
-                f"inversion needs tiles of {side} px: got {tiles.shape[1]}. Load them at the "
-                "generator's resolution."
+                f"inversion needs tiles of {side} px: got {tiles.shape[1]}. Load them so."
             )
         wrong = labels[(labels < ANY_CLASS) | (labels >= self.classes)]
         if len(wrong) or len(labels) != len(tiles):
             got = wrong[0] if len(wrong) else f"{len(labels)} labels for {len(tiles)} tiles"
             raise InputError(
                 f"inversion needs a label a tile, classes 0 to {self.classes - 1}, or -1 for any: "
-                f"got {got}. Give the generator's own class numbers."
+                f"got {got}. Give class numbers."
             )
         return signed(tiles).to(self._device), torch.from_numpy(labels).to(self._device)
 
     def _rngs(self, digests: Sequence[str], lane: int) -> list[np.random.Generator]:
         """A source of draws for each tile, told by its pixels alone."""
-        return [
-            np.random.default_rng([self.seed, lane, int(digest[:32], 16)]) for digest in digests
-        ]
+        own = [int(digest[:32], 16) for digest in digests]
+        return [np.random.default_rng([self.seed, lane, number]) for number in own]
 
     def _normal(self, rngs: Sequence[np.random.Generator]) -> Tensor:
         """One standard normal latent from each source, shape (n, z_dim)."""
@@ -253,19 +253,16 @@ class Inverter:
         own = nearest[torch.arange(len(x), device=self._device), labels]
         return self._pool[own], labels[:, None].expand(-1, count)
 
-    @torch.no_grad()
     def _errors(self, z: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        return _error(self._run(z, labels), x)
+        return (self._run(z, labels) - x).square().mean(dim=(1, 2, 3))
 
-    def _descend(
-        self, z: Tensor, x: Tensor, labels: Tensor, *, steps: int
-    ) -> tuple[Tensor, Tensor]:
+    def _descend(self, z: Tensor, x: Tensor, labels: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """The best latents met on the way down, and their errors, row by row."""
         mean, square = torch.zeros_like(z), torch.zeros_like(z)
-        best_z, best = z, self._errors(z, x, labels)
+        best_z, best = z, self._errors(z, x, labels).detach()
         for step in range(steps):
             z = z.detach().requires_grad_(True)
-            errors = _error(self._run(z, labels), x)
+            errors = self._errors(z, x, labels)
             (gradient,) = torch.autograd.grad(errors.sum(), z)
             best_z, best = _better(best_z, best, z.detach(), errors.detach())
             # Along the shell only: the rest would pass for steepness and slow every entry down.
@@ -278,7 +275,7 @@ class Inverter:
             size = (square / (1 - _DECAY[1] ** (step + 1))).sqrt() + _TINY
             rate = _RATE * (1 + np.cos(np.pi * step / steps)) / 2
             z = _on_shell(z.detach() - rate * corrected / size)
-        return _better(best_z, best, z.detach(), self._errors(z.detach(), x, labels))
+        return _better(best_z, best, z, self._errors(z, x, labels).detach())
 
 
 def signed(tiles: Pixels) -> Tensor:
@@ -289,10 +286,6 @@ def signed(tiles: Pixels) -> Tensor:
 def _on_shell(z: Tensor) -> Tensor:
     """Each row scaled to `|z|^2 = dim z`."""
     return z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))
-
-
-def _error(made: Tensor, x: Tensor) -> Tensor:
-    return (made - x).square().mean(dim=(1, 2, 3))
 
 
 def _better(z: Tensor, errors: Tensor, other: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,8 @@ _BLUE, _RED, _OCHRE, _GREEN = "#004488", "#a83246", "#7a6000", "#117755"
 _DASHED: Any = (0, (6, 2))
 _FLOOR: Any = (0, (3, 3))
 _GUESSING = 0.5
+_LOWEST = -0.08
+"""Lower end of the leakage panel, unless a share lies lower, as it can by chance."""
 _DISTANCES = (
     ("synthetic_held_out", "synthetic to held-out", _RED, "s", _DASHED),
     ("synthetic_train", "synthetic to train", _BLUE, "o", "-"),
@@ -142,7 +144,7 @@ def _leakage(axes: Axes, kimg: list[float], lines: Sequence[Mapping[str, Any]]) 
             [x for x, _ in fired], [y for _, y in fired], color=colour, marker=marker,
             markersize=7, linestyle="",
         )  # fmt: skip
-    axes.set_ylim(-0.08, 1.05)
+    axes.set_ylim(min(_LOWEST, axes.get_ylim()[0]), 1.05)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_ylabel("share, or AUROC")

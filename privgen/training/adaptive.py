@@ -51,10 +51,9 @@ class Adaptive:
         self.probability = min(max(self.probability + direction * step, 0.0), MOST)
         self.signs, self.seen = 0.0, 0
 
-    def lengthened(self, mean_length: float) -> float:
-        """Take in a step's mean path length; returns the running mean with it."""
+    def lengthened(self, mean_length: float) -> None:
+        """Take in a step's mean path length."""
         self.path_mean += PATH_DECAY * (mean_length - self.path_mean)
-        return self.path_mean
 
     def to_dict(self) -> dict[str, float]:
         """Plain values for a checkpoint."""

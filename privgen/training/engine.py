@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from privgen.config import TrainConfig
-from privgen.errors import NonFiniteLossError
+from privgen.errors import ConfigError, NonFiniteLossError
 from privgen.models import (
     Discriminator,
     Generator,
@@ -44,7 +44,8 @@ class Engine:
       processes: that train together.
 
     Raises:
-      ConfigError: the device or the family does not exist, or the batch cannot be shared out.
+      ConfigError: the device or the family does not exist, the batch cannot be shared out, or the
+        family has no styles to mix or to measure.
       WeightsError: the frozen pyramid's weights are missing.
     """
 
@@ -82,7 +83,13 @@ class Engine:
         )
         self.adaptive = Adaptive()
         self._judge = self._ready(cast(Discriminator, self.discriminator).judge)
-        styled = config.style_mixing > 0 and isinstance(self.generator, StyleGenerator)
+        styled = config.style_mixing > 0
+        if (styled or config.path_weight) and not isinstance(self.generator, StyleGenerator):
+            raise ConfigError(
+                "style_mixing and path_weight need a generator with styles: got style_mixing "
+                f"{config.style_mixing:g}, path_weight {config.path_weight:g} and family "
+                f"{config.family}, which has none. Set both to 0, or give another --family."
+            )
         painter: Any = self.generator.synthesis if styled else self.generator
         self._paint = self._ready(painter)
         self._styled = styled
@@ -126,6 +133,8 @@ class Engine:
         seen = (step + 1) * len(tiles)
         factor = ema.decay(batch=len(tiles), images_seen=seen, half_life_kimg=self.config.ema_kimg)
         ema.update(self.average, self.generator, factor)
+        if "path_length" in figures:
+            self.adaptive.lengthened(figures["path_length"])
         if self.config.ada_target:
             self.adaptive.observe(
                 figures.pop("real_sign"),
@@ -236,9 +245,12 @@ class Engine:
         return torch.from_numpy(z).to(self.device, self.exact), maps
 
     def _path_penalty(self, indices: NDArray[np.intp], classes: Tensor) -> tuple[Tensor, float]:
-        """Squared deviation of path lengths from their running mean, on half of the tiles."""
+        """Squared deviation of path lengths from their running mean, on every second tile.
+
+        The mean is that before this step, so that parts and processes hold to the same.
+        """
         generator = cast(StyleGenerator, self.generator)
-        half = slice(0, max(2, len(indices) // 2))
+        half = slice(0, None, 2)
         z, noise = self._latents(indices[half], Purpose.TRAIN)
         styles = generator.styles(z, classes[half])
         side = generator.resolution
@@ -248,9 +260,8 @@ class Engine:
         directions = torch.from_numpy(drawn).to(self.device, self.exact).reshape(-1, 3, side, side)
         tiles = generator.synthesis(styles, noise)
         lengths = objectives.path_lengths(tiles, styles, directions)
-        mean = self.processes.total(lengths.detach().mean()) / self.processes.count
-        target = self.adaptive.lengthened(float(mean))
-        return (lengths - target).square().mean(), float(mean)
+        deviation = lengths - self.adaptive.path_mean
+        return deviation.square().mean(), float(lengths.detach().mean())
 
     def _backward(self, generator_loss: Tensor, discriminator_loss: Tensor) -> None:
         """Gradients of each loss with respect to its own network, adding to what is there."""

@@ -16,7 +16,7 @@ import numpy as np
 from privgen import console
 from privgen.config import TrainConfig
 from privgen.data import images
-from privgen.files import atomic_write
+from privgen.files import append_line, atomic_write
 from privgen.sampling import LoadedGenerator
 from privgen.training.draws import Purpose
 from privgen.training.scalars import Scalars
@@ -127,8 +127,7 @@ class Journal:
     def _append(self, name: str, step: int, values: Mapping[str, Any]) -> None:
         kimg = step * self.config.batch / 1000
         line = {"step": step, "kimg": kimg, **_rounded(values)}
-        with (self._folder / name).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, allow_nan=False) + "\n")
+        append_line(self._folder / name, json.dumps(line, allow_nan=False))
         self._scalars.add(step, values)
 
     def _warn_of_collapse(self, step: int) -> None:

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen import console
 from privgen.config import TrainConfig
 from privgen.data.tileset import TileSet
 from privgen.files import sweep_partial_files, write_json
@@ -18,6 +19,9 @@ from privgen.training.journal import Journal
 from privgen.training.processes import Processes
 from privgen.training.state import Checkpoint, GeneratorState, Ledger
 from privgen.training.watch import Watch
+
+CHECKPOINTS = "checkpoints"
+"""Name of the folder of the checkpoints in a run folder."""
 
 SELECTED = "selected.pt"
 """Name of the checkpoint chosen by `select_by`, beside the last ones."""
@@ -65,7 +69,7 @@ class Run:
             self.engine.restore(started_from)
             self.step, self.seconds = started_from.step, started_from.seconds
             self._selected, running = dict(started_from.selected), started_from.running
-        self._folder, self._checkpoints = folder, folder / "checkpoints"
+        self._folder, self._checkpoints = folder, folder / CHECKPOINTS
         self._fresh = started_from is None
         self._journal = Journal(folder, config, running, speaks=processes.first)
         self._watch = Watch.of(tiles, held_out, config) if processes.first else None
@@ -86,6 +90,8 @@ class Run:
             write_json(self._folder / "config.json", self.config.to_dict())
             if self._fresh:
                 self.save()  # from here on a kill loses nothing
+            else:
+                self._rewind()
         self._journal.__enter__()
         self._journal.begin(self.step, self.seconds)
         self._clock, self._saved = time.monotonic() - self.seconds, self.seconds
@@ -98,6 +104,13 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         self._journal.__exit__(kind, error, trace)
+
+    def _rewind(self) -> None:
+        """Forget checkpoints of later steps, as the journal forgets lines; both come again."""
+        last = state.checkpoint_path(self._checkpoints, self.step).name
+        for path in self._checkpoints.glob("ckpt-*.pt"):
+            if path.name > last:
+                path.unlink()
 
     def record(self, figures: dict[str, float]) -> None:
         """Count a step and take down its figures."""
@@ -155,6 +168,12 @@ class Run:
         if self.processes.first:
             if self._selected:
                 path = chosen
+            elif self.config.select_by != "last":
+                console.warn(
+                    f"no measurement passed --select-by {self.config.select_by}, so "
+                    "generator.safetensors holds the last weights. Read watch.jsonl before you "
+                    "share them."
+                )
             kept = state.load_checkpoint(path)
             state.save_generator(
                 self._folder / "generator.safetensors",

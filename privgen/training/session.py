@@ -18,6 +18,7 @@ from privgen.models.presets import configure
 from privgen.roles import ledger_of, match, reopen
 from privgen.training import loop, planning
 from privgen.training.processes import join
+from privgen.training.run import CHECKPOINTS
 from privgen.training.state import Ledger, load_checkpoint
 
 
@@ -70,21 +71,26 @@ class Session:
                 made = str(new_run_folder(out, f"{self.name}-{self.config.family}"))
             folder = Path(processes.told(made))
         watched = "holdout" if self.config.select_by == "last" else "reference"
-        return loop.train(
-            self.roles["train"],
-            self.config,
-            run_folder=folder,
-            ledger=self.ledger,
-            held_out=self.roles.get(watched),
-            resume=self.resume,
-            processes=processes,
-        )
+        try:
+            return loop.train(
+                self.roles["train"],
+                self.config,
+                run_folder=folder,
+                ledger=self.ledger,
+                held_out=self.roles.get(watched),
+                resume=self.resume,
+                processes=processes,
+            )
+        finally:
+            if processes.first and not any(folder.iterdir()):
+                folder.rmdir()  # refused before anything was written
 
     @property
     def _run_folder(self) -> Path | None:
         if self.resume is None:
             return None
-        return self.resume if self.resume.is_dir() else self.resume.parent.parent
+        inner = (self.resume if self.resume.is_dir() else self.resume.parent).resolve()
+        return inner.parent if inner.name == CHECKPOINTS else inner
 
 
 def plan_session(
@@ -151,7 +157,7 @@ def _unfinished(out: Path, name: str, options: Mapping[str, Any]) -> Path | None
     wanted = re.compile(rf"\d{{5}}-{re.escape(name)}-{re.escape(family)}")
     runs = [f for f in out.iterdir() if wanted.fullmatch(f.name)] if out.is_dir() else []
     for folder in sorted(runs, reverse=True):
-        started = any((folder / "checkpoints").glob("ckpt-*.pt"))
+        started = any((folder / CHECKPOINTS).glob("ckpt-*.pt"))
         if started and not (folder / "generator.safetensors").exists():
             return folder
     return None
@@ -161,6 +167,11 @@ def _resumed(
     data: Path | str | TileSet | None, options: Mapping[str, Any], resume: Path
 ) -> Session:
     checkpoint = load_checkpoint(resume)
+    if resume.is_file() and resume.resolve().parent.name != CHECKPOINTS:
+        raise ConfigError(
+            f"a checkpoint to go on from must lie in {CHECKPOINTS}/ of its run folder, where the "
+            f"run goes on: got {resume}. Move it to RUN/{CHECKPOINTS}/."
+        )
     if isinstance(data, TileSet):
         roles = match(checkpoint.ledger, data)
     else:

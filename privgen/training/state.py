@@ -180,8 +180,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    require_free_space(path.parent, buffer.getbuffer().nbytes)
-    with atomic_write(path, mode=PRIVATE) as stream:
+    size = buffer.getbuffer().nbytes
+    require_free_space(path.parent, size)
+    with atomic_write(path, mode=PRIVATE, needed=size) as stream:
         stream.write(buffer.getbuffer())
 
 
@@ -243,7 +244,7 @@ def save_generator(path: Path, state: GeneratorState) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     content = safetensors.torch.save(tensors, metadata={"privgen": json.dumps(described)})
     require_free_space(path.parent, len(content))
-    with atomic_write(path) as stream:
+    with atomic_write(path, needed=len(content)) as stream:
         stream.write(content)
 
 

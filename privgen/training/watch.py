@@ -1,8 +1,8 @@
 """Quality and leakage while a run goes on: few tiles, seconds, again and again.
 
 A watch says when to look and which weights to keep; it is no audit. It sees few synthetic tiles,
-copies that were turned or blurred less surely, and one attack; and it looks many times, so that
-signals fire now and then without any leak.
+turned copies less surely (GlaS, 64 px, 256 tiles: 3 % of exact copies fire, 10 % turned ones do
+not), and one attack; and it looks many times, so that signals fire now and then without a leak.
 
 Everything is judged in EfficientNet-Lite2. A projected generator learns in the features of Lite0
 and must never be judged there (METHODS 10). Real tiles are reduced to the resolution of the run
@@ -51,7 +51,7 @@ FEWEST = 5
 """Train and held-out tiles below which nothing is watched: the copy test needs as many."""
 
 CLASS_TILES = 20
-"""Tiles of a class needed in every role for a Frechet distance of its own."""
+"""Tiles of a class needed in every role for Frechet distances of its own."""
 
 SIGNIFICANCE = 0.05
 """p of a copy or membership signal that counts as fired."""
@@ -63,10 +63,7 @@ _CHOICE, _SAMPLE, _MATCHING, _PERMUTING = range(4)
 class _Tiles:
     """Real tiles of one role, in an order whose beginnings are balanced.
 
-    Attributes:
-      features: embeddings, shape (n, 1280).
-      labels, patients: of each tile, shape (n,).
-      textured: which are not blank, shape (n,).
+    Embeddings, shape (n, 1280); class, patient, and whether it is not blank, of each, shape (n,).
     """
 
     features: NDArray[np.float32]
@@ -150,8 +147,7 @@ class Watch:
         Samples `watch_count` tiles, always the same latents, classes as often as trained.
 
         Returns:
-          Plain JSON values, nested by name, no tile and no patient among them:
-          `tiles`, how many of each role were compared;
+          Plain JSON values, no tile and no patient among them. `tiles`, how many of each role;
           the three Frechet distances under `FD`, and under `FD/class` those of every class with
           `CLASS_TILES` in each role;
           `diversity`, mean distance of two synthetic tiles of a class over that of two train tiles
@@ -162,7 +158,7 @@ class Watch:
           repeating one is no hundred copies; None where all tiles of a role are blank;
           `membership`, from the `full_black_box` score: AUROC of train against held-out patients,
           interval, p; None with fewer than two patients on a side.
-          `fires` is whether p, and for copies `own_p` too, is `SIGNIFICANCE` or less.
+          `fires`: p, and for copies `own_p` too, is `SIGNIFICANCE` or less.
         """
         indices = np.arange(self._config.watch_count)
         numbers = label_numbers(generator, indices, balance="as-trained")
@@ -206,12 +202,8 @@ class Watch:
         roles = [(features, labels), *((r.features, r.labels) for r in (self._train, self._held))]
         synthetic, train, held = (x if label is None else x[of == label] for x, of in roles)
         counts = np.unique(labels if label is None else labels[labels == label], return_counts=True)
-        floor = np.concatenate(
-            [
-                self._train.features[self._train.labels == name][:count]
-                for name, count in zip(*counts, strict=True)
-            ]
-        )
+        real, kinds = self._train.features, self._train.labels
+        floor = np.concatenate([real[kinds == name][:n] for name, n in zip(*counts, strict=True)])
         return {
             "synthetic_train": self._space.distance(synthetic, train),
             "synthetic_held_out": self._space.distance(synthetic, held),
@@ -270,7 +262,7 @@ class Watch:
             "share": len(copied) / len(ours.labels) - chance,
             "p": p,
             "own_p": own_p,
-            "fires": p is not None and max(p, own_p) <= SIGNIFICANCE,
+            "fires": _fires(p, own_p),
         }
 
     def _membership(self, features: NDArray[np.float32]) -> dict[str, Any] | None:
@@ -286,18 +278,21 @@ class Watch:
             nonmember_patients=self._held.patients,
             rng=np.random.default_rng([self._config.seed, _PERMUTING]),
         )
-        p = found.p_value
         return {
             "auroc": found.statistic.value,
             "low": found.statistic.low,
             "high": found.statistic.high,
-            "p": p,
+            "p": found.p_value,
             "smallest_p": found.details["smallest_p"],
             "unit": self._unit,
             "members": found.details["member_patients"],
             "nonmembers": found.details["nonmember_patients"],
-            "fires": p is not None and p <= SIGNIFICANCE,
+            "fires": _fires(found.p_value),
         }
+
+
+def _fires(*p_values: float | None) -> bool:
+    return all(p is not None and p <= SIGNIFICANCE for p in p_values)
 
 
 def _textured(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:

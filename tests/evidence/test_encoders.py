@@ -126,7 +126,8 @@ def test_what_is_no_stack_of_tiles_is_refused(
 @pytest.mark.parametrize(
     ("spec", "way_out"),
     [
-        ("effnet_lite", "Did you mean effnet_lite0?"),
+        ("effnet_lite", "Did you mean effnet_lite0 or effnet_lite2?"),
+        ("pixel", "Did you mean pixels?"),
         (
             "resnet18",
             "there are effnet_lite0, effnet_lite2, inception_fid, torchvision:NAME, timm:NAME",
