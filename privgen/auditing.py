@@ -114,6 +114,7 @@ def audit(
     reference: RealSource | None = None,
     data: Path | str | None = None,
     count: int = DEFAULT_COUNT,
+    truncation: float = 1.0,
     encoder: str = "effnet_lite0",
     fid: Path | bool = False,
     lpips: Path | bool = False,
@@ -145,6 +146,7 @@ def audit(
       reference: tiles of further patients.
       data: where the training data are now, when they have moved since training.
       count: tiles drawn from a generator or asked of a function.
+      truncation: of the drawn tiles, as `LoadedGenerator.generate`: audit what is released.
       encoder: as `evidence.encoders.load_encoder`.
       fid, lpips: add FID or LPIPS; a weights file, or True to use (and once fetch) the published
         ones. Weights that cannot be had become a warning, and the audit goes on.
@@ -210,7 +212,7 @@ def audit(
             )
         made = _synthetic_tiles(synthetic, count, on_bad_tile)
     else:
-        tiles, labels = sample(loaded, count, seed=seed)
+        tiles, labels = sample(loaded, count, seed=seed, truncation=truncation)
         made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
     if train is None and holdout is None and loaded is not None:
         roles = _from_ledger(loaded, data)
@@ -243,6 +245,7 @@ def audit(
             cache=kept,
             policy=chosen,
             seed=seed,
+            truncation=truncation,
             reveal_suspects=reveal_suspects,
         )
         result = _judge(roles, made, loaded, asked, warnings)
@@ -303,6 +306,7 @@ class _Asked:
     cache: EmbeddingCache | None
     policy: audits.Policy | None
     seed: int
+    truncation: float
     reveal_suspects: bool
 
 
@@ -364,7 +368,7 @@ def _judge(
         "privgen_version": version("privgen"),
         "created": created,
         "data": _described(roles, synthetic, evidence.side),
-        "generator": None if generator is None else _generator_facts(generator),
+        "generator": None if generator is None else _generator_facts(generator, asked.truncation),
         "audit": report.to_dict(),
         "augment_bench": None,
         "reproduce": {
@@ -411,8 +415,10 @@ def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> d
     }
 
 
-def _generator_facts(generator: LoadedGenerator) -> dict[str, Any]:
+def _generator_facts(generator: LoadedGenerator, truncation: float) -> dict[str, Any]:
     return {
+        "digest": generator.digest,
+        "truncation": truncation,
         "family": generator.family,
         "resolution": generator.resolution,
         "kimg": generator.kimg,
@@ -429,6 +435,7 @@ def _command(generator: LoadedGenerator | None, asked: _Asked, count: int) -> st
     how = "--approximate" if asked.approximate else "--align"
     options += "--no-align" if asked.search is None else how
     extras = {
+        f"--truncation {asked.truncation:g}": asked.truncation != 1,
         "--insider": asked.insider,
         "--fid": asked.fid,
         "--lpips": asked.lpips,

@@ -147,6 +147,7 @@ def _audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict
         "version": report["privgen_version"],
         "created": report["created"],
         "named": report["generator"] is not None,
+        "truncation": 1 if report["generator"] is None else report["generator"]["truncation"],
         "synthetic": f"{audit['counts'].get('synthetic', {'tiles': 0})['tiles']:,}",
         "harms": [
             {
@@ -170,7 +171,7 @@ def _audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict
 def _require_same(
     path: Path, report: Mapping[str, Any], generator: LoadedGenerator, ledger: Ledger
 ) -> None:
-    """InputError where the report's facts are not this generator's; it carries no digest."""
+    """InputError where the report is of another generator, by its weights' digest."""
     named = report["generator"]
     if named is None:
         return
@@ -182,6 +183,7 @@ def _require_same(
         "classes": (named["classes"], list(generator.classes)),
         "kimg": (f"{named['kimg']:.6g}", f"{generator.kimg:.6g}"),
         "training tiles": (audited, train),
+        "digest": (named["digest"], generator.digest),
     }
     for key, (theirs, ours) in facts.items():
         if theirs != ours:

@@ -85,6 +85,8 @@ def report_of(path: Path, example: str, **changes: Any) -> Path:
     """An example report made to fit the checkpoint."""
     report = EXAMPLES[example]()
     report["generator"] = {
+        "digest": load_generator(saved(path.with_suffix(".pt"))).digest,
+        "truncation": 1.0,
         "family": "cdcgan",
         "resolution": 32,
         "kimg": STEP * 16 / 1000,
@@ -211,7 +213,7 @@ def test_the_cards_audit_is_the_reports(example: str, checkpoint: Path, tmp_path
     assert verdict["sentence"].startswith(verdict["outcome"])
     assert "NOT been audited" not in text
     assert ("Do not release" in text) == (verdict["outcome"] == "LEAK")
-    assert "A report carries no digest of weights" in text
+    assert "The report names these very weights by their digest" in text
     table = rows(text, "Audit")
     for harm in verdict["harms"]:
         found = next(row for row in table if row[0] == harm["harm"])
@@ -243,6 +245,7 @@ def test_a_report_about_anybodys_tiles_is_marked_as_such(checkpoint: Path, tmp_p
         ({"resolution": 64}, "resolution is 64, this one's 32"),
         ({"kimg": 2.016}, "kimg is 2.016, this one's 2"),
         ({"classes": ["benign", "other"]}, "classes"),
+        ({"digest": "ab" * 32}, "digest is abab"),
     ],
 )
 def test_a_report_about_another_generator_is_refused(

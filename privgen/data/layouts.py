@@ -26,7 +26,7 @@ MANIFEST = "manifest.csv"
 FLAT_CLASS = "all"
 """Label of every tile of a folder without classes."""
 
-_IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx", MANIFEST})
+_IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx", "sample.json", MANIFEST})
 _IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
 )

@@ -169,7 +169,8 @@ class Engine:
                 side=discriminator.side,
                 probability=self.adaptive.probability if config.ada_target else None,
             )
-            return discriminator.features(x.contiguous(memory_format=torch.channels_last))
+            with torch.autocast(self.device.type, enabled=False):  # frozen weights have their type
+                return discriminator.features(x.contiguous(memory_format=torch.channels_last))
 
         with self._autocast():
             synthetic_maps = seen(self._synthetic(indices, classes))

@@ -12,10 +12,11 @@ from privgen import console
 from privgen.config import TrainConfig
 from privgen.data.tileset import TileSet
 from privgen.files import sweep_partial_files, write_json
+from privgen.reporting.progress import PICTURE, draw_progress
 from privgen.sampling import LoadedGenerator
 from privgen.training import state
 from privgen.training.engine import Engine
-from privgen.training.journal import Journal
+from privgen.training.journal import WATCH, Journal
 from privgen.training.processes import Processes
 from privgen.training.state import Checkpoint, GeneratorState, Ledger
 from privgen.training.watch import Watch
@@ -140,6 +141,8 @@ class Run:
         if figure is not None and figure < self._selected.get("figure", float("inf")):
             self._selected = {"step": float(self.step), "figure": figure}
             self._write(self._checkpoints / SELECTED)
+        chosen = int(self._selected["step"]) if self._selected else None
+        draw_progress(self._folder / WATCH, self._folder / PICTURE, selected_step=chosen)
 
     @property
     def save_is_due(self) -> bool:

@@ -31,11 +31,13 @@ class Scalars:
         self._writer = SummaryWriter(str(folder))
 
     def add(self, step: int, values: Mapping[str, Any]) -> None:
-        """Add every number among `values`."""
+        """Add every number among `values`, nested ones as `outer/inner`."""
         if self._writer is None:
             return
         for name, value in values.items():
-            if isinstance(value, int | float):
+            if isinstance(value, Mapping):
+                self.add(step, {f"{name}/{inner}": item for inner, item in value.items()})
+            elif isinstance(value, int | float):
                 self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from audits.attacks import full_black_box
 from audits.copy_evidence import Scored, match_classes
 from audits.copying import copy_scores, own_copy_scores, tail_count
+from audits.inputs import Strings
 from audits.membership import patient_membership
 from audits.tails import below, tail_thresholds
 from privgen.config import TrainConfig
@@ -67,8 +68,8 @@ class _Tiles:
     """
 
     features: NDArray[np.float32]
-    labels: NDArray[np.str_]
-    patients: NDArray[np.str_]
+    labels: Strings
+    patients: Strings
     textured: NDArray[np.bool_]
 
     @classmethod
@@ -101,8 +102,7 @@ class Watch:
     def __init__(self, train: TileSet, held_out: TileSet, config: TrainConfig) -> None:
         self._config = config
         # A seed of its own: no released sample shall be the one that was selected by.
-        sequence = np.random.SeedSequence([config.seed, _SAMPLE])
-        self._seed = int(sequence.generate_state(1, np.uint64)[0])
+        self._seed = int(np.random.default_rng([config.seed, _SAMPLE]).integers(2**63))
         self._unit = train.group_unit
         self._encoder = load_encoder(ENCODER, device=str(choose_device(config.device)))
         self._train = _Tiles.of(train, MOST_TRAIN, config, self._encoder)
@@ -193,7 +193,7 @@ class Watch:
         return float(line[FD]["synthetic_held_out"])
 
     def _distances(
-        self, features: NDArray[np.float32], labels: NDArray[np.str_], label: str | None = None
+        self, features: NDArray[np.float32], labels: Strings, label: str | None = None
     ) -> dict[str, float]:
         """The triple over all classes or within one.
 
@@ -211,7 +211,7 @@ class Watch:
         }
 
     def _by_class(
-        self, features: NDArray[np.float32], labels: NDArray[np.str_]
+        self, features: NDArray[np.float32], labels: Strings
     ) -> dict[str, dict[str, float]]:
         roles = (labels, self._train.labels, self._held.labels)
         return {
@@ -220,7 +220,7 @@ class Watch:
             if min(int((of == label).sum()) for of in roles) >= CLASS_TILES
         }
 
-    def _diversity(self, features: NDArray[np.float32], labels: NDArray[np.str_]) -> dict[str, Any]:
+    def _diversity(self, features: NDArray[np.float32], labels: Strings) -> dict[str, Any]:
         by_class = {}
         for label in np.unique(labels).tolist():
             ours, real = mean_distance(features[labels == label]), self._spread.get(label)
@@ -229,10 +229,7 @@ class Watch:
         return {"smallest": min(by_class.values(), default=None), "class": by_class}
 
     def _copies(
-        self,
-        features: NDArray[np.float32],
-        labels: NDArray[np.str_],
-        textured: NDArray[np.bool_],
+        self, features: NDArray[np.float32], labels: Strings, textured: NDArray[np.bool_]
     ) -> dict[str, Any] | None:
         if min(len(self._own), len(self._held_scored.labels)) < FEWEST or not textured.any():
             return None

@@ -83,13 +83,11 @@ class TestScores:
 class TestOutside:
     def test_scores_join_by_id_and_decide(self, make_data: MakeData) -> None:
         data = make_data(4, siblings_each=4)
-        leak = audit(data, policy=QUICK, outside=[outside(data, "discriminator", 2.0)])
+        leak = audit(data, policy=QUICK, outside=[outside(data, "white_box", 2.0)])
         verdicts = {verdict.harm: verdict for verdict in leak.verdict.harms}
         assert verdicts[Harm.PATIENT_MEMBERSHIP].outcome is Outcome.LEAK
-        assert verdicts[Harm.PATIENT_MEMBERSHIP].reason.startswith(
-            "patient_membership/discriminator"
-        )
-        noise = audit(data, policy=QUICK, outside=[outside(data, "discriminator", 0.0)])
+        assert verdicts[Harm.PATIENT_MEMBERSHIP].reason.startswith("patient_membership/white_box")
+        noise = audit(data, policy=QUICK, outside=[outside(data, "white_box", 0.0)])
         assert noise.verdict.outcome is not Outcome.LEAK
 
     def test_the_policy_keeps_an_attack_from_deciding(self, make_data: MakeData) -> None:

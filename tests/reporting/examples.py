@@ -343,6 +343,8 @@ def no_leak_found() -> dict[str, Any]:
             seed=7,
         ),
         generator={
+            "digest": "5e" * 32,
+            "truncation": 1.0,
             "family": "cdcgan",
             "resolution": 64,
             "kimg": 412.5,
@@ -429,6 +431,8 @@ def inconclusive() -> dict[str, Any]:
             seed=7,
         ),
         generator={
+            "digest": "5e" * 32,
+            "truncation": 1.0,
             "family": "cdcgan",
             "resolution": 64,
             "kimg": 14.1,

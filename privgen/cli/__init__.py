@@ -1,0 +1,14 @@
+"""The command line: parse, call the library, print, exit. No logic lives here."""
+
+import sys
+
+from privgen.cli import judging, samples, tiles, training
+from privgen.cli.base import app, data_app
+
+__all__ = ["app", "data_app", "judging", "main", "samples", "tiles", "training"]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="privgen")
+    sys.exit(0)

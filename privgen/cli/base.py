@@ -1,0 +1,115 @@
+"""What every command shares: the application, its options, and how results become exit codes.
+
+Exit codes: 0 done, or no leak found; 1 leak; 2 usage or input; 3 the work failed; 4 inconclusive;
+130 interrupted. A defect in privgen itself exits 3, never 1: nobody should read a crash as a
+verdict.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from typer.core import TyperGroup
+
+from privgen import console
+from privgen.errors import Interrupted, PrivgenError
+
+P = ParamSpec("P")
+
+ORDER = ("demo", "train", "sample", "audit", "augment-bench", "export", "data", "doctor")
+"""Commands as `--help` lists them: in the order of use."""
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
+app = typer.Typer(
+    name="privgen",
+    cls=_InOrder,
+    help="Train class-conditional histology generators, and audit synthetic tiles for leaks of the "
+    "patients behind them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="Look at tile sets, and make procedural ones.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class OnBadTile(StrEnum):
+    """What to do with a file that cannot be used as a tile."""
+
+    error = "error"
+    skip = "skip"
+
+
+class Balance(StrEnum):
+    """How classes are drawn."""
+
+    preserve = "preserve"
+    uniform = "uniform"
+
+
+def reported(command: Callable[P, int]) -> Callable[P, None]:
+    """Turn a command's result or error into one line and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        code = 3
+        try:
+            code = command(*args, **kwargs)
+        except PrivgenError as error:
+            console.fail(str(error))
+            code = error.exit_code
+        except KeyboardInterrupt:
+            console.fail("interrupted; nothing was left half written.")
+            code = Interrupted.exit_code
+        except Exception as error:
+            code = unexpected(error)
+        raise typer.Exit(code)
+
+    return run
+
+
+def unexpected(error: Exception) -> int:
+    if type(error).__name__ == "AuditInputError":
+        console.fail(str(error))
+        return 2
+    if os.environ.get("PRIVGEN_DEBUG"):
+        raise error
+    console.fail(
+        f"unexpected {type(error).__name__}: {error}. This is a defect in privgen; "
+        "PRIVGEN_DEBUG=1 shows where."
+    )
+    return 3
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.", min=0)]
+BadTile = Annotated[
+    OnBadTile, typer.Option(help="Stop at an unusable image, or skip and count it.")
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(help="Manifest column that names the patient: patient, slide or source_image."),
+]
+
+
+def finish_audit(document: Mapping[str, Any], outcome: Any, out: Path | None, json: bool) -> int:
+    from privgen.reporting.terminal import print_summary
+
+    print_summary(document["audit"])
+    if out is not None:
+        console.note(f"report: {out / 'report.html'}")
+    elif not json:
+        console.note("no report written: give --out FOLDER for report.html and report.json.")
+    if json:
+        console.emit_json(document)
+    return int(outcome.exit_code)

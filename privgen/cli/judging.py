@@ -1,0 +1,195 @@
+"""`privgen audit`, `privgen augment-bench` and `privgen demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from privgen import console
+from privgen.cli.base import BadTile, GroupBy, Json, OnBadTile, Seed, app, finish_audit, reported
+
+
+@app.command()
+@reported
+def demo(
+    out: Annotated[Path, typer.Option(help="Empty or new folder for everything made.")] = Path(
+        "privgen-demo"
+    ),
+    seed: Seed = 0,
+    minutes: Annotated[float, typer.Option(help="Training time, minutes.", min=0.05)] = 1.5,
+    json: Json = False,
+) -> int:
+    """Run everything on procedural tissue: train, sample, audit, augment-bench, report. No "
+    "download."""
+    from privgen.demo import run_demo
+
+    result = run_demo(out, seed=seed, minutes=minutes)
+    return finish_audit(result.document, result.verdict.outcome, out, json)
+
+
+@app.command()
+@reported
+def audit(
+    generator: Annotated[
+        Path | None, typer.Option(help="A privgen checkpoint; its ledger names the real tiles.")
+    ] = None,
+    train: Annotated[Path | None, typer.Option(help="Tiles the generator was trained on.")] = None,
+    holdout: Annotated[Path | None, typer.Option(help="Tiles of patients it never met.")] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Synthetic tiles, from any tool.")] = None,
+    siblings: Annotated[
+        Path | None, typer.Option(help="Held-back tiles of the training slides.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Where the training data are now, if they have moved.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Tiles drawn from the generator.", min=1)] = 1000,
+    truncation: Annotated[
+        float,
+        typer.Option(help="Of the drawn tiles: audit what you will release.", min=0, max=1),
+    ] = 1.0,
+    encoder: Annotated[str, typer.Option(help="Encoder of the search.")] = "effnet_lite0",
+    fid: Annotated[
+        bool, typer.Option("--fid", help="Add FID proper; fetches the Inception weights once.")
+    ] = False,
+    fid_weights: Annotated[
+        Path | None, typer.Option(help="The FID Inception weights; implies --fid.")
+    ] = None,
+    lpips: Annotated[
+        bool, typer.Option("--lpips", help="Add LPIPS diversity; fetches its backbone once.")
+    ] = False,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(help="The LPIPS backbone weights; implies --lpips.")
+    ] = None,
+    align: Annotated[
+        bool | None,
+        typer.Option(
+            "--align/--no-align",
+            help="Prove single copies by key points; done unasked where it takes minutes.",
+            show_default=False,
+        ),
+    ] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate", help="Align by an approximate shortlist, for very many tiles."
+        ),
+    ] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler whose workers align, tcp://host:8786.")
+    ] = None,
+    insider: Annotated[
+        bool,
+        typer.Option(
+            "--insider",
+            help="Also attack with the generator's weights, and a checkpoint's discriminator.",
+        ),
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Private folder that keeps embeddings for the next audit.")
+    ] = None,
+    reveal_suspects: Annotated[
+        bool,
+        typer.Option(
+            "--reveal-suspects",
+            help="Also write suspects.html: the most suspicious tiles beside training tiles. "
+            "Private, mode 0600; implies --align, needs --out.",
+        ),
+    ] = False,
+    policy: Annotated[
+        Path | None, typer.Option(help="TOML: what gates, how small a leak must be visible.")
+    ] = None,
+    group_by: GroupBy = None,
+    on_bad_tile: BadTile = OnBadTile.error,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Empty or new folder for report.json and report.html.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Judge whether synthetic tiles give their training patients away.
+
+    Exit code 0: no leak found; 1: leak; 4: inconclusive.
+    """
+    from privgen.auditing import audit as run_audit
+
+    result = run_audit(
+        generator=generator,
+        train=train,
+        holdout=holdout,
+        synthetic=synthetic,
+        siblings=siblings,
+        data=data,
+        count=count,
+        truncation=truncation,
+        encoder=encoder,
+        fid=fid_weights or fid,
+        lpips=lpips_weights or lpips,
+        align=align,
+        approximate=approximate,
+        scheduler=scheduler,
+        insider=insider,
+        cache=cache,
+        policy=policy,
+        group_by=group_by,
+        on_bad_tile=on_bad_tile.value,
+        seed=seed,
+        out=out,
+        reveal_suspects=reveal_suspects,
+    )
+    code = finish_audit(result.document, result.verdict.outcome, out, json)
+    if reveal_suspects and out is not None:
+        console.note(
+            f"PRIVATE: {out / 'suspects.html'} shows patients' tissue; keep it in the building."
+        )
+    return code
+
+
+@app.command("augment-bench")
+@reported
+def augment_bench(
+    data: Annotated[
+        Path | None, typer.Argument(help="Real tiles; procedural ones when left out.")
+    ] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Synthetic tiles, class folders.")] = None,
+    generator: Annotated[
+        Path | None, typer.Option(help="A privgen checkpoint, instead of --synthetic.")
+    ] = None,
+    families: Annotated[
+        str, typer.Option(help="Comma-separated classifier families.")
+    ] = "mobilenet,resnet,densenet,efficientnet",
+    ratios: Annotated[str, typer.Option(help="Synthetic : real, comma-separated.")] = "1",
+    seeds: Annotated[int, typer.Option(help="Classifier seeds.", min=2)] = 3,
+    updates: Annotated[int, typer.Option(help="Optimiser updates in every arm.", min=1)] = 150,
+    side: Annotated[int, typer.Option(help="Tile side the classifiers see, px.", min=16)] = 32,
+    size: Annotated[str, typer.Option(help="Networks: small or standard.")] = "small",
+    group_by: GroupBy = None,
+    on_bad_tile: BadTile = OnBadTile.error,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Empty or new folder for report.json and report.html.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Measure whether synthetic tiles help MobileNet, ResNet, DenseNet and EfficientNet."""
+    from privgen.utility.bench import bench_from_options
+
+    document = bench_from_options(
+        data=data,
+        synthetic=synthetic,
+        generator=generator,
+        families=families,
+        ratios=ratios,
+        seeds=seeds,
+        updates=updates,
+        side=side,
+        size=size,
+        group_by=group_by,
+        on_bad_tile=on_bad_tile.value,
+        seed=seed,
+        out=out,
+    )
+    if out is not None:
+        console.note(f"report: {out / 'report.html'}")
+    if json:
+        console.emit_json(document)
+    return 0

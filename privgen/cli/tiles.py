@@ -1,0 +1,98 @@
+"""`privgen data` and `privgen doctor`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from privgen import console
+from privgen.cli.base import BadTile, GroupBy, Json, OnBadTile, Seed, app, data_app, reported
+
+
+@data_app.command("check")
+@reported
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Class folders, manifest.csv or .npz.")],
+    group_by: GroupBy = None,
+    on_bad_tile: BadTile = OnBadTile.error,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Look for equal tiles only, not for near-duplicates.")
+    ] = False,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate",
+            help="Search an inverted file: for tens of thousands of tiles. Its recall is measured.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Empty or new folder for near_duplicates.csv and manifest.csv, whose groups part "
+            "no near-duplicates. Private, mode 0600: they name tiles and patients."
+        ),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Say what a tile set is, find tiles that show the same tissue, and judge its split by patient.
+
+    Exit code 0: no tissue is shared; 1: tiles of different groups or classes show the same tissue,
+    so that a split by group leaks or labels contradict one another. Without --out nothing is
+    written, and at most 20 pairs are printed.
+    """
+    from privgen.checking import check_tiles
+    from privgen.reporting.check import print_check
+
+    check = check_tiles(
+        folder,
+        group_by=group_by,
+        on_bad_tile=on_bad_tile.value,
+        quick=quick,
+        approximate=approximate,
+        out=out,
+    )
+    print_check(check.document)
+    if out is not None:
+        console.note(
+            f"PRIVATE: {out} names tiles and patients. Put its manifest.csv beside the tiles and "
+            "every command keeps near-duplicates together."
+        )
+    if json:
+        console.emit_json(check.document)
+    return check.exit_code
+
+
+@data_app.command("phantom")
+@reported
+def data_phantom(
+    out: Annotated[Path, typer.Option(help="Empty or new folder for the tiles.")],
+    patients: Annotated[int, typer.Option(help="Patients.", min=1)] = 20,
+    tiles: Annotated[int, typer.Option(help="Tiles a patient.", min=1)] = 45,
+    side: Annotated[int, typer.Option(help="Tile side, px.", min=32, max=1024)] = 64,
+    seed: Seed = 0,
+    json: Json = False,
+) -> int:
+    """Write procedural H&E tiles with known patients: nine classes, no real tissue."""
+    from privgen.data.phantom import make_phantom, write_phantom
+    from privgen.files import empty_folder
+
+    empty_folder(out)
+    made = make_phantom(patients=patients, tiles_per_patient=tiles, side=side, seed=seed)
+    write_phantom(out, made)
+    console.note(f"{len(made)} procedural tiles of {patients} patients in {out}")
+    if json:
+        console.emit_json({"out": str(out), "tiles": len(made), "patients": patients})
+    return 0
+
+
+@app.command()
+@reported
+def doctor(json: Json = False) -> int:
+    """Check this installation: versions, processor features, weights, a known answer."""
+    from privgen.doctor import examine, print_examination
+
+    findings = examine()
+    print_examination(findings)
+    if json:
+        console.emit_json(findings)
+    return 0 if findings["healthy"] else 3

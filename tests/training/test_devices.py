@@ -1,0 +1,49 @@
+"""Devices, number types, threads, and what they put back afterwards."""
+
+import pytest
+import torch
+
+from privgen.training import devices
+from privgen.training.devices import deterministic, quickest_threads, threads, working_type
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_deterministic_mode_ends_with_the_run_even_where_it_fails(before: bool) -> None:
+    benchmark = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(before)
+    torch.backends.cudnn.benchmark = True
+    try:
+        with pytest.raises(ValueError, match="stop"), deterministic(True):
+            assert torch.are_deterministic_algorithms_enabled()
+            assert not torch.backends.cudnn.benchmark
+            raise ValueError("stop")
+        assert torch.are_deterministic_algorithms_enabled() is before
+        assert torch.backends.cudnn.benchmark
+        with deterministic(False):
+            assert torch.are_deterministic_algorithms_enabled() is before
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def test_threads_are_as_before_afterwards() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="stop"), threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ValueError("stop")
+    assert torch.get_num_threads() == before
+
+
+def test_the_quickest_number_of_threads_is_pytorchs_or_one() -> None:
+    assert quickest_threads() in (1, torch.get_num_threads())
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_auto_takes_bfloat16_only_where_the_processor_has_it(
+    fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices.torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
+    monkeypatch.setattr(devices.torch.cpu, "_is_amx_tile_supported", lambda: False)
+    expected = torch.bfloat16 if fast else torch.float32
+    assert working_type("auto", torch.device("cpu")) == expected
+    assert working_type("float64", torch.device("cpu")) == torch.float64
