@@ -27,7 +27,7 @@ from privgen.evidence.inversion import ANY_CLASS, Effort, Floats, Inverter, Labe
 from privgen.models import Discriminator, build_discriminator
 from privgen.sampling import LoadedGenerator
 from privgen.training.augment import DRAWS, augment
-from privgen.training.state import load_checkpoint
+from privgen.training.state import load_checkpoint, sampled_checkpoint
 
 ROLES = ("train", "siblings", "holdout")
 """Roles whose tiles are scored: all that membership compares."""
@@ -49,7 +49,7 @@ def load_discriminator(path: Path) -> nn.Module:
       CheckpointError: not a checkpoint, or its discriminator does not fit its configuration.
       WeightsError: the frozen pyramid's weights are not installed.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(sampled_checkpoint(path))
     try:
         network = build_discriminator(
             checkpoint.config, len(checkpoint.classes), frozen_type=torch.float32

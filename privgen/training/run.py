@@ -18,14 +18,8 @@ from privgen.training import state
 from privgen.training.engine import Engine
 from privgen.training.journal import WATCH, Journal
 from privgen.training.processes import Processes
-from privgen.training.state import Checkpoint, GeneratorState, Ledger
+from privgen.training.state import CHECKPOINTS, SELECTED, Checkpoint, GeneratorState, Ledger
 from privgen.training.watch import Watch
-
-CHECKPOINTS = "checkpoints"
-"""Name of the folder of the checkpoints in a run folder."""
-
-SELECTED = "selected.pt"
-"""Name of the checkpoint chosen by `select_by`, beside the last ones."""
 
 
 class Run:

@@ -18,8 +18,7 @@ from privgen.models.presets import configure
 from privgen.roles import ledger_of, match, reopen
 from privgen.training import loop, planning
 from privgen.training.processes import join
-from privgen.training.run import CHECKPOINTS
-from privgen.training.state import Ledger, load_checkpoint
+from privgen.training.state import CHECKPOINTS, Ledger, load_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,12 @@ VERSION = 2
 CHECKPOINT_FORMAT = "privgen-checkpoint"
 GENERATOR_FORMAT = "privgen-generator"
 
+CHECKPOINTS = "checkpoints"
+"""Name of the folder of the checkpoints in a run folder."""
+
+SELECTED = "selected.pt"
+"""Name of the checkpoint that a run selected by its figures, beside the last ones."""
+
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 _HEADER_LIMIT = 100 * 2**20
@@ -212,9 +218,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is a damaged checkpoint: {error}") from error
 
 
+def _inner(folder: Path) -> Path:
+    inner = folder / CHECKPOINTS
+    return inner if inner.is_dir() else folder
+
+
 def _newest(folder: Path) -> Checkpoint:
-    inner = folder / "checkpoints"
-    found = sorted((inner if inner.is_dir() else folder).glob("ckpt-*.pt"), reverse=True)
+    found = sorted(_inner(folder).glob("ckpt-*.pt"), reverse=True)
     problem = None
     for path in found:
         try:
@@ -224,6 +234,12 @@ def _newest(folder: Path) -> Checkpoint:
     if problem is not None:
         raise problem
     raise CheckpointError(f"no checkpoint in {folder}. Give a run folder of `privgen train`.")
+
+
+def sampled_checkpoint(path: Path) -> Path:
+    """Of a run folder the checkpoint it selected, where it selected one; else `path` itself."""
+    selected = _inner(path) / SELECTED
+    return selected if path.is_dir() and selected.exists() else path
 
 
 def save_generator(path: Path, state: GeneratorState) -> None:
@@ -251,9 +267,13 @@ def save_generator(path: Path, state: GeneratorState) -> None:
 def load_generator_state(path: Path) -> GeneratorState:
     """Read what sampling needs from a checkpoint or a generator file, told by the first bytes.
 
+    Args:
+      path: a file; or a run folder, for the checkpoint it selected, or else its newest.
+
     Raises:
       CheckpointError: as `load_checkpoint`.
     """
+    path = sampled_checkpoint(path)
     if path.is_dir() or not _is_safetensors(_first_bytes(path)):
         checkpoint = load_checkpoint(path)
         return GeneratorState(
