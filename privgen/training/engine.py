@@ -299,8 +299,8 @@ class Engine:
             raise NonFiniteLossError(
                 f"a loss or gradient is not finite at step {step}: generator "
                 f"{figures['generator_loss']:g}, discriminator "
-                f"{figures['discriminator_loss']:g}. No parameter was changed. Resume from the "
-                "last checkpoint with lower rates or --precision float32."
+                f"{figures['discriminator_loss']:g}. No parameter was changed. Start a new run "
+                "with lower generator_rate and discriminator_rate, or with precision float32."
             )
         for optimizer in optimizers:
             self.scaler.step(optimizer)

@@ -1,4 +1,4 @@
-"""The registry: a family of one's own is trained, loaded and sampled; what is unknown is refused."""
+"""The registry: a family of one's own is trained, loaded, sampled; the unknown is refused."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
