@@ -23,7 +23,7 @@ from harness import Options, Outcome
 
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.files import sha256_file
-from privgen.training.state import Checkpoint, load_checkpoint
+from privgen.training.state import load_checkpoint, sampled_checkpoint
 
 KILLS = 20
 FAMILIES = ("cdcgan", "stylegan2")
@@ -154,16 +154,12 @@ def differences(whole: Path, broken: Path) -> list[str]:
     """What differs between two run folders: parts of the last checkpoint, and files."""
     one, other = load_checkpoint(whole), load_checkpoint(broken)
     found = [name for name in STATE if not _equal(getattr(one, name), getattr(other, name))]
-    chosen = [_chosen(folder) for folder in (whole, broken)]
+    chosen = [load_checkpoint(sampled_checkpoint(folder)) for folder in (whole, broken)]
     if not all(_equal(getattr(chosen[0], n), getattr(chosen[1], n)) for n in STATE):
-        found.append("selected.pt")
+        found.append("selected checkpoint")
     names = ["log.jsonl", "watch.jsonl", "generator.safetensors"]
     names += sorted(str(p.relative_to(whole)) for p in (whole / "fakes").iterdir())
     return found + [n for n in names if sha256_file(whole / n) != sha256_file(broken / n)]
-
-
-def _chosen(folder: Path) -> Checkpoint:
-    return load_checkpoint(folder / "checkpoints" / "selected.pt")
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -21,6 +21,9 @@ DiscriminatorKind = Literal["projected", "own"]
 Loss = Literal["hinge", "logistic", "relativistic"]
 SelectBy = Literal["last", "fd", "fd,leak"]
 
+TOGETHER = 4
+"""Neighbours in a batch that a discriminator may compare: 4k .. 4k + 3, or 2k and 2k + 1."""
+
 DEFAULT_MINUTES = 10.0
 """Budget when neither minutes nor kimg is given."""
 
@@ -44,7 +47,7 @@ class TrainConfig:
       minutes: stop after this many minutes of training, resumed time included.
       kimg: stop after this many thousand real tiles shown; with `minutes`, whichever comes first.
         Neither given means 10 minutes.
-      batch: tiles a step over all processes, an even number.
+      batch: tiles a step over all processes, a multiple of 4.
       accumulate: parts a process computes its share of a step in, to save memory.
       seed: of everything random.
       class_balance: "preserve" shows classes as often as the data do, "uniform" equally often.
@@ -61,8 +64,9 @@ class TrainConfig:
       generator_beta1, discriminator_beta1, beta2: moment decays of Adam.
       ema_kimg: half-life of the averaged generator, thousand images; 0 samples the last weights.
       augment: strength of the differentiable augmentation, 0 (none) to 1.
-      ada_target: share of real tiles the discriminator may be sure of before augmentation grows
-        (Karras et al. 2020); 0 keeps the augmentation fixed.
+      ada_target: mean sign of the logits of real tiles above which augmentation grows and below
+        which it shrinks (Karras et al. 2020b); .6 is 80 % of them judged real. 0 keeps the
+        augmentation fixed; not with relativistic logits, which have no zero of their own.
       ada_kimg: thousand images in which the probability of augmentation can go from 0 to 1.
       diversity: weight of the term against collapse.
       precision: "auto" takes bfloat16 where the processor has it, else float32; "float16" scales
@@ -142,12 +146,20 @@ class TrainConfig:
                     f"{key_name} must be one of {', '.join(choices)}: got "
                     f"{getattr(self, key_name)!r}"
                 )
-        if self.batch % 2:
-            raise ConfigError(f"batch must be even, tiles are compared in pairs: got {self.batch}")
         for key_name, low, high in _RANGES:
             value = getattr(self, key_name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{key_name} must be in [{low:g}, {high:g}]: got {value:g}")
+        if self.batch % TOGETHER:
+            raise ConfigError(
+                f"batch must be a multiple of {TOGETHER}, discriminators compare tiles in fours: "
+                f"got {self.batch}"
+            )
+        if self.ada_target and self.loss == "relativistic":
+            raise ConfigError(
+                "ada_target must be 0 with loss relativistic, whose logits have no zero of their "
+                f"own: got {self.ada_target:g}. Set ada_target to 0, or take another loss."
+            )
 
     def _check_type(self, name: str, value: object) -> None:
         wanted = _TYPES[name]

@@ -1,6 +1,7 @@
 """The only place that prints: people read stderr, programs read JSON on stdout."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,23 +20,33 @@ from rich.table import Table
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def _rank() -> int:
+    """Number of this process among those that `torchrun` started; the first alone speaks."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def note(message: str) -> None:
     """One plain line for the person at the terminal."""
-    _stderr.print(message, markup=False)
+    if _rank() == 0:
+        _stderr.print(message, markup=False)
 
 
 def warn(message: str) -> None:
     """A line that should be read; never stops the work."""
-    _stderr.print(f"warning: {message}", style="yellow", markup=False)
+    if _rank() == 0:
+        _stderr.print(f"warning: {message}", style="yellow", markup=False)
 
 
 def fail(message: str) -> None:
-    """The one line an error prints."""
-    _stderr.print(f"error: {message}", style="bold red", markup=False)
+    """The one line an error prints; other processes than the first say which they are."""
+    where = f"process {_rank()}: " if _rank() else ""
+    _stderr.print(f"{where}error: {message}", style="bold red", markup=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table for people; numbers arrive as finished text."""
+    if _rank():
+        return
     drawn = Table(title=title, title_justify="left", header_style="bold")
     for position, column in enumerate(columns):
         drawn.add_column(column, justify="left" if position == 0 else "right")
@@ -59,4 +70,6 @@ def progress() -> Progress:
 
 def emit_json(value: Any) -> None:
     """One JSON document on stdout: the machine-readable result of a command."""
+    if _rank():
+        return
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")

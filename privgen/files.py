@@ -18,6 +18,11 @@ from typing import Any, BinaryIO
 
 from privgen.errors import DiskFullError, OutputError
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 PRIVATE = 0o600
 SHARED = 0o644
 _TEMPORARY = ".partial-"
@@ -79,7 +84,8 @@ def _mebibytes(size: int) -> str:
 def append_line(path: Path, line: str) -> None:
     """Add a line to a text file, which is created where it is missing.
 
-    A kill or a full disk in the middle leaves a last line without an end, for readers to drop.
+    A kill or a full disk in the middle leaves a last line without an end, for readers to drop. The
+    disk holds the line when this returns, so that what is written later never outlives it.
 
     Raises:
       DiskFullError, OutputError: as `atomic_write`.
@@ -87,6 +93,8 @@ def append_line(path: Path, line: str) -> None:
     try:
         with path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
     except OSError as error:
         raise _write_error(path, error, None) from error
 
@@ -144,6 +152,29 @@ def new_run_folder(root: Path, name: str) -> Path:
             return folder
     except OSError as error:
         raise OutputError(f"cannot create a run folder in {root}: {error.strerror}") from error
+
+
+@contextmanager
+def locked(folder: Path, *, purpose: str) -> Iterator[None]:
+    """Hold `folder` for one process; the lock goes when the process does, however it ends.
+
+    Args:
+      folder: must exist; gets a file `.lock`.
+      purpose: for the message: "training".
+
+    Raises:
+      OutputError: another process holds it.
+    """
+    with (folder / ".lock").open("w") as handle:
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError(
+                    f"{folder} is in use: another process is {purpose} there. Wait for it, or "
+                    "give another folder."
+                ) from error
+        yield
 
 
 def require_free_space(folder: Path, needed: int) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from privgen import console
-from privgen.cli.base import BadTile, Balance, GroupBy, Json, OnBadTile, app, reported
+from privgen.cli.base import Balance, GroupBy, Json, OnBadTile, app, reported
 
 
 class DiscriminatorKind(StrEnum):
@@ -49,7 +49,10 @@ def train(
         typer.Option(help="Judge in frozen features, or by the family's own network."),
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option(help="Side of a tile: 32, 64, 128 or 256 px. [default: 64]")
+        int | None,
+        typer.Option(
+            help="Side of a tile: 32, 64, 128 or 256 px; 224 for cdcgan-2025. [default: 64]"
+        ),
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after this many minutes.", min=0.01)
@@ -57,21 +60,33 @@ def train(
     kimg: Annotated[
         float | None, typer.Option(help="Stop after this many thousand tiles.", min=0.001)
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Tiles a step.", min=2)] = None,
+    batch: Annotated[int | None, typer.Option(help="Tiles a step, a multiple of 4.", min=4)] = None,
     class_balance: Annotated[
         Balance | None,
         typer.Option(help="Classes as frequent as in the data, or equally. [default: preserve]"),
     ] = None,
     holdout: Annotated[
-        float,
-        typer.Option(help="Share of tiles, by patient, kept for the audit.", min=0.05, max=0.9),
-    ] = 0.35,
+        float | None,
+        typer.Option(
+            help="Share of tiles, by patient, kept for the audit. [default: 0.35]",
+            min=0.05,
+            max=0.9,
+        ),
+    ] = None,
     siblings: Annotated[
-        float, typer.Option(help="Share of each training slide held back.", min=0.0, max=0.5)
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            help="Share of each training slide held back. [default: 0.1]", min=0.0, max=0.5
+        ),
+    ] = None,
     group_by: GroupBy = None,
-    on_bad_tile: BadTile = OnBadTile.error,
-    seed: Annotated[int | None, typer.Option(help="Seed of split and run. [default: 0]")] = None,
+    on_bad_tile: Annotated[
+        OnBadTile | None,
+        typer.Option(help="Stop at an unusable image, or skip and count it. [default: error]"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of split and run. [default: 0]", min=0)
+    ] = None,
     watch_kimg: Annotated[
         float | None,
         typer.Option(help="Measure quality and leakage this often; 0 never. [default: 4]", min=0),
@@ -124,7 +139,7 @@ def train(
         holdout=holdout,
         siblings=siblings,
         group_by=group_by,
-        on_bad_tile=on_bad_tile.value,
+        on_bad_tile=on_bad_tile.value if on_bad_tile else None,
         resume=resume,
         out=out,
     )

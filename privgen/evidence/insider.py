@@ -5,8 +5,8 @@ hand, judged by the discriminator that trained against it (LOGAN, Hayes et al. 2
 arXiv:1705.07663). Train, siblings and holdout tiles go through the very same calls; the scores join
 the audit by tile id and end there, as figures over patients.
 
-The discriminator sees a tile as it is, only resized. Tiles 2k and 2k + 1 may be compared by it, so
-each stands beside itself: its score says nothing of another tile.
+The discriminator sees a tile as it is, only resized. It may compare neighbours, in pairs or in
+fours, so each tile stands among copies of itself: its score says nothing of another tile.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +21,7 @@ from torch import nn
 
 from audits import AuditResult, OutsideScores
 from privgen import console
+from privgen.config import TOGETHER
 from privgen.data.tileset import TileSet
 from privgen.errors import CheckpointError, ConfigError
 from privgen.evidence.inversion import ANY_CLASS, Effort, Floats, Inverter, Labels, Pixels, signed
@@ -84,11 +85,11 @@ def discriminator_scores(network: nn.Module, tiles: Pixels, labels: Labels, clas
         strength=0.0,
         side=judge.side,
     )
-    doubled = [maps.repeat_interleave(2, dim=0) for maps in judge.features(x)]
+    copies = [maps.repeat_interleave(TOGETHER, dim=0) for maps in judge.features(x)]
 
     def scores(numbers: Labels) -> Floats:
-        asked = torch.from_numpy(np.repeat(numbers, 2)).to(device)
-        logits = judge.judge(doubled, asked)[::2]
+        asked = torch.from_numpy(np.repeat(numbers, TOGETHER)).to(device)
+        logits = judge.judge(copies, asked)[::TOGETHER]
         return logits.double().mean(dim=1).cpu().numpy()
 
     known = scores(np.maximum(labels, 0))

@@ -101,7 +101,7 @@ POWERS_OF_TWO = (32, 64, 128, 256)
 Builder = Callable[[TrainConfig, int], "nn.Module"]
 
 
-def _no_preset(resolution: int, discriminator: str) -> Mapping[str, Any]:
+def _no_preset(resolution: int, discriminator: str, batch: int | None) -> Mapping[str, Any]:
     return {}
 
 
@@ -113,7 +113,7 @@ class Family:
       generator, discriminator: build a fresh network of (configuration, number of classes); weights
         come from PyTorch's random state. The discriminator is the family's own.
       about: one line: what it is, or what it reproduces.
-      preset: configuration keys for (resolution, kind of discriminator).
+      preset: configuration keys for (resolution, kind of discriminator, batch asked for or None).
       discriminator_kind: which discriminator trains it unless asked otherwise.
       resolutions: sides it can make, pixels.
     """
@@ -121,7 +121,7 @@ class Family:
     generator: Builder
     discriminator: Builder
     about: str
-    preset: Callable[[int, str], Mapping[str, Any]] = _no_preset
+    preset: Callable[[int, str, int | None], Mapping[str, Any]] = _no_preset
     discriminator_kind: DiscriminatorKind = "projected"
     resolutions: tuple[int, ...] = POWERS_OF_TWO
 
@@ -143,9 +143,9 @@ def _shipped(
         built: nn.Module = module.build_discriminator(config, classes)
         return built
 
-    def preset(resolution: int, discriminator: str) -> Mapping[str, Any]:
+    def preset(resolution: int, discriminator: str, batch: int | None) -> Mapping[str, Any]:
         presets = import_module("privgen.models.presets")
-        found: Mapping[str, Any] = getattr(presets, name)(resolution, discriminator)
+        found: Mapping[str, Any] = getattr(presets, name)(resolution, discriminator, batch)
         return found
 
     return Family(

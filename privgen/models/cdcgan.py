@@ -45,6 +45,10 @@ SYMMETRY_Z = 3
 class ConditionalGenerator(nn.Module):
     """z and class to tiles.
 
+    Truncation multiplies z by psi: styles and the coarsest map move towards those of z = 0, the
+    centre of the class, and so that they can, z is not normalised. The drawn orientation stays for
+    any psi above 0, and noise maps are not part of z.
+
     Args:
       resolution: side of the tiles, a power of two, at least 8.
       classes: number of classes.
@@ -87,7 +91,7 @@ class ConditionalGenerator(nn.Module):
           labels: class numbers, shape (n,).
           noise: one standard normal map a block, shapes (n, *noise_shapes[k]).
         """
-        condition = torch.cat([pixel_norm(z[:, :STYLE_Z]), pixel_norm(self.embedding(labels))], 1)
+        condition = torch.cat([z[:, :STYLE_Z], pixel_norm(self.embedding(labels))], 1)
         w = self.mapping(condition)
         x = z[:, STYLE_Z:-SYMMETRY_Z].reshape(-1, SPATIAL_Z, COARSEST, COARSEST)
         x = F.leaky_relu(self.start(x.contiguous(memory_format=torch.channels_last)), LEAK)

@@ -19,20 +19,26 @@ LEAK = 0.2
 GAIN = math.sqrt(2 / (1 + LEAK**2))
 """Gain that keeps the variance of a leaky ReLU's output at one."""
 
+MOST_CHANNELS = 512
+"""Channels of the widest map of any network (Karras et al. 2018 and later)."""
+
 WRAPPED_SIDE = 16
 """Maps up to this side are padded by wrapping around. Zeros would tell the network where the border
 is, and from that alone it can learn one layout and repeat it whatever z is."""
 
 
-def channels_at(side: int, *, width: int, most: int = 4) -> int:
+def channels_at(side: int, *, width: int) -> int:
     """Channels of a map of `side` pixels: `width` at 64 px, doubling towards coarser maps.
+
+    At least 8, at most 4 `width` and never more than 512. Width 256 gives the counts of StyleGAN,
+    width 512 those of StyleGAN2's configuration F: 512 up to 64 px, then 256 at 128 px and 128 at
+    256 px (Karras et al. 2019 and 2020).
 
     Args:
       side: pixels a side.
       width: channels at 64 px.
-      most: upper bound, as a multiple of `width`; the lower bound is 8 channels.
     """
-    return max(8, min(most * width, 64 * width // side))
+    return max(8, min(MOST_CHANNELS, 4 * width, 64 * width // side))
 
 
 def wide(x: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """What each family is trained with unless told otherwise, and what that reproduces.
 
-A preset belongs to a family, a resolution and a kind of discriminator. Channel counts are chosen
-for a CPU and a few hundred tiles; `width`, `style_dim` and `head_width` bring back the papers'.
-With a projected discriminator every family takes Sauer et al.'s (2021) hinge loss, without R1, and
-the fixed augmentation of small data; with its own, the losses and penalties of its paper.
+A preset belongs to a family, a resolution, a kind of discriminator and a batch, if one is asked
+for. Channel counts are chosen for a CPU and a few hundred tiles; `width`, `style_dim` and
+`head_width` bring back the papers'. With a projected discriminator every family takes Sauer et
+al.'s (2021) hinge loss, without R1, and the fixed augmentation of small data; with its own, the
+losses and penalties of its paper.
 """
 
 from collections.abc import Mapping
@@ -24,18 +25,18 @@ def configure(options: Options) -> TrainConfig:
     named = TrainConfig.from_dict(options)
     chosen = family(named.family)
     kind = options.get("discriminator", chosen.discriminator_kind)
-    preset = chosen.preset(named.resolution, kind)
+    preset = chosen.preset(named.resolution, kind, options.get("batch"))
     return TrainConfig.from_dict({"discriminator": kind, **preset, **options})
 
 
-def cdcgan(resolution: int, discriminator: str) -> Options:
+def cdcgan(resolution: int, discriminator: str, batch: int | None) -> Options:
     """The default: small, quick, projected. With its own discriminator: hinge and lazy R1."""
     if discriminator == "projected":
         return {}
     return {"batch": 64, "head_width": 64, "r1_gamma": 0.1, "generator_rate": 2e-4}
 
 
-def cdcgan_2025(resolution: int, discriminator: str) -> Options:
+def cdcgan_2025(resolution: int, discriminator: str, batch: int | None) -> Options:
     """The published conditional DCGAN for colorectal tissue, as printed: no EMA, no augmentation.
 
     METHODS 10: batch 128, binary cross entropy, Adam 1e-4 (beta1 .5) and 2e-4 (beta1 .9).
@@ -57,9 +58,12 @@ def cdcgan_2025(resolution: int, discriminator: str) -> Options:
     return printed if discriminator == "own" else {"width": 128}
 
 
-def _sized(resolution: int) -> dict[str, Any]:
-    """StyleGAN2-ADA's rules for one device: minibatch, R1 weight, EMA half-life, rate."""
-    batch = max(min(4096 // resolution, 32), 4)
+def _sized(resolution: int, batch: int | None) -> dict[str, Any]:
+    """StyleGAN2-ADA's rules for one device: minibatch, R1 weight, EMA half-life, rate.
+
+    Weight and half-life follow from the minibatch, also from one that was asked for.
+    """
+    batch = batch or max(min(4096 // resolution, 32), 4)
     return {
         "batch": batch,
         "loss": "logistic",
@@ -77,21 +81,21 @@ _PROJECTED_STYLES: Options = {"style_mixing": 0.9, "generator_rate": 0.002}
 """For families with equalised learning rates, whose steps are measured in units of their scale."""
 
 
-def stylegan(resolution: int, discriminator: str) -> Options:
+def stylegan(resolution: int, discriminator: str, batch: int | None) -> Options:
     """Karras et al. 2019: logistic loss, R1, style mixing; augmentation fixed, for small data."""
     if discriminator == "projected":
         return _PROJECTED_STYLES
-    return {**_sized(resolution), "r1_every": 1, "beta2": 0.99}
+    return {**_sized(resolution, batch), "r1_every": 1, "beta2": 0.99}
 
 
-def stylegan2(resolution: int, discriminator: str) -> Options:
+def stylegan2(resolution: int, discriminator: str, batch: int | None) -> Options:
     """Karras et al. 2020 and 2020b: lazy R1 and path length, adaptive augmentation (target .6)."""
     if discriminator == "projected":
         return _PROJECTED_STYLES
-    return {**_sized(resolution), "path_weight": 2.0, "path_every": 4, "ada_target": 0.6}
+    return {**_sized(resolution, batch), "path_weight": 2.0, "path_every": 4, "ada_target": 0.6}
 
 
-def pathologygan(resolution: int, discriminator: str) -> Options:
+def pathologygan(resolution: int, discriminator: str, batch: int | None) -> Options:
     """Quiros et al. 2019: relativistic average loss, orthogonal regularisation, style mixing."""
     if discriminator == "projected":
         return {"style_mixing": 0.9, "orthogonal": 1e-4}

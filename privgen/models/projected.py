@@ -26,6 +26,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from privgen.models.effnet_lite import PYRAMID_CHANNELS, load_effnet_lite0, normalise
 from privgen.models.layers import LEAK, spectral_conv, wide
+from privgen.training.resampling import resize
 
 MIXED_CHANNELS = (32, 48, 64, 96)
 """Channels of the mixed maps at strides 4, 8, 16, 32."""
@@ -48,28 +49,47 @@ class _InputGradConv(torch.autograd.Function):
         padding: tuple[int, int, int, int],
         groups: int,
     ) -> Tensor:
-        ctx.save_for_backward(flipped)
+        ctx.save_for_backward(weight, flipped)
         ctx.geometry = (x.shape, stride, padding, groups)
-        return _padded_conv(x, weight, bias, stride, padding, groups)
+        left, right, top, bottom = padding
+        if groups == 1 or (left, top) == (right, bottom):
+            return _padded_conv(x, weight, bias, stride, padding, groups)
+        # An uneven border is made of an even, wider one whose first outputs are dropped: no copy.
+        skip = tuple(-(-(b - a) // stride) for a, b in ((top, bottom), (left, right)))
+        sides = (top + skip[0] * stride, left + skip[1] * stride)
+        out = F.conv2d(x, weight, bias, stride, sides, 1, groups)
+        h, w = (
+            (size + before + after - weight.shape[-1]) // stride + 1
+            for size, before, after in zip(x.shape[2:], (top, left), (bottom, right), strict=True)
+        )
+        return out[:, :, skip[0] : skip[0] + h, skip[1] : skip[1] + w]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (gradient,) = gradients
-        (flipped,) = ctx.saved_tensors
-        (count, _, h, w), stride, (left, _, top, _), groups = ctx.geometry
+        weight, flipped = ctx.saved_tensors
+        (count, c_in, h, w), stride, (left, _, top, _), groups = ctx.geometry
         kernel = flipped.shape[-1]
-        if stride > 1:
-            count, c, gh, gw = gradient.shape
-            spread = gradient.new_zeros((count, gh * stride, gw * stride, c)).permute(0, 3, 1, 2)
-            spread[:, :, ::stride, ::stride] = gradient
-            gradient = spread
         before = (kernel - 1 - left, kernel - 1 - top)
-        after = (
-            w + kernel - 1 - gradient.shape[3] - before[0],
-            h + kernel - 1 - gradient.shape[2] - before[1],
-        )
-        padding = (before[0], after[0], before[1], after[1])
-        grad_input = _padded_conv(gradient, flipped, None, 1, padding, groups)
+        if stride == 1:
+            after = (
+                w + kernel - 1 - gradient.shape[3] - before[0],
+                h + kernel - 1 - gradient.shape[2] - before[1],
+            )
+            padding = (before[0], after[0], before[1], after[1])
+            grad_input = _padded_conv(gradient, flipped, None, 1, padding, groups)
+        elif groups == 1:
+            reached = [(size - 1) * stride + kernel for size in gradient.shape[2:]]
+            short = [max(0, top + h - reached[0]), max(0, left + w - reached[1])]
+            whole = F.conv_transpose2d(gradient, weight, None, stride, 0, short)
+            grad_input = whole[:, :, top : top + h, left : left + w]
+        else:
+            sides = (h + kernel - 1, w + kernel - 1)
+            spread = gradient.new_zeros((count, *sides, c_in)).permute(0, 3, 1, 2)
+            spread[:, :, before[1] : before[1] + h : stride, before[0] : before[0] + w : stride] = (
+                gradient
+            )
+            grad_input = F.conv2d(spread, flipped, None, 1, 0, 1, groups)
         return grad_input, None, None, None, None, None, None
 
 
@@ -81,8 +101,9 @@ def _padded_conv(
     padding: tuple[int, int, int, int],
     groups: int,
 ) -> Tensor:
-    if len(set(padding)) == 1:
-        return F.conv2d(x, weight, bias, stride, padding[0], 1, groups)
+    left, right, top, bottom = padding
+    if (left, top) == (right, bottom):
+        return F.conv2d(x, weight, bias, stride, (top, left), 1, groups)
     return F.conv2d(F.pad(x, padding), weight, bias, stride, 0, 1, groups)
 
 
@@ -221,9 +242,7 @@ class ProjectedDiscriminator(nn.Module):
         """Mixed maps, finest first, of tiles in [-1, 1], shape (n, 3, side, side)."""
         maps = [mix(m) for mix, m in zip(self.across, self.pyramid(x), strict=True)]
         for k in range(len(maps) - 2, -1, -1):
-            coarse = F.interpolate(
-                self.down[k](maps[k + 1]), size=maps[k].shape[-2:], mode="bilinear"
-            )
+            coarse = resize(self.down[k](maps[k + 1]), maps[k].shape[-1])
             maps[k] = (maps[k] + coarse) * math.sqrt(0.5)
         return maps
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from privgen.models.layers import GAIN, LEAK, pixel_norm
+from privgen.config import TOGETHER
+from privgen.models.layers import GAIN, LEAK, pixel_norm, wide
 
 FIR = (1.0, 3.0, 3.0, 1.0)
 """Taps of the separable low-pass filter, before they are scaled to sum to one."""
@@ -31,20 +32,12 @@ MAPPING_LAYERS = 8
 MAPPING_RATE = 0.01
 """Learning rate of the mapping network, relative to the others."""
 
-GROUP = 4
-"""Tiles compared by `minibatch_stddev`."""
-
 COARSEST = 4
 """Side of the map generators start from and discriminators end at, pixels."""
 
 RGB_SCALE = 0.25
 """Factor on the summed to-RGB maps: a fresh network then starts inside [-1, 1], and the
 augmentation, which clamps, lets gradients through (Karras et al. 2021, arXiv:2106.12423)."""
-
-
-def widened(x: Tensor) -> Tensor:
-    """`x` in float32, or in float64 if it is that already."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class EqualLinear(nn.Module):
@@ -94,11 +87,11 @@ class Blur(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (n, c, h, w) -> (n, c, h', w')."""
         # On a CPU, the gradient of a strided filter is 20 times slower in bfloat16.
-        wide = widened(x) if self.stride > 1 else x
-        kernel = self.kernel.to(wide.dtype).expand(x.shape[1], 1, -1, -1)
+        maps = wide(x) if self.stride > 1 else x
+        kernel = self.kernel.to(maps.dtype).expand(x.shape[1], 1, -1, -1)
         convolve = F.conv_transpose2d if self.up else F.conv2d
         with torch.autocast(x.device.type, enabled=False):
-            out = convolve(wide, kernel, None, self.stride, self.padding, groups=x.shape[1])
+            out = convolve(maps, kernel, None, self.stride, self.padding, groups=x.shape[1])
         return out.to(x.dtype)
 
 
@@ -188,7 +181,7 @@ class ModulatedConv2d(nn.Module):
         if not self.demodulate:
             return x + bias
         energy = (self.conv.weight * self.conv.scale).square().sum(dim=(2, 3))
-        power = widened(style.square() @ energy.t().to(style.dtype))
+        power = wide(style.square() @ energy.t().to(style.dtype))
         factor = self.gain * torch.rsqrt(power + 1e-8)
         return torch.addcmul(bias, x, factor[:, :, None, None].to(x.dtype))
 
@@ -246,18 +239,18 @@ def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
     Source: Karras et al. 2019, equation 1 (after Huang & Belongie 2017, arXiv:1703.06868).
     """
-    wide = widened(x)
-    variance, mean = torch.var_mean(wide, dim=(2, 3), correction=0)
+    maps = wide(x)
+    variance, mean = torch.var_mean(maps, dim=(2, 3), correction=0)
     factor = scale * torch.rsqrt(variance + 1e-8)
     offset = shift - mean * factor
-    return torch.addcmul(offset[:, :, None, None], wide, factor[:, :, None, None]).to(x.dtype)
+    return torch.addcmul(offset[:, :, None, None], maps, factor[:, :, None, None]).to(x.dtype)
 
 
 def minibatch_stddev(x: Tensor) -> Tensor:
     """`x` with one more channel: how much a tile's group of tiles differ, the same everywhere.
 
-    Groups are contiguous and of `GROUP` tiles, or of the largest number below that divides the
-    batch: a batch split over processes in multiples of `GROUP` has the same groups.
+    Groups are contiguous and of `TOGETHER` tiles, or of the largest number below that divides the
+    batch: a batch split over processes in multiples of `TOGETHER` has the same groups.
 
     Args:
       x: maps, shape (n, c, h, w).
@@ -267,8 +260,8 @@ def minibatch_stddev(x: Tensor) -> Tensor:
       its size), averaged over channels and places.
     """
     n, c, h, w = x.shape
-    size = next(k for k in range(GROUP, 0, -1) if n % k == 0)
-    groups = widened(x).reshape(n // size, size, c, h, w)
+    size = next(k for k in range(TOGETHER, 0, -1) if n % k == 0)
+    groups = wide(x).reshape(n // size, size, c, h, w)
     spread = (groups.var(dim=1, correction=0) + 1e-8).sqrt().mean(dim=(1, 2, 3))
     column = spread.repeat_interleave(size).to(x.dtype)
     return torch.cat([x, column[:, None, None, None].expand(n, 1, h, w)], dim=1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from privgen.config import TrainConfig
-from privgen.models.layers import GAIN, LEAK, channels_at
+from privgen.models.layers import GAIN, LEAK, channels_at, wide
 from privgen.models.style_layers import (
     COARSEST,
     RGB_SCALE,
@@ -26,7 +26,6 @@ from privgen.models.style_layers import (
     NoiseInput,
     ProjectionHead,
     adain,
-    widened,
 )
 
 
@@ -40,7 +39,7 @@ class _Finish(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         scale, shift = self.style(w).chunk(2, dim=1)
-        return adain(F.leaky_relu(self.noise(x, noise), LEAK), 1 + widened(scale), widened(shift))
+        return adain(F.leaky_relu(self.noise(x, noise), LEAK), 1 + wide(scale), wide(shift))
 
 
 class StyleGANGenerator(nn.Module):
@@ -97,7 +96,7 @@ class StyleGANGenerator(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         for k, (finish, maps) in enumerate(zip(self.finishes, noise, strict=True)):
             x = finish(x if k == 0 else self.convs[k - 1](x), styles[:, k], maps)
-        return widened(self.to_rgb(x)) * RGB_SCALE
+        return wide(self.to_rgb(x)) * RGB_SCALE
 
     def forward(self, z: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
         """Tiles, nominally in [-1, 1], shape (n, 3, r, r), float32.

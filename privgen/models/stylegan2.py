@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from privgen.config import TrainConfig
-from privgen.models.layers import GAIN, LEAK, channels_at
+from privgen.models.layers import GAIN, LEAK, channels_at, wide
 from privgen.models.style_layers import (
     COARSEST,
     RGB_SCALE,
@@ -26,7 +26,6 @@ from privgen.models.style_layers import (
     ModulatedConv2d,
     NoiseInput,
     ProjectionHead,
-    widened,
 )
 
 
@@ -101,7 +100,7 @@ class StyleGAN2Generator(nn.Module):
         for k, (conv, maps) in enumerate(zip(self.convs, noise, strict=True)):
             x = conv(x, styles[:, k], maps)
             if k % 2 == 0:  # the last convolution at its side
-                added = widened(self.to_rgb[k // 2](x, styles[:, k + 1]))
+                added = wide(self.to_rgb[k // 2](x, styles[:, k + 1]))
                 rgb = added if rgb is None else self.enlarge(rgb) + added
         assert rgb is not None
         return rgb * RGB_SCALE

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from privgen.data.stain import HED_FROM_RGB, RGB_FROM_HED
 from privgen.models.layers import wide
+from privgen.training.resampling import resize, sample_affine
 
 DRAWS = 20
 """Uniform numbers a tile's augmentation needs: 12 that say how, 2 for zoom and turn, 6 gates."""
@@ -68,9 +68,9 @@ def augment(
     if amount[:, _STAIN].any():
         x = jitter_stains(x, draws[:, :6], strength=amount[:, _STAIN])
     if side < tiles.shape[-1]:
-        x = F.interpolate(x, size=(side, side), mode="bilinear", antialias=True)
+        x = resize(x, side)
     if not amount.any():
-        return x if side == x.shape[-1] else F.interpolate(x, size=(side, side), mode="bilinear")
+        return x if side == x.shape[-1] else resize(x, side)
     x = _resample(x, draws[:, 6:9], draws[:, 12:14], amount, side=side)
     return _cut_out(x, draws[:, 9:12], amount[:, _CUTOUT])
 
@@ -94,7 +94,10 @@ def jitter_stains(
     offset = torch.from_numpy(shift @ RGB_FROM_HED).to(tiles)
     density = -torch.log((((tiles + 1) * 127.5).clamp(0, 255) + 1) / 256)
     mixed = torch.baddbmm(offset[:, :, None], matrix, density.flatten(2))
-    return (torch.exp(-mixed.reshape(tiles.shape)) * 256 - 1) / 127.5 - 1
+    changed = (torch.exp(-mixed.reshape(tiles.shape)) * 256 - 1) / 127.5 - 1
+    # The clamp must not reach a tile only because another one is changed.
+    wanted = torch.from_numpy(reach[:, 0] > 0).to(tiles.device)
+    return torch.where(wanted[:, None, None, None], changed, tiles)
 
 
 def _resample(
@@ -122,9 +125,7 @@ def _resample(
     turn = np.stack([np.stack([cosine, -sine], 1), np.stack([sine, cosine], 1)], axis=1)
     matrix[:, :, :2] = turn @ matrix[:, :, :2]
     matrix[:, :, 2] = 2 * SHIFT * amount[:, _SHIFT, None] * (2 * draws[:, 1:3] - 1)
-    theta = torch.from_numpy(matrix).to(x)
-    grid = F.affine_grid(theta, [len(x), 1, side, side], align_corners=False)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return sample_affine(x, torch.from_numpy(matrix).to(x), side)
 
 
 def _cut_out(x: Tensor, draws: NDArray[np.float32], strength: NDArray[np.float64]) -> Tensor:

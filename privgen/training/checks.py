@@ -11,6 +11,8 @@ from privgen.data.tileset import TileSet
 from privgen.errors import CheckpointError, ConfigError, LayoutError
 from privgen.training.state import Checkpoint, Ledger
 
+_LISTED = 4
+
 
 def training_arrays(
     tiles: TileSet, config: TrainConfig
@@ -34,10 +36,11 @@ def training_arrays(
             )
     few = {name: count for name, count in counts.items() if count < config.batch}
     if few:
-        listed = ", ".join(f"{name} {count}" for name, count in few.items())
+        listed = ", ".join(f"{name} {count}" for name, count in list(few.items())[:_LISTED])
+        more = f" and {len(few) - _LISTED} more" if len(few) > _LISTED else ""
         console.warn(
             f"classes with fewer training tiles than the batch of {config.batch} are easily learnt "
-            f"by heart: {listed}. Add tiles, lower --batch, or read the audit of these classes."
+            f"by heart: {listed}{more}. Add tiles, lower --batch, or read the audit by class."
         )
     _require_one_shape(tiles, config.resolution)
     return tiles.load(config.resolution), labels
@@ -65,7 +68,7 @@ def _require_one_shape(tiles: TileSet, resolution: int) -> None:
 def same_run(
     checkpoint: Checkpoint, config: TrainConfig, tiles: TileSet, ledger: Ledger
 ) -> TrainConfig:
-    """The configuration to go on with: the one given, with the run's own number of threads.
+    """The configuration to go on with: the one given, with the run's own threads and precision.
 
     Raises:
       ConfigError: it differs from the checkpoint's; the keys are listed.
@@ -73,6 +76,8 @@ def same_run(
     """
     if config.threads == 0:
         config = replace(config, threads=checkpoint.config.threads)
+    if config.precision == "auto":
+        config = replace(config, precision=checkpoint.config.precision)
     if checkpoint.config.family != config.family:
         raise CheckpointError(
             f"the checkpoint holds a {checkpoint.config.family} generator: got --family "

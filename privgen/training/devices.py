@@ -1,16 +1,21 @@
 """Where a run computes, in which number type, and on how many CPU threads."""
 
+import ctypes
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 
+from privgen.config import Precision, TrainConfig
 from privgen.errors import ConfigError
 from privgen.training.processes import Processes
 
 _TRIAL_LAYERS = 100
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+_LARGEST_BLOCK, _KEPT, _STEP = 32 * 2**20, 2**31 - 1, 64 * 2**20
 _TYPES = {
     "float64": torch.float64,
     "float32": torch.float32,
@@ -51,6 +56,16 @@ def working_type(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def decided_precision(config: TrainConfig, processes: Processes) -> Precision:
+    """The configuration's precision with "auto" decided for this machine, for the run to keep.
+
+    Raises:
+      ConfigError: there is no such device.
+    """
+    dtype = working_type(config.precision, choose_device(config.device, processes))
+    return cast(Precision, str(dtype).removeprefix("torch."))
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Run with `count` CPU threads, and with as many as before afterwards."""
@@ -75,6 +90,24 @@ def deterministic(wanted: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         torch.backends.cudnn.benchmark = before[1]
+
+
+def keep_freed_memory() -> bool:
+    """Have the C library keep freed memory for the next step instead of giving it back at once.
+
+    Every step frees and asks for the same blocks of a few megabytes, and the kernel clears each
+    page anew: a tenth to a fifth of a step on a CPU. The setting is the process's, and stays: up to
+    `_KEPT` bytes are held. Only glibc can be told so.
+
+    Returns:
+      Whether it was told.
+    """
+    try:
+        tell = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    wishes = ((_MMAP_THRESHOLD, _LARGEST_BLOCK), (_TRIM_THRESHOLD, _KEPT), (_TOP_PAD, _STEP))
+    return all(tell(name, size) == 1 for name, size in wishes)
 
 
 def quickest_threads() -> int:

@@ -133,7 +133,7 @@ class Engine:
         seen = (step + 1) * len(tiles)
         factor = ema.decay(batch=len(tiles), images_seen=seen, half_life_kimg=self.config.ema_kimg)
         ema.update(self.average, self.generator, factor)
-        if "path_length" in figures:
+        if np.isfinite(figures.get("path_length", np.nan)):
             self.adaptive.lengthened(figures["path_length"])
         if self.config.ada_target:
             self.adaptive.observe(
@@ -169,16 +169,18 @@ class Engine:
                 side=discriminator.side,
                 probability=self.adaptive.probability if config.ada_target else None,
             )
-            with torch.autocast(self.device.type, enabled=False):  # frozen weights have their type
-                return discriminator.features(x.contiguous(memory_format=torch.channels_last))
+            return discriminator.features(x.contiguous(memory_format=torch.channels_last))
 
         with self._autocast():
-            synthetic_maps = seen(self._synthetic(indices, classes))
-            with torch.no_grad():
-                real_maps = seen(real)
+            synthetic = self._synthetic(indices, classes)
+        # Colours are augmented in float32, and frozen weights have a type of their own.
+        synthetic_maps = seen(synthetic)
+        with torch.no_grad():
+            real_maps = seen(real)
+        with self._autocast():
             both = [torch.cat(maps) for maps in zip(real_maps, synthetic_maps, strict=True)]
             logits = self._judge(both, torch.cat([classes, classes]))
-            real_logits, fooled = logits[:n], logits[n:]
+        real_logits, fooled = logits[:n], logits[n:]
         total = self.processes.total
         generator_loss = objectives.generator_loss(config.loss, real_logits, fooled, total)
         discriminator_loss = objectives.discriminator_loss(config.loss, real_logits, fooled, total)
@@ -280,8 +282,10 @@ class Engine:
         """Average gradients and figures over the processes."""
         if self.processes.count == 1:
             return sums
-        values = torch.tensor(list(sums.values()), device=self.device)
-        self.processes.mean_([*self._gradients(), values])
+        # Apart from the gradients and in float64: the controls go by these figures.
+        values = torch.tensor(list(sums.values()), dtype=torch.float64, device=self.device)
+        self.processes.mean_(self._gradients())
+        self.processes.mean_([values])
         return dict(zip(sums, values.tolist(), strict=True))
 
     def _gradients(self) -> list[Tensor]:

@@ -5,6 +5,7 @@ resumed; `timing.jsonl` holds how long it took.
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from privgen import console
 from privgen.config import TrainConfig
 from privgen.data import images
+from privgen.errors import CheckpointError
 from privgen.files import append_line, atomic_write
 from privgen.sampling import LoadedGenerator
 from privgen.training.draws import Purpose
@@ -23,6 +25,9 @@ from privgen.training.scalars import Scalars
 
 GRID_COLUMNS = 10
 LOG, TIMING, WATCH = "log.jsonl", "timing.jsonl", "watch.jsonl"
+LAST = "last"
+"""Key of a watch line that was measured because the budget ended, not because it was due."""
+
 COLLAPSED = 0.3
 """Diversity below which a run is warned: synthetic tiles differ less than a third as real ones."""
 
@@ -40,6 +45,7 @@ class Journal:
       folder: of the run.
       config: of the run.
       running: sums and counts since the last log line, from a checkpoint; empty for a new run.
+      step: steps already made.
       speaks: whether to write and show; one of several processes does.
 
     Attributes:
@@ -48,7 +54,13 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, config: TrainConfig, running: dict[str, float], *, speaks: bool = True
+        self,
+        folder: Path,
+        config: TrainConfig,
+        running: dict[str, float],
+        *,
+        step: int = 0,
+        speaks: bool = True,
     ) -> None:
         self.config = config
         self.running = dict(running)
@@ -61,7 +73,9 @@ class Journal:
         self._last: dict[str, float] = {}
         self._since = (0.0, 0)
         self._warned = False
-        self._scalars = Scalars(folder / "tensorboard", wanted=config.tensorboard and speaks)
+        self._scalars = Scalars(
+            folder / "tensorboard", wanted=config.tensorboard and speaks, after=step
+        )
 
     def __enter__(self) -> Self:
         if self._speaks:
@@ -89,19 +103,39 @@ class Journal:
         self.show(step, seconds)
 
     def _rewound(self, path: Path, step: int) -> list[int]:
-        """Drop a file's lines after `step` and a torn last one; returns the steps that stay."""
+        """Drop a file's lines after `step`, a torn last one, and one measured at the budget's end.
+
+        Returns:
+          The steps of the lines that stay.
+
+        Raises:
+          CheckpointError: a line is damaged.
+        """
         if not path.exists():
             return []
-        whole = [x for x in path.read_bytes().splitlines(keepends=True) if x.endswith(b"\n")]
-        steps = [int(json.loads(line)["step"]) for line in whole]
-        lines = [line for line, at in zip(whole, steps, strict=True) if at <= step]
+        kept: dict[bytes, int] = {}
+        for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+            if not line.endswith(b"\n"):
+                continue
+            try:
+                values = json.loads(line)
+                at = int(values["step"])
+            except (ValueError, TypeError, KeyError) as error:
+                raise CheckpointError(
+                    f"line {number} of {path} is damaged: {error}. Delete that line and resume "
+                    "again; the checkpoints are not touched by it."
+                ) from error
+            if at <= step and not values.get(LAST):
+                kept[line] = at
         with atomic_write(path) as stream:
-            stream.write(b"".join(lines))
-        return [at for at in steps if at <= step]
+            stream.write(b"".join(kept))
+        return list(kept.values())
 
     def record(self, step: int, seconds: float, figures: Mapping[str, float]) -> None:
         """Add one step's figures; every `log_steps` steps their means become a log line."""
         for key, value in figures.items():
+            if not math.isfinite(value):
+                continue  # of a float16 step that was skipped
             self.running[key] = self.running.get(key, 0.0) + value
             self.running[key + _COUNT] = self.running.get(key + _COUNT, 0.0) + 1.0
         if step % self.config.log_steps:

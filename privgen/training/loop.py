@@ -16,7 +16,13 @@ from privgen.data.tileset import TileSet
 from privgen.errors import Interrupted
 from privgen.training import state
 from privgen.training.checks import same_run, training_arrays
-from privgen.training.devices import deterministic, quickest_threads, threads
+from privgen.training.devices import (
+    decided_precision,
+    deterministic,
+    keep_freed_memory,
+    quickest_threads,
+    threads,
+)
 from privgen.training.draws import batch_rows
 from privgen.training.processes import Processes
 from privgen.training.run import Run
@@ -62,8 +68,13 @@ def train(
     if started_from is not None:
         config = same_run(started_from, config, tiles, ledger)
     pixels, labels = training_arrays(tiles, config)
-    config = replace(config, threads=config.threads or together.told(quickest_threads()))
+    config = replace(
+        config,
+        threads=config.threads or together.told(quickest_threads()),
+        precision=decided_precision(config, together),
+    )
 
+    keep_freed_memory()
     with threads(config.threads), deterministic(config.deterministic), stop_on_signal() as stop:
         run = Run(tiles, labels, config, run_folder, ledger, held_out, together, started_from)
         with run:

@@ -11,7 +11,7 @@ import torch
 from privgen.config import TrainConfig
 from privgen.data.tileset import TileSet
 from privgen.training.checks import training_arrays
-from privgen.training.devices import quickest_threads, threads
+from privgen.training.devices import keep_freed_memory, quickest_threads, threads
 from privgen.training.draws import batch_rows
 from privgen.training.engine import Engine
 
@@ -30,16 +30,29 @@ def plan(tiles: TileSet, config: TrainConfig) -> dict[str, Any]:
       LayoutError, ConfigError: as `training.loop.train`.
     """
     pixels, labels = training_arrays(tiles, config)
+    keep_freed_memory()
     with threads(config.threads or quickest_threads()):
         engine = Engine(config, len(tiles.classes))
-        times = []
-        for step in range(3):
+
+        def seconds(step: int) -> float:
             rows = batch_rows(
-                labels, seed=config.seed, step=step, batch=config.batch, balance="preserve"
+                labels,
+                seed=config.seed,
+                step=step,
+                batch=config.batch,
+                balance=config.class_balance,
             )
             began = time.perf_counter()
             engine.step(pixels[rows], labels[rows], step)
-            times.append(time.perf_counter() - began)
+            return time.perf_counter() - began
+
+        seconds(0)
+        plain = min(seconds(1), seconds(3))
+        lazy = [config.r1_every] * (config.r1_gamma > 0) + [config.path_every] * (
+            config.path_weight > 0
+        )
+        # Step 0 applies every penalty there is; each is paid once in its interval.
+        whole = plain + max(seconds(0) - plain, 0.0) / min(lazy) if lazy else plain
     learned = {
         name: sum(p.numel() for p in network.parameters())
         for name, network in (
@@ -49,7 +62,7 @@ def plan(tiles: TileSet, config: TrainConfig) -> dict[str, Any]:
     }
     # A checkpoint holds the weights and two moments of each, and the generator's average.
     checkpoint = 16 * learned["generator"] + 12 * learned["discriminator"]
-    steps_per_second = 1 / min(times[1:])
+    steps_per_second = 1 / whole
     steps = min(config.budget_steps, config.budget_seconds * steps_per_second)
     return {
         "family": config.family,

@@ -16,10 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from privgen.config import TOGETHER
 from privgen.errors import ConfigError, RuntimeFailure
-
-TOGETHER = 4
-"""Neighbours in a batch that a discriminator may compare."""
 
 
 class Processes:
@@ -47,7 +45,7 @@ class Processes:
           ConfigError: the batch cannot be cut so.
         """
         pieces = self.count * accumulate
-        if pieces > 1 and batch % (TOGETHER * pieces):
+        if batch % (TOGETHER * pieces):
             raise ConfigError(
                 f"batch must be a multiple of {TOGETHER} x processes x accumulate, tiles are "
                 f"compared in fours: got batch {batch}, {self.count} processes, accumulate "

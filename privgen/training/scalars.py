@@ -13,12 +13,13 @@ class Scalars:
     Args:
       folder: gets TensorBoard's files.
       wanted: whether to write at all.
+      after: last step that stays; later ones of an earlier attempt are shown no more.
 
     Raises:
       RuntimeFailure: wanted, and TensorBoard is not installed.
     """
 
-    def __init__(self, folder: Path, *, wanted: bool) -> None:
+    def __init__(self, folder: Path, *, wanted: bool, after: int = 0) -> None:
         self._writer: Any = None
         if not wanted:
             return
@@ -28,7 +29,7 @@ class Scalars:
             raise RuntimeFailure(
                 "--tensorboard needs TensorBoard: pip install 'privgen[tensorboard]'"
             ) from error
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=after + 1)
 
     def add(self, step: int, values: Mapping[str, Any]) -> None:
         """Add every number among `values`, nested ones as `outer/inner`."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from privgen.config import TrainConfig
+from privgen.config import RUNTIME_KEYS, TrainConfig
 from privgen.data.layouts import open_tiles
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
@@ -18,7 +18,12 @@ from privgen.models.presets import configure
 from privgen.roles import ledger_of, match, reopen
 from privgen.training import loop, planning
 from privgen.training.processes import join
-from privgen.training.state import CHECKPOINTS, Ledger, load_checkpoint
+from privgen.training.state import CHECKPOINTS, GENERATOR, Ledger, load_checkpoint
+
+HOLDOUT, SIBLINGS = 0.35, 0.1
+"""Shares of a split where none are asked for."""
+
+OnBadTile = Literal["error", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +101,10 @@ def plan_session(
     data: Path | str | TileSet | None,
     *,
     options: Mapping[str, Any],
-    holdout: float = 0.35,
-    siblings: float = 0.1,
+    holdout: float | None = None,
+    siblings: float | None = None,
     group_by: str | None = None,
-    on_bad_tile: Literal["error", "skip"] = "error",
+    on_bad_tile: OnBadTile | None = None,
     resume: Path | str | None = None,
     out: Path = Path("runs"),
 ) -> Session:
@@ -108,39 +113,45 @@ def plan_session(
     Args:
       data: tiles to split and train on; None when resuming data that are where they were.
       options: fields of `TrainConfig`, over the family's preset; see there for the default budget.
-      holdout, siblings: shares, as `split_by_patient`; the split's seed is the run's. Where the
-        generator file is selected by what is measured on held-out tiles, half of the holdout
-        becomes the reference role, and selection sees that half alone: the audit's holdout must not
-        have chosen what it judges.
-      group_by, on_bad_tile: as `open_tiles`.
+      holdout, siblings: shares, as `split_by_patient`, `HOLDOUT` and `SIBLINGS` when None; the
+        split's seed is the run's. Where the generator file is selected by what is measured on
+        held-out tiles, half of the holdout becomes the reference role, and selection sees that half
+        alone: the audit's holdout must not have chosen what it judges.
+      group_by, on_bad_tile: as `open_tiles`; None means recognised, and "error".
       resume: run folder or checkpoint to go on from, with its own configuration and split; "auto"
-        takes the newest unfinished run of these tiles and this family in `out`, and starts a new
-        one where there is none, so that a requeued job can repeat its command.
+        takes the newest unfinished run in `out` of these tiles and of all that `options` say, and
+        starts a new one where there is none, so that a requeued job can repeat its command.
       out: where "auto" looks.
 
     Raises:
       InputError: data, options or checkpoint cannot be used.
     """
     if resume == "auto":
-        resume = None if data is None else _unfinished(out, _name(data), options)
+        resume = None if data is None else _unfinished(out, data, options)
     if resume is not None:
-        return _resumed(data, options, Path(resume))
+        asked = {"holdout": holdout, "siblings": siblings, "group_by": group_by}
+        return _resumed(data, options, {**asked, "on_bad_tile": on_bad_tile}, Path(resume))
     if data is None:
         raise ConfigError("training needs a folder of tiles, or --resume RUN: got neither.")
     config = configure(options)
     if isinstance(data, TileSet):
         tiles = data
     else:
-        tiles = open_tiles(Path(data), group_by=group_by, on_bad_tile=on_bad_tile)
-    kept = 0.0 if config.select_by == "last" else holdout / 2
-    shares = {"holdout": holdout - kept, "reference": kept, "siblings": siblings}
+        tiles = open_tiles(Path(data), group_by=group_by, on_bad_tile=on_bad_tile or "error")
+    held = HOLDOUT if holdout is None else holdout
+    kept = 0.0 if config.select_by == "last" else held / 2
+    shares = {
+        "holdout": held - kept,
+        "reference": kept,
+        "siblings": SIBLINGS if siblings is None else siblings,
+    }
     split = split_by_patient(tiles, seed=config.seed, **shares)
     ledger = ledger_of(
         tiles,
         split,
         parameters={"seed": config.seed, **shares},
         group_by=group_by,
-        on_bad_tile=on_bad_tile,
+        on_bad_tile=on_bad_tile or "error",
     )
     roles = {role: tiles.subset(rows) for role, rows in split.roles().items() if len(rows)}
     return Session(config=config, roles=roles, ledger=ledger, name=_name(data))
@@ -150,22 +161,53 @@ def _name(data: Path | str | TileSet) -> str:
     return "tiles" if isinstance(data, TileSet) else Path(data).resolve().stem
 
 
-def _unfinished(out: Path, name: str, options: Mapping[str, Any]) -> Path | None:
-    """The newest run of that name in `out` that has a checkpoint and no generator file."""
-    family = options.get("family", TrainConfig.family)
-    wanted = re.compile(rf"\d{{5}}-{re.escape(name)}-{re.escape(family)}")
+def _unfinished(out: Path, data: Path | str | TileSet, options: Mapping[str, Any]) -> Path | None:
+    """The newest run in `out` of these tiles and options that was begun and not finished."""
+    wanted = re.compile(rf"\d{{5}}-{re.escape(_name(data))}-.*")
     runs = [f for f in out.iterdir() if wanted.fullmatch(f.name)] if out.is_dir() else []
+    place = None if isinstance(data, TileSet) else str(Path(data).resolve())
+    asked = configure(options).to_dict()
+    settled = [key for key in ("family", *options) if key not in RUNTIME_KEYS]
     for folder in sorted(runs, reverse=True):
         started = any((folder / CHECKPOINTS).glob("ckpt-*.pt"))
-        if started and not (folder / "generator.safetensors").exists():
+        if not started or (folder / GENERATOR).exists():
+            continue
+        checkpoint = load_checkpoint(folder)
+        theirs = checkpoint.config.to_dict()
+        same = all(theirs[key] == asked[key] for key in settled)
+        if same and checkpoint.ledger.root == place:
             return folder
     return None
 
 
+def _require_same_split(asked: Mapping[str, Any], ledger: Ledger) -> None:
+    """ConfigError where the split asked for is not the run's."""
+    kept = {
+        "holdout": ledger.split.get("holdout", 0.0) + ledger.split.get("reference", 0.0),
+        "siblings": ledger.split.get("siblings"),
+        "group_by": ledger.group_by,
+        "on_bad_tile": ledger.on_bad_tile,
+    }
+    changed = [
+        f"{key}: {kept[key]} -> {value}"
+        for key, value in asked.items()
+        if value is not None and value != kept[key]
+    ]
+    if changed:
+        raise ConfigError(
+            f"a resumed run must keep its split; changed: {'; '.join(changed)}. Take these back, "
+            "or start a new run."
+        )
+
+
 def _resumed(
-    data: Path | str | TileSet | None, options: Mapping[str, Any], resume: Path
+    data: Path | str | TileSet | None,
+    options: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    resume: Path,
 ) -> Session:
     checkpoint = load_checkpoint(resume)
+    _require_same_split(asked, checkpoint.ledger)
     if resume.is_file() and resume.resolve().parent.name != CHECKPOINTS:
         raise ConfigError(
             f"a checkpoint to go on from must lie in {CHECKPOINTS}/ of its run folder, where the "
@@ -185,10 +227,10 @@ def train(
     data: Path | str | TileSet,
     *,
     out: Path | str = "runs",
-    holdout: float = 0.35,
-    siblings: float = 0.1,
+    holdout: float | None = None,
+    siblings: float | None = None,
     group_by: str | None = None,
-    on_bad_tile: Literal["error", "skip"] = "error",
+    on_bad_tile: OnBadTile | None = None,
     resume: Path | str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Path:

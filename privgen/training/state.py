@@ -33,16 +33,18 @@ VERSION = 2
 CHECKPOINT_FORMAT = "privgen-checkpoint"
 GENERATOR_FORMAT = "privgen-generator"
 
+GENERATOR = "generator.safetensors"
+"""Name of the file to share."""
+
 CHECKPOINTS = "checkpoints"
 """Name of the folder of the checkpoints in a run folder."""
 
-SELECTED = "selected.pt"
-"""Name of the checkpoint that a run selected by its figures, beside the last ones."""
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 _HEADER_LIMIT = 100 * 2**20
 _NAME = "ckpt-{step:08d}.pt"
+_SELECTED = "selected-{step:08d}.pt"
 _GENERATOR_KEYS = ("family", "resolution", "width", "style_dim")
 
 
@@ -116,6 +118,7 @@ class Checkpoint:
       class_share: share of each class among the tiles trained on, adds up to 1.
       step: optimiser steps made.
       seconds: training time used.
+      processes: how many trained together.
       running: sums and counts of what is logged since the last log line.
       selected: step and figure of the weights chosen so far, see `training.watch`; empty for none.
       generator, average, discriminator: state dictionaries.
@@ -129,6 +132,7 @@ class Checkpoint:
     class_share: tuple[float, ...]
     step: int
     seconds: float
+    processes: int
     running: dict[str, float]
     selected: dict[str, float]
     generator: dict[str, Tensor]
@@ -166,6 +170,11 @@ class GeneratorState:
 def checkpoint_path(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step stands: `folder/ckpt-00000123.pt`."""
     return folder / _NAME.format(step=step)
+
+
+def selected_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint stands that was selected at a step: `folder/selected-00000123.pt`."""
+    return folder / _SELECTED.format(step=step)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -237,9 +246,20 @@ def _newest(folder: Path) -> Checkpoint:
 
 
 def sampled_checkpoint(path: Path) -> Path:
-    """Of a run folder the checkpoint it selected, where it selected one; else `path` itself."""
-    selected = _inner(path) / SELECTED
-    return selected if path.is_dir() and selected.exists() else path
+    """Of a run folder the checkpoint its newest one names as selected; else `path` itself.
+
+    Raises:
+      CheckpointError: there is no readable checkpoint, or the selected one is gone.
+    """
+    if not path.is_dir() or not (selected := _newest(path).selected):
+        return path
+    chosen = selected_path(_inner(path), int(selected["step"]))
+    if not chosen.exists():
+        raise CheckpointError(
+            f"{chosen} is missing: it holds the weights that the run in {path} selected. Put it "
+            "back, or give one of the run's other checkpoints."
+        )
+    return chosen
 
 
 def save_generator(path: Path, state: GeneratorState) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from audits import AuditResult, Estimate
 from audits.results import Harm
-from privgen.config import TrainConfig
+from privgen.config import DiscriminatorKind, TrainConfig
 from privgen.data.tileset import TileSet
 from privgen.evidence.insider import (
     class_numbers,
@@ -19,7 +19,7 @@ from privgen.evidence.insider import (
     with_knowledge,
 )
 from privgen.evidence.inversion import Effort, Inverter
-from privgen.models import build_discriminator, build_generator
+from privgen.models import FAMILIES, build_discriminator, build_generator
 from privgen.sampling import LoadedGenerator
 
 Tiles = NDArray[np.uint8]
@@ -27,7 +27,7 @@ TINY = Effort(latents=8, starts=1, explore=1, steps=2, queries=2)
 
 
 class Brightness(nn.Module):
-    """Mean of the tile, 10 more a class number, and far off when two neighbours differ."""
+    """Mean of the tile, 10 more a class number, and far off when four neighbours differ."""
 
     side = 16
 
@@ -41,8 +41,9 @@ class Brightness(nn.Module):
 
     def judge(self, features: Sequence[Tensor], labels: Tensor) -> Tensor:
         means = features[0].mean(dim=(1, 2, 3)) + 10 * labels + self.bias
-        apart = (features[0][0::2] - features[0][1::2]).abs().sum(dim=(1, 2, 3))
-        return torch.stack([means, means + 1000 * apart.repeat_interleave(2)], dim=1)
+        fours = features[0].reshape(-1, 4, *features[0].shape[1:])
+        apart = (fours - fours[:, :1]).abs().sum(dim=(1, 2, 3, 4))
+        return torch.stack([means, means + 1000 * apart.repeat_interleave(4)], dim=1)
 
 
 def flat_tiles(values: Sequence[int], side: int = 32) -> Tiles:
@@ -66,7 +67,7 @@ def random_set(count: int, seed: int) -> TileSet:
     return TileSet.from_arrays(tiles, [("a", "b", "new")[row % 3] for row in range(count)])
 
 
-def test_a_tile_is_judged_beside_itself_and_by_its_class() -> None:
+def test_a_tile_is_judged_among_its_own_copies_and_by_its_class() -> None:
     tiles = flat_tiles([0, 255, 51])
     scores = discriminator_scores(Brightness(), tiles, np.array([0, 0, 1]), 3)
     np.testing.assert_allclose(scores, [-1, 1, 9.4], atol=1e-5)
@@ -77,17 +78,22 @@ def test_an_unknown_class_takes_the_highest_of_all() -> None:
     np.testing.assert_allclose(scores, [19, 11], atol=1e-5)
 
 
-def test_a_projected_discriminator_scores_a_tile_alone() -> None:
+@pytest.mark.parametrize(
+    ("family", "kind"), [("cdcgan", "projected"), *((name, "own") for name in FAMILIES)]
+)
+def test_a_score_depends_neither_on_neighbours_nor_on_how_many_are_scored(
+    family: str, kind: DiscriminatorKind
+) -> None:
     torch.manual_seed(0)
-    network = build_discriminator(
-        TrainConfig(resolution=32, head_width=8), 2, frozen_type=torch.float32
-    )
+    config = TrainConfig(family=family, discriminator=kind, resolution=32, width=8, head_width=8)
+    network = build_discriminator(config, 2, frozen_type=torch.float32)
     network.eval().requires_grad_(False)
-    tiles, labels = random_set(3, 1).load(), np.array([0, 1, 1])
+    tiles, labels = random_set(5, 1).load(), np.array([0, 1, 1, 0, 1])
     together = discriminator_scores(network, tiles, labels, 2)
-    alone = [discriminator_scores(network, tiles[[row]], labels[[row]], 2)[0] for row in (2, 0, 1)]
-    np.testing.assert_allclose(together[[2, 0, 1]], alone, rtol=1e-4, atol=1e-5)
-    assert len({*np.round(together, 6)}) == 3
+    assert len({*np.round(together, 6)}) == 5
+    for rows in ([2], [0, 4], [4, 3, 2], [3, 1, 0, 2]):
+        found = discriminator_scores(network, tiles[rows], labels[rows], 2)
+        np.testing.assert_allclose(found, together[rows], rtol=1e-4, atol=1e-5)
 
 
 def test_every_tile_gets_its_own_score_under_its_own_id() -> None:

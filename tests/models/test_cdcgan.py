@@ -76,6 +76,27 @@ def test_the_signs_of_the_last_entries_of_z_choose_one_of_eight_symmetries() -> 
     assert sorted(found) == [[k] for k in range(8)]
 
 
+def _styles(network: torch.nn.Module, psi: float) -> torch.Tensor:
+    """Styles of 64 latents of one class, truncated, shape (64, d)."""
+    seen: list[torch.Tensor] = []
+    handle = network.mapping.register_forward_hook(lambda _m, _i, out: seen.append(out.detach()))
+    z, *noise = _inputs(network, 64, 7)
+    network(psi * z, torch.ones(64, dtype=torch.long), noise)
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("psi", [0.5, 0.25])
+def test_truncation_moves_styles_towards_the_centre_of_their_class(psi: float) -> None:
+    network = _generator()
+    centre, whole, part = (_styles(network, factor) for factor in (0.0, 1.0, psi))
+    assert torch.equal(centre, centre[:1].expand_as(centre))
+    ratio = float(part.std(dim=0).mean() / whole.std(dim=0).mean())
+    assert ratio == pytest.approx(psi, rel=0.15)
+    distances = [(styles - centre).norm(dim=1) for styles in (part, whole)]
+    assert bool((distances[0] < 0.8 * distances[1]).all())
+
+
 def test_every_noise_map_changes_the_tile() -> None:
     network = _generator()
     z, *noise = _inputs(network, 1, 4)
@@ -130,6 +151,19 @@ def test_small_maps_do_not_know_where_their_border_is() -> None:
 def test_channels_double_towards_coarser_maps_within_bounds() -> None:
     sides = (4, 16, 32, 64, 128, 256, 512)
     assert [channels_at(side, width=32) for side in sides] == [128, 128, 64, 32, 16, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (256, [512, 512, 512, 512, 256, 128, 64]),  # Karras et al. 2019
+        (512, [512, 512, 512, 512, 512, 256, 128]),  # Karras et al. 2020, configuration F
+        (128, [512, 512, 512, 256, 128, 64, 32]),
+    ],
+)
+def test_wide_networks_have_the_papers_channels(width: int, expected: list[int]) -> None:
+    sides = (4, 8, 16, 32, 64, 128, 256)
+    assert [channels_at(side, width=width) for side in sides] == expected
 
 
 def test_pixel_norm_gives_rows_of_mean_square_one() -> None:

@@ -43,6 +43,23 @@ def test_style_generators_follow_the_published_sizing_rules(
     assert (config.generator_beta1, config.beta2) == (0.0, 0.99)
 
 
+@pytest.mark.parametrize(
+    ("resolution", "batch", "gamma", "half_life"),
+    [(64, 8, 0.1024, 2.5), (64, 64, 0.0128, 20.0), (256, 32, 0.4096, 10.0), (32, 4, 0.0512, 1.25)],
+)
+@pytest.mark.parametrize("family", ["stylegan", "stylegan2"])
+def test_the_sizing_rules_follow_a_batch_that_is_asked_for(
+    family: str, resolution: int, batch: int, gamma: float, half_life: float
+) -> None:
+    given = {"family": family, "discriminator": "own", "resolution": resolution, "batch": batch}
+    config = configure(given)
+    assert config.batch == batch
+    assert config.r1_gamma == pytest.approx(gamma)
+    assert config.ema_kimg == pytest.approx(half_life)
+    asked = configure({**given, "r1_gamma": 3.0, "ema_kimg": 7.0})
+    assert (asked.r1_gamma, asked.ema_kimg) == (3.0, 7.0)
+
+
 def test_stylegan2_applies_its_penalties_lazily_and_adapts_its_augmentation() -> None:
     config = configure({"family": "stylegan2", "discriminator": "own"})
     assert (config.r1_every, config.path_every, config.path_weight) == (16, 4, 2.0)

@@ -174,3 +174,13 @@ def test_strength_of_stains_is_that_of_each_tile() -> None:
         torch.testing.assert_close(mixed[row : row + 1], alone)
     changes = (mixed - tiles).abs().mean(dim=(1, 2, 3))
     assert 0 < changes[1] < changes[2]
+
+
+def test_colours_out_of_range_are_kept_where_only_another_tile_changes_its_stains() -> None:
+    tiles = 1.5 * _tiles()
+    draws = _gated(2, STAIN)
+    draws[0, 14 + STAIN] = 0.95
+    assert float(tiles[0].abs().max()) > 1
+    out = augment(tiles, draws, strength=1.0, side=16, probability=0.9)
+    torch.testing.assert_close(out[0], tiles[0], atol=1e-4, rtol=0)
+    assert float(out[1].max()) < 1.3

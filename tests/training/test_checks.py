@@ -35,6 +35,7 @@ def _checkpoint(config: TrainConfig = CONFIG, classes: tuple[str, ...] = ("a", "
         class_share=(0.5, 0.5),
         step=3,
         seconds=1.0,
+        processes=1,
         running={},
         selected={},
         generator={},

@@ -57,3 +57,19 @@ def test_auto_takes_bfloat16_only_where_the_processor_has_it(
     expected = torch.bfloat16 if fast else torch.float32
     assert working_type("auto", torch.device("cpu")) == expected
     assert working_type("float64", torch.device("cpu")) == torch.float64
+
+
+def test_freed_memory_is_kept_where_the_c_library_can_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    class Library:
+        def __init__(self, name: None) -> None:
+            self.mallopt = lambda name, size: told.append((name, size)) or 1
+
+    monkeypatch.setattr(devices.ctypes, "CDLL", Library)
+    assert devices.keep_freed_memory()
+    assert sorted(told) == [(-3, 32 * 2**20), (-2, 64 * 2**20), (-1, 2**31 - 1)]
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: object())
+    assert not devices.keep_freed_memory()

@@ -16,13 +16,13 @@ from privgen.training.draws import Purpose, latents
 from privgen.training.engine import Engine
 
 CONFIG = TrainConfig(
-    resolution=32, width=8, head_width=8, batch=6, precision="float32", device="cpu"
+    resolution=32, width=8, head_width=8, batch=8, precision="float32", device="cpu"
 )
-LABELS = np.array([0, 0, 0, 1, 1, 1])
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 
 
 def _tiles() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3)).astype(np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
 
 
 def _parameters(engine: Engine) -> list[torch.Tensor]:

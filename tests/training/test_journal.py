@@ -2,7 +2,6 @@
 
 import errno
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,17 @@ import pytest
 
 from privgen import console, files
 from privgen.config import TrainConfig
-from privgen.errors import DiskFullError
+from privgen.errors import CheckpointError, DiskFullError
 from privgen.training.journal import Journal
 
 CONFIG = TrainConfig(batch=8, log_steps=4)
 
 
 @pytest.fixture
-def warnings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
     monkeypatch.setattr(console, "warn", said.append)
-    yield said
+    return said
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -138,3 +137,21 @@ def test_the_steps_of_a_run_are_foretold_from_its_budget_and_speed(tmp_path: Pat
     by_time = Journal(tmp_path, TrainConfig(batch=8, minutes=1.0), {})
     by_time.begin(10, 20.0)
     assert by_time.total_steps(20, 30.0) == 50  # a step a second since then, 30 s left
+
+
+def test_a_damaged_line_is_named_and_nothing_is_rewritten(tmp_path: Path) -> None:
+    content = b'{"step": 1}\n\x00\x00\x00\n{"step": 2}\n'
+    (tmp_path / "log.jsonl").write_bytes(content)
+    journal = Journal(tmp_path, CONFIG, {})
+    with pytest.raises(
+        CheckpointError, match=r"line 2 of .*log\.jsonl is damaged.*Delete that line"
+    ):
+        journal.begin(2, 0.0)
+    assert (tmp_path / "log.jsonl").read_bytes() == content
+
+
+def test_figures_of_a_skipped_step_do_not_spoil_the_mean(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, CONFIG, {})
+    journal.record(1, 0.1, {"r1": 2.0, "path_length": float("inf")})
+    journal.record(2, 0.2, {"r1": 4.0, "path_length": float("nan")})
+    assert journal.running.get("path_length") is None

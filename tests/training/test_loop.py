@@ -29,8 +29,8 @@ CONFIG = TrainConfig(
     resolution=32,
     width=8,
     head_width=8,
-    batch=6,
-    kimg=0.024,  # 4 steps
+    batch=8,
+    kimg=0.032,  # 4 steps
     precision="float32",
     device="cpu",
     threads=1,
@@ -89,7 +89,7 @@ def test_a_run_leaves_its_configuration_log_grids_checkpoint_and_generator(finis
     assert TrainConfig.from_dict(json.loads((finished / "config.json").read_text())) == CONFIG
     lines = _lines(finished)
     assert [line["step"] for line in lines] == [2, 4]
-    assert lines[-1]["kimg"] == pytest.approx(0.024)
+    assert lines[-1]["kimg"] == pytest.approx(0.032)
     assert {"generator_loss", "discriminator_loss", "diversity"} <= lines[0].keys()
     timing = (finished / "timing.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in timing] == [2, 4]
@@ -132,9 +132,9 @@ def test_the_generator_file_names_no_tile_and_no_patient(finished: Path) -> None
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     tmp_path: Path, precision: str
 ) -> None:
-    config = replace(CONFIG, precision=precision, kimg=0.03)  # type: ignore[arg-type]
+    config = replace(CONFIG, precision=precision, kimg=0.04)  # type: ignore[arg-type]
     whole = state.load_checkpoint(_train(tmp_path / "whole", config))
-    _train(tmp_path / "parts", replace(config, kimg=0.018))  # 3 steps, between two log lines
+    _train(tmp_path / "parts", replace(config, kimg=0.024))  # 3 steps, between two log lines
     resumed = state.load_checkpoint(_train(tmp_path / "parts", config, resume=tmp_path / "parts"))
     assert resumed.step == whole.step == 5
     for name in (
@@ -156,7 +156,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     np.testing.assert_array_equal(grid, again)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,7 +239,7 @@ def test_a_plan_says_what_would_happen_and_writes_nothing(
     plan = planning.plan(_tiles(), CONFIG)
     assert list(tmp_path.iterdir()) == []
     assert plan["steps"] == 4
-    assert plan["kimg"] == pytest.approx(0.024)
+    assert plan["kimg"] == pytest.approx(0.032)
     assert plan["classes"] == {"str": 5, "tum": 5}
     assert plan["precision"] == "float32"
     generator = engine.Engine(CONFIG, 2).generator
@@ -252,3 +252,13 @@ def test_the_checkpoint_is_as_large_as_planned(finished: Path) -> None:
     planned = planning.plan(_tiles(), CONFIG)["checkpoint_mib"] * 2**20
     found = (finished / "checkpoints" / "ckpt-00000004.pt").stat().st_size
     assert planned < found < 1.5 * planned + 500_000
+
+
+@pytest.mark.parametrize("precision", ["float16", "float64"])
+def test_every_precision_reaches_the_generator_file(tmp_path: Path, precision: str) -> None:
+    config = replace(CONFIG, precision=precision, kimg=0.016)  # type: ignore[arg-type]
+    _train(tmp_path / "run", config)
+    private, shared = (
+        load_generator(tmp_path / "run" / name) for name in (".", "generator.safetensors")
+    )
+    np.testing.assert_array_equal(sample(private, 3, seed=1)[0], sample(shared, 3, seed=1)[0])

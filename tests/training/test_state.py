@@ -44,6 +44,7 @@ def checkpoint() -> Checkpoint:
         class_share=(0.25, 0.75),
         step=12,
         seconds=3.5,
+        processes=1,
         running={"diversity": 2.0, "diversity#": 1.0},
         selected={},
         generator=network.state_dict(),

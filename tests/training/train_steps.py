@@ -1,6 +1,6 @@
-"""Trains a few steps in however many processes `torchrun` started; the first saves its weights.
+"""Trains a few steps in however many processes `torchrun` started; the first saves the weights.
 
-Arguments: family, discriminator, steps, file.
+Arguments: steps, file, and one or more of family:discriminator.
 """
 
 import sys
@@ -24,10 +24,11 @@ def run(family: str, discriminator: str, steps: int) -> dict[str, torch.Tensor]:
             "family": family,
             "discriminator": discriminator,
             "resolution": 32,
-            "batch": 16,
+            "batch": 8,
             "width": 8,
             "head_width": 8,
             "style_dim": 16,
+            "feature_side": 32,
             "precision": "float64",
             "device": "cpu",
         }
@@ -37,7 +38,7 @@ def run(family: str, discriminator: str, steps: int) -> dict[str, torch.Tensor]:
     labels = np.repeat([0, 1], 12)
     engine = Engine(config, 2, processes=join("cpu"))
     for step in range(steps):
-        rows = batch_rows(labels, seed=0, step=step, batch=16, balance="uniform")
+        rows = batch_rows(labels, seed=0, step=step, batch=8, balance="uniform")
         engine.step(pixels[rows], labels[rows], step)
     state = engine.state()
     return {
@@ -47,7 +48,16 @@ def run(family: str, discriminator: str, steps: int) -> dict[str, torch.Tensor]:
     }
 
 
+def run_all(pairs: list[str], steps: int) -> dict[str, torch.Tensor]:
+    """Weights of each family:discriminator, one after the other."""
+    weights = {}
+    for pair in pairs:
+        for name, tensor in run(*pair.split(":"), steps).items():
+            weights[f"{pair}.{name}"] = tensor
+    return weights
+
+
 if __name__ == "__main__":
-    weights = run(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    trained = run_all(sys.argv[3:], int(sys.argv[1]))
     if join("cpu").first:
-        save_file(weights, Path(sys.argv[4]))
+        save_file(trained, Path(sys.argv[2]))
