@@ -108,9 +108,14 @@ def _padded_conv(
 
 
 class FrozenConv(nn.Module):
-    """A convolution with "SAME" padding that never learns; its buffers stay out of state files."""
+    """A convolution with "SAME" padding that never learns.
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    Args:
+      conv: whose weights to take.
+      kept: whether state files hold them; published weights need not be kept, random ones must.
+    """
+
+    def __init__(self, conv: nn.Conv2d, *, kept: bool = False) -> None:
         super().__init__()
         self.stride, self.groups = conv.stride[0], conv.groups
         weight = conv.weight.detach()
@@ -118,9 +123,9 @@ class FrozenConv(nn.Module):
         if conv.groups == 1:
             flipped = flipped.transpose(0, 1)
         bias = torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach()
-        self.register_buffer("weight", weight.clone(), persistent=False)
-        self.register_buffer("flipped", flipped.contiguous(), persistent=False)
-        self.register_buffer("bias", bias.clone(), persistent=False)
+        self.register_buffer("weight", weight.clone(), persistent=kept)
+        self.register_buffer("flipped", flipped.contiguous(), persistent=kept)
+        self.register_buffer("bias", bias.clone(), persistent=kept)
         self.weight: Tensor
         self.flipped: Tensor
         self.bias: Tensor
@@ -221,13 +226,14 @@ class ProjectedDiscriminator(nn.Module):
         self.side = side
         self.pyramid = FrozenPyramid()
         across = [
-            FrozenConv(_random_mix(c_in, c_out, spread))
+            FrozenConv(_random_mix(c_in, c_out, spread), kept=True)
             for c_in, c_out, spread in zip(
                 PYRAMID_CHANNELS, MIXED_CHANNELS, PYRAMID_SPREAD, strict=True
             )
         ]
         down = [
-            FrozenConv(_random_mix(coarse, fine, 1.0)) for fine, coarse in pairwise(MIXED_CHANNELS)
+            FrozenConv(_random_mix(coarse, fine, 1.0), kept=True)
+            for fine, coarse in pairwise(MIXED_CHANNELS)
         ]
         self.across, self.down = nn.ModuleList(across), nn.ModuleList(down)
         for part in (self.pyramid, self.across, self.down):

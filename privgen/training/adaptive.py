@@ -1,7 +1,7 @@
 """What adapts itself while a run goes on: probability of augmentation, mean path length.
 
 Karras et al. 2020b, "Training generative adversarial networks with limited data"
-(arXiv:2006.06676): the share of real tiles that the discriminator is sure of, mean of
+(arXiv:2006.06676): how sure the discriminator is of real tiles, the mean of
 `sign(logit)`, is held at a target by raising or lowering the probability of augmentation. Plain
 numbers, so that a checkpoint keeps them exactly.
 """

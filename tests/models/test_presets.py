@@ -65,7 +65,7 @@ def test_stylegan2_applies_its_penalties_lazily_and_adapts_its_augmentation() ->
     assert (config.r1_every, config.path_every, config.path_weight) == (16, 4, 2.0)
     assert (config.ada_target, config.style_mixing) == (0.6, 0.9)
     older = configure({"family": "stylegan", "discriminator": "own"})
-    assert (older.r1_every, older.path_weight, older.ada_target) == (1, 0.0, 0.0)
+    assert (older.r1_every, older.path_weight, older.ada_target) == (16, 0.0, 0.0)
 
 
 def test_the_published_conditional_dcgan_has_its_printed_hyperparameters() -> None:

@@ -54,13 +54,28 @@ def test_the_folded_pyramid_equals_the_network_it_was_made_from() -> None:
     torch.testing.assert_close(plain_x.grad, frozen_x.grad, rtol=1e-3, atol=1e-4 * scale)
 
 
-def test_only_the_heads_learn_and_only_they_are_in_a_state_file(
+def test_only_the_heads_learn_and_published_weights_are_in_no_state_file(
     discriminator: torch.nn.Module,
 ) -> None:
     names = {name for name, _ in discriminator.named_parameters()}
     assert names
     assert all(name.startswith("heads.") for name in names)
-    assert all(name.startswith("heads.") for name in discriminator.state_dict())
+    kept = {name.split(".")[0] for name in discriminator.state_dict()}
+    assert kept == {"heads", "across", "down"}  # the mixing is drawn, so it must be kept
+
+
+def test_a_loaded_discriminator_mixes_as_the_saved_one_did(
+    discriminator: torch.nn.Module,
+) -> None:
+    torch.manual_seed(99)
+    config = TrainConfig(resolution=32, head_width=8)
+    other = build_discriminator(config, 3, frozen_type=torch.float32)
+    tiles = torch.rand(4, 3, 64, 64) * 2 - 1
+    expected = discriminator.features(tiles)
+    assert not torch.equal(other.features(tiles)[0], expected[0])
+    other.load_state_dict(discriminator.state_dict())
+    for found, wanted in zip(other.features(tiles), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_it_keeps_the_discriminator_protocol(discriminator: torch.nn.Module) -> None:
