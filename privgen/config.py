@@ -114,7 +114,7 @@ class TrainConfig:
     augment: float = 1.0
     ada_target: float = 0.0
     ada_kimg: float = 100.0
-    diversity: float = 0.5
+    diversity: float = 1.0
     precision: Precision = "auto"
     device: str = "auto"
     threads: int = 0
