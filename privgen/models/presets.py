@@ -3,7 +3,7 @@
 A preset belongs to a family, a resolution, a kind of discriminator and a batch, if one is asked
 for. Channel counts are chosen for a CPU and a few hundred tiles; `width`, `style_dim` and
 `head_width` bring back the papers'. With a projected discriminator every family takes Sauer et
-al.'s (2021) hinge loss, without R1, and the fixed augmentation of small data; with its own, the
+al.'s (2021) hinge loss, with lazy R1, and the fixed augmentation of small data; with its own, the
 losses and penalties of its paper.
 """
 
@@ -14,6 +14,10 @@ from privgen.config import TrainConfig
 from privgen.models import family
 
 Options = Mapping[str, Any]
+
+_PROJECTED: Options = {"r1_gamma": 0.2, "r1_every": 8}
+"""R1 on the pyramid's maps, lazily: on a few hundred tiles it keeps FD from rising again and rows
+diverse (docs/generators.md)."""
 
 
 def configure(options: Options) -> TrainConfig:
@@ -32,7 +36,7 @@ def configure(options: Options) -> TrainConfig:
 def cdcgan(resolution: int, discriminator: str, batch: int | None) -> Options:
     """The default: small, quick, projected. With its own discriminator: hinge and lazy R1."""
     if discriminator == "projected":
-        return {}
+        return _PROJECTED
     return {"batch": 64, "head_width": 64, "r1_gamma": 0.1, "generator_rate": 2e-4}
 
 
@@ -55,7 +59,7 @@ def cdcgan_2025(resolution: int, discriminator: str, batch: int | None) -> Optio
         "augment": 0.0,
         "diversity": 0.0,
     }
-    return printed if discriminator == "own" else {"width": 128}
+    return printed if discriminator == "own" else {**_PROJECTED, "width": 128}
 
 
 def _sized(resolution: int, batch: int | None) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def _sized(resolution: int, batch: int | None) -> dict[str, Any]:
     }
 
 
-_PROJECTED_STYLES: Options = {"style_mixing": 0.9, "generator_rate": 0.002}
+_PROJECTED_STYLES: Options = {**_PROJECTED, "style_mixing": 0.9, "generator_rate": 0.002}
 """For families with equalised learning rates, whose steps are measured in units of their scale."""
 
 
@@ -101,7 +105,7 @@ def stylegan2(resolution: int, discriminator: str, batch: int | None) -> Options
 def pathologygan(resolution: int, discriminator: str, batch: int | None) -> Options:
     """Quiros et al. 2019: relativistic average loss, orthogonal regularisation, style mixing."""
     if discriminator == "projected":
-        return {"style_mixing": 0.9, "orthogonal": 1e-4}
+        return {**_PROJECTED, "style_mixing": 0.9, "orthogonal": 1e-4}
     return {
         "batch": 64,
         "loss": "relativistic",

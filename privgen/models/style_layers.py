@@ -35,6 +35,9 @@ MAPPING_RATE = 0.01
 COARSEST = 4
 """Side of the map generators start from and discriminators end at, pixels."""
 
+NOISY = 8
+"""Longest side of the maps whose noise counts from the first step, pixels."""
+
 RGB_SCALE = 0.25
 """Factor on the summed to-RGB maps: a fresh network then starts inside [-1, 1], and the
 augmentation, which clamps, lets gradients through (Karras et al. 2021, arXiv:2106.12423)."""
@@ -187,15 +190,19 @@ class ModulatedConv2d(nn.Module):
 
 
 class NoiseInput(nn.Module):
-    """Adds a noise map to every channel, by a learned strength that starts at zero.
+    """Adds a noise map to every channel, by a learned strength.
+
+    It starts at zero as in the papers, but at one on the coarsest maps: a few minutes of training
+    otherwise leave every tile with the layout of the learned constant.
 
     Args:
       channels: number of strengths: one a channel (Karras et al. 2019), or 1 for all (2020).
+      side: of the maps, pixels.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, side: int) -> None:
         super().__init__()
-        self.strength = nn.Parameter(torch.zeros(channels))
+        self.strength = nn.Parameter(torch.full((channels,), float(side <= NOISY)))
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         """Map (n, c, h, w), standard normal noise (n, 1, h, w) -> (n, c, h, w)."""

@@ -32,9 +32,9 @@ from privgen.models.style_layers import (
 class _Finish(nn.Module):
     """What follows every convolution: noise, leaky ReLU, AdaIN by a style."""
 
-    def __init__(self, channels: int, style_dim: int) -> None:
+    def __init__(self, channels: int, style_dim: int, side: int) -> None:
         super().__init__()
-        self.noise = NoiseInput(channels)
+        self.noise = NoiseInput(channels, side)
         self.style = EqualLinear(style_dim, 2 * channels)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
@@ -60,14 +60,14 @@ class StyleGANGenerator(nn.Module):
         self.mapping = Mapping(style_dim, classes, style_dim)
         self.constant = nn.Parameter(torch.randn(1, channels, COARSEST, COARSEST))
         convs: list[nn.Module] = [EqualConv2d(channels, channels, 3, gain=GAIN)]
-        finishes = [_Finish(channels, style_dim), _Finish(channels, style_dim)]
+        finishes = [_Finish(channels, style_dim, COARSEST) for _ in range(2)]
         sides = [COARSEST, COARSEST]
         while sides[-1] < resolution:
             side = 2 * sides[-1]
             c_out = channels_at(side, width=width)
             convs.append(EqualConv2d(channels, c_out, 3, gain=GAIN, resample="up"))
             convs.append(EqualConv2d(c_out, c_out, 3, gain=GAIN))
-            finishes += [_Finish(c_out, style_dim), _Finish(c_out, style_dim)]
+            finishes += [_Finish(c_out, style_dim, side) for _ in range(2)]
             sides += [side, side]
             channels = c_out
         self.convs, self.finishes = nn.ModuleList(convs), nn.ModuleList(finishes)

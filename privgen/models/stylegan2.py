@@ -32,10 +32,10 @@ from privgen.models.style_layers import (
 class _Styled(nn.Module):
     """Modulated 3x3 convolution, noise, leaky ReLU."""
 
-    def __init__(self, c_in: int, c_out: int, style_dim: int, *, up: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, style_dim: int, *, side: int, up: bool) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(c_in, c_out, 3, style_dim, up=up, gain=GAIN)
-        self.noise = NoiseInput(1)
+        self.noise = NoiseInput(1, side)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         return F.leaky_relu(self.noise(self.conv(x, w), noise), LEAK)
@@ -61,14 +61,14 @@ class StyleGAN2Generator(nn.Module):
         channels = channels_at(COARSEST, width=width)
         self.mapping = Mapping(style_dim, classes, style_dim)
         self.constant = nn.Parameter(torch.randn(1, channels, COARSEST, COARSEST))
-        convs = [_Styled(channels, channels, style_dim, up=False)]
+        convs = [_Styled(channels, channels, style_dim, side=COARSEST, up=False)]
         to_rgb = [ModulatedConv2d(channels, 3, 1, style_dim, demodulate=False)]
         sides = [COARSEST]
         while sides[-1] < resolution:
             side = 2 * sides[-1]
             c_out = channels_at(side, width=width)
-            convs.append(_Styled(channels, c_out, style_dim, up=True))
-            convs.append(_Styled(c_out, c_out, style_dim, up=False))
+            convs.append(_Styled(channels, c_out, style_dim, side=side, up=True))
+            convs.append(_Styled(c_out, c_out, style_dim, side=side, up=False))
             to_rgb.append(ModulatedConv2d(c_out, 3, 1, style_dim, demodulate=False))
             sides += [side, side]
             channels = c_out

@@ -137,7 +137,7 @@ def test_demodulated_weights_read_off_from_single_pixels_have_unit_norm() -> Non
 @pytest.mark.parametrize("channels", [1, 3])
 def test_noise_is_without_effect_until_its_strength_is_learned(channels: int) -> None:
     torch.manual_seed(3)
-    layer = NoiseInput(channels)
+    layer = NoiseInput(channels, 16)
     x, noise = torch.randn(2, 3, 4, 4), torch.randn(2, 1, 4, 4)
     torch.testing.assert_close(layer(x, noise), x, rtol=0, atol=0)
     layer(x, noise).square().sum().backward()
@@ -146,6 +146,11 @@ def test_noise_is_without_effect_until_its_strength_is_learned(channels: int) ->
         layer.strength.copy_(torch.arange(1.0, channels + 1))
     strength = torch.arange(1.0, 4) if channels == 3 else torch.ones(3)
     torch.testing.assert_close(layer(x, noise), x + strength[:, None, None] * noise)
+
+
+def test_noise_counts_from_the_first_step_on_the_coarsest_maps_alone() -> None:
+    starts = {side: float(NoiseInput(1, side).strength.detach()) for side in (4, 8, 16, 64)}
+    assert starts == {4: 1.0, 8: 1.0, 16: 0.0, 64: 0.0}
 
 
 def test_adain_gives_every_map_the_mean_and_spread_asked_for() -> None:
