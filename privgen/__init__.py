@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from privgen.errors import PrivgenError
     from privgen.exporting import export
     from privgen.sampling import load_generator, sample
+    from privgen.tiling.session import tile_slides
     from privgen.training.session import train
     from privgen.utility.protocol import augment_bench
 
@@ -37,6 +38,7 @@ _HOMES = {
     "export": "privgen.exporting",
     "load_generator": "privgen.sampling",
     "sample": "privgen.sampling",
+    "tile_slides": "privgen.tiling.session",
     "train": "privgen.training.session",
     "augment_bench": "privgen.utility.protocol",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "open_tiles",
     "sample",
     "split_by_patient",
+    "tile_slides",
     "train",
 ]
 

@@ -1,8 +1,9 @@
 """`privgen data check`: what a tile set is, and whether a split of it can be trusted.
 
 Real tiles are searched among themselves as the audit searches synthetic ones: tiles that show the
-same tissue under different patients, slides or labels make every split and every figure worthless.
-Where there are any, a split that keeps them together is offered.
+same tissue under different patients, slides or labels make every split and every figure worthless,
+and so do tiles cut with overlap when a split parts them. Where there are any, a split that keeps
+them together is offered.
 
 Nothing here is kept unless a folder is given. What is written there names tiles and patients and is
 private (mode 0600).
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from privgen import console
-from privgen.data.check import describe_set
-from privgen.data.layouts import open_tiles
+from privgen.data.check import describe_set, leaks
+from privgen.data.layouts import is_manifest, open_tiles
 from privgen.data.splits import split_by_patient, units
 from privgen.data.tileset import GroupUnit, TileSet
 from privgen.errors import ConfigError, SplitError
@@ -55,10 +56,9 @@ class Check:
 
     @property
     def exit_code(self) -> int:
-        """1 where tiles of different groups or classes show the same tissue, else 0."""
-        repeated = self.document["repeated"]
-        equal = repeated["across_groups"] or repeated["across_classes"]
-        return int(bool(equal or (self.kinship is not None and self.kinship.crosses)))
+        """1 where tiles of different groups, classes or roles show the same tissue, else 0."""
+        found = self.kinship is not None and self.kinship.crosses
+        return int(leaks(self.document) or found)
 
     def write(self, folder: Path) -> None:
         """Write the pairs and the manifest of a split that parts none of them, mode 0600.
@@ -118,7 +118,9 @@ def check_tiles(
         )
     if out is not None:
         empty_folder(out)
-    tiles = open_tiles(folder, group_by=group_by, on_bad_tile=on_bad_tile)
+    # One class folder is a folder too deep; a manifest of one class says what it means.
+    minimum = 1 if is_manifest(folder) else 2
+    tiles = open_tiles(folder, group_by=group_by, on_bad_tile=on_bad_tile, min_classes=minimum)
     if quick:
         return Check(document={**describe_set(tiles), "near": None}, tiles=tiles)
     console.note(

@@ -6,6 +6,7 @@ PrivgenError                 3  base class: catch this to catch them all
 │   ├── ConfigError          2  an option or configuration key is wrong
 │   ├── TileError            2  one image file cannot be used as a tile (carries its path and the
   rule)
+│   ├── SlideError           2  one slide cannot be opened or tiled as asked (carries the rule)
 │   ├── LayoutError          2  a folder, manifest or npz is not a tile set privgen can read
 │   ├── SplitError           2  tiles cannot be split, or two roles share a patient, a digest or
   pixels
@@ -13,6 +14,7 @@ PrivgenError                 3  base class: catch this to catch them all
 │   └── OutputError          2  the place to write to cannot be used (not empty, not writable)
 ├── RuntimeFailure           3  the work itself failed
 │   ├── NonFiniteLossError   3  training met a NaN or infinite loss; no update was applied
+│   ├── SlideReadError       3  a slide broke in the middle of reading (carries the rule)
 │   ├── DiskFullError        3  no space left for an output
 │   └── WeightsError         3  published weights could not be loaded or fetched
 └── Interrupted            130  Ctrl-C or SIGTERM; the message says how to go on
@@ -22,6 +24,8 @@ A message is one line: the rule, what was got, the way out. The audit verdicts a
 exit codes 0 (no leak found), 1 (leak) and 4 (inconclusive) belong to `privgen audit`.
 `audits` has its own `AuditInputError`; the command line treats it as exit code 2.
 """
+
+from typing import Self
 
 
 class PrivgenError(Exception):
@@ -53,6 +57,26 @@ class TileError(InputError):
         self.path = path
         self.rule = rule
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.path, self.rule)
+
+
+class SlideError(InputError):
+    """One slide cannot be opened, or cannot be tiled as asked.
+
+    Attributes:
+      path: of the slide, as given.
+      rule: the rule it breaks, without any name or path, so that a log may hold it.
+    """
+
+    def __init__(self, path: str, rule: str) -> None:
+        super().__init__(f"{path}: {rule}")
+        self.path = path
+        self.rule = rule
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.path, self.rule)
+
 
 class LayoutError(InputError):
     """A folder, manifest or npz file is not a tile set privgen can read."""
@@ -76,6 +100,23 @@ class RuntimeFailure(PrivgenError):
 
 class NonFiniteLossError(RuntimeFailure):
     """Training met a NaN or infinite loss; the parameters were left as they were."""
+
+
+class SlideReadError(RuntimeFailure):
+    """A slide that opened could not be read to its end.
+
+    Attributes:
+      path: of the slide, as given.
+      rule: what happened, without any name or path, so that a log may hold it.
+    """
+
+    def __init__(self, path: str, rule: str) -> None:
+        super().__init__(f"{path}: {rule}")
+        self.path = path
+        self.rule = rule
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.path, self.rule)
 
 
 class DiskFullError(RuntimeFailure):

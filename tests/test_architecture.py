@@ -71,6 +71,19 @@ def test_each_door_has_one_room(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", PRIVGEN, ids=name)
+def test_no_label_image_and_no_fallback_is_ever_named(file: Path) -> None:
+    tree = ast.walk(ast.parse(file.read_text()))
+    named = {node.attr for node in tree if isinstance(node, ast.Attribute)} | set(imports(file))
+    named = {part for one in named for part in one.split(".")}
+    assert not named & {"associated_images", "open_slide", "ImageSlide", "lowlevel", "deepzoom"}
+
+
+def test_the_slide_door_is_in_use() -> None:
+    door = ROOT / "privgen" / "data" / "slides.py"
+    assert [file for file in PRIVGEN + AUDITS if "openslide" in roots(file)] == [door]
+
+
+@pytest.mark.parametrize("file", PRIVGEN, ids=name)
 def test_torch_load_trusts_no_code(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":

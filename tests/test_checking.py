@@ -1,6 +1,7 @@
 """`privgen data check` from a folder to its table, its exit code and the split it offers."""
 
 import csv
+import itertools
 import json
 import stat
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from typer.testing import CliRunner, Result
 
 from privgen.checking import MANIFEST_FILE, PAIRS_FILE, SHOWN, check_tiles
 from privgen.cli import app
+from privgen.data.images import write_png
 from privgen.data.layouts import open_tiles
+from privgen.data.manifest import write_manifest
 from privgen.data.phantom import make_phantom, render_tile, write_phantom
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
@@ -185,6 +188,49 @@ def test_quick_check_sees_equal_tiles_and_no_altered_ones(
     checked = json.loads(result.stdout)
     assert checked["near"] is None
     assert checked["repeated"] == {"within_group": 0, "across_groups": 1, "across_classes": 1}
+
+
+def cut_with_overlap(folder: Path, roles: list[str] | None) -> Path:
+    """Two slides of 3 x 3 tiles, 16 pixels a side and 6 of them shared, all of one class."""
+    rng = np.random.default_rng(0)
+    columns: dict[str, list[object]] = {name: [] for name in ("path", "label", "slide", "x", "y")}
+    for slide in ("s-1", "s-2"):
+        picture = rng.integers(0, 256, (36, 36, 3), dtype=np.uint8)
+        for x, y in itertools.product((0, 10, 20), repeat=2):
+            path = f"all/{slide}_{x}_{y}.png"
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            write_png(folder / path, picture[y : y + 16, x : x + 16])
+            for name, value in zip(columns, (path, "all", slide, x, y), strict=True):
+                columns[name].append(value)
+    write_manifest(folder / "manifest.parquet", columns | ({"role": roles} if roles else {}))
+    return folder
+
+
+def test_overlap_of_a_cut_slide_is_known_and_the_default_split_parts_none(tmp_path: Path) -> None:
+    result = run(cut_with_overlap(tmp_path, None), "--quick", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["overlap"] == {
+        "pairs": {"within_group": 2 * 20, "across_groups": 0, "across_classes": 0},
+        "tiles": 18,
+        "largest": 6 / 16,
+        "covered": pytest.approx(1 - 10 * 4 / 16**2),  # that of a tile at an edge
+        "parted": 0,
+        "unknown": 0,
+    }
+    assert "parted by the split: 0" in " ".join(result.stderr.split())
+
+
+def test_split_by_tile_that_a_manifest_brings_fails_the_check(tmp_path: Path) -> None:
+    random = np.random.default_rng(1).choice(["train", "test"], 18).tolist()
+    result = run(cut_with_overlap(tmp_path / "random", random), "--quick", "--json")
+    assert result.exit_code == 1, result.output
+    shared = json.loads(result.stdout)["roles"]["shared"]
+    assert shared["slides"] == 2
+    assert shared["overlapping"] > 10
+    assert "the manifest's roles are not apart" in " ".join(result.stderr.split())
+    by_slide = cut_with_overlap(tmp_path / "slide", ["train"] * 9 + ["test"] * 9)
+    assert run(by_slide, "--quick").exit_code == 0
+    assert run(by_slide, "--quick", "--group-by", "tile").exit_code == 1
 
 
 @pytest.mark.parametrize("option", ["--out", "--approximate"])

@@ -2,10 +2,10 @@
 
 import sys
 
-from privgen.cli import judging, samples, tiles, training
+from privgen.cli import judging, samples, slides, tiles, training
 from privgen.cli.base import app, data_app
 
-__all__ = ["app", "data_app", "judging", "main", "samples", "tiles", "training"]
+__all__ = ["app", "data_app", "judging", "main", "samples", "slides", "tiles", "training"]
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from privgen.errors import Interrupted, PrivgenError
 
 P = ParamSpec("P")
 
-ORDER = ("demo", "train", "sample", "audit", "augment-bench", "export", "data", "doctor")
+ORDER = ("demo", "tile", "train", "sample", "audit", "augment-bench", "export", "data", "doctor")
 """Commands as `--help` lists them: in the order of use."""
 
 

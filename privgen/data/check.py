@@ -1,22 +1,30 @@
 """What a tile set is, and what would make a split of it worthless.
 
-Two equal tiles in different patients put the same pixels on both sides of a split; classes that
-come from few patients make every classifier's figure a figure about those patients. Only equal
-pixels are looked for here; `privgen.evidence.duplicates` finds tiles that merely show the same
-tissue.
+Two equal tiles in different patients put the same pixels on both sides of a split, and so do two
+tiles that were cut from a slide with overlap; classes that come from few patients make every
+classifier's figure a figure about those patients. Only equal pixels and known places are looked at
+here; `privgen.evidence.duplicates` finds tiles that merely show the same tissue.
+
+A split is not taken at its word: the pairs that it parts are counted, for the default split and for
+one that a manifest brings (`role`).
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen.data.overlap import Overlap, find_overlap
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
 from privgen.errors import SplitError
 
+Names = NDArray[np.str_]
+
 _FEW_PATIENTS = 5
+_ACROSS = ("across_groups", "across_classes")
 
 
 def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dict[str, Any]:
@@ -27,12 +35,21 @@ def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dic
       tied: pairs of tiles that show the same tissue, kept together by the split, shape (k, 2).
 
     Returns:
-      JSON-able: layout, group_unit, tiles, groups, classes (tiles and groups of each), repeated
-      (pairs of equal tiles within and across groups and classes), split (tiles and groups of each
-      role with the default shares, or None), skipped, warnings.
+      JSON-able: layout, group_unit, tiles, groups, classes (tiles and groups of each), split
+      (tiles and groups of each role with the default shares, or None), skipped, warnings and
+      - repeated: pairs of equal tiles within and across groups and across classes;
+      - overlap: pairs of tiles that share pixels, likewise; tiles concerned; largest share of a
+        tile that lies in another, and covered, the median share that lies in all others together;
+        pairs parted by the default split; tiles whose place is unknown. Figures are None where no
+        place is known, parted also without a split;
+      - roles: tiles of each role in the manifest's own split, tiles without one, and what several
+        roles share; None where the manifest names none.
     """
     repeated = _repeated(tiles)
-    split, refusal = _default_split(tiles, tied)
+    graph = find_overlap(tiles.records)
+    sides, refusal = _default_split(tiles, tied)
+    overlap = _overlap(tiles, graph, sides)
+    roles = _roles(tiles, graph, tied)
     classes = {
         label: {
             "tiles": int((tiles.labels == label).sum()),
@@ -47,39 +64,130 @@ def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dic
         "groups": len(np.unique(tiles.groups)),
         "classes": classes,
         "repeated": repeated,
-        "split": split,
+        "overlap": overlap,
+        "split": None if sides is None else _counted(tiles, sides),
+        "roles": roles,
         "skipped": [{"path": path, "rule": rule} for path, rule in tiles.skipped],
-        "warnings": _warnings(tiles, classes, repeated, refusal),
+        "warnings": [
+            *_warnings(tiles, classes, repeated, refusal),
+            *_overlap_warnings(tiles, overlap, roles),
+        ],
     }
+
+
+def leaks(document: Mapping[str, Any]) -> bool:
+    """Whether a described set has the same pixels in several groups, classes or roles.
+
+    Args:
+      document: as `describe_set` returns it.
+    """
+    overlap, roles = document["overlap"], document["roles"]
+    counts = [document["repeated"][side] for side in _ACROSS]
+    counts += [] if overlap["pairs"] is None else [overlap["pairs"][side] for side in _ACROSS]
+    counts += [] if roles is None else roles["shared"].values()
+    return any([*counts, overlap["parted"]])
 
 
 def _repeated(tiles: TileSet) -> dict[str, int]:
     """Pairs of tiles with equal pixels, by what they cross."""
-    where: dict[str, list[int]] = defaultdict(list)
-    for row, digest in enumerate(tiles.digests):
-        where[str(digest)].append(row)
-    pairs = Counter({"within_group": 0, "across_groups": 0, "across_classes": 0})
-    for rows in where.values():
-        for position, first in enumerate(rows):
-            for second in rows[position + 1 :]:
-                same = tiles.groups[first] == tiles.groups[second]
-                pairs["within_group" if same else "across_groups"] += 1
-                pairs["across_classes"] += bool(tiles.labels[first] != tiles.labels[second])
-    return dict(pairs)
+
+    def pairs(*columns: Names) -> int:
+        counts = Counter(zip(*map(np.ndarray.tolist, columns), strict=True)).values()
+        return sum(count * (count - 1) // 2 for count in counts)
+
+    every = pairs(tiles.digests)
+    within = pairs(tiles.digests, tiles.groups)
+    return {
+        "within_group": within,
+        "across_groups": every - within,
+        "across_classes": every - pairs(tiles.digests, tiles.labels),
+    }
 
 
-def _default_split(
-    tiles: TileSet, tied: NDArray[np.intp] | None
-) -> tuple[dict[str, dict[str, int]] | None, str]:
+def _overlap(tiles: TileSet, graph: Overlap, sides: Names | None) -> dict[str, Any]:
+    if graph.unknown == len(tiles):
+        none = dict.fromkeys(("pairs", "tiles", "largest", "covered", "parted"))
+        return {**none, "unknown": graph.unknown}
+    across = _differ(tiles.groups, graph.pairs)
+    return {
+        "pairs": {
+            "within_group": len(graph.pairs) - across,
+            "across_groups": across,
+            "across_classes": _differ(tiles.labels, graph.pairs),
+        },
+        "tiles": len(np.unique(graph.pairs)),
+        "largest": graph.largest,
+        "covered": graph.covered(),
+        "parted": None if sides is None else _differ(sides, graph.pairs),
+        "unknown": graph.unknown,
+    }
+
+
+def _differ(names: Names, pairs: NDArray[np.intp]) -> int:
+    """Pairs of tiles whose names differ."""
+    return int((names[pairs[:, 0]] != names[pairs[:, 1]]).sum())
+
+
+def _default_split(tiles: TileSet, tied: NDArray[np.intp] | None) -> tuple[Names | None, str]:
+    """Role of each tile in the default split, shape (n,); None and the reason where none is."""
     try:
         roles = split_by_patient(tiles, tied, seed=0).roles()
     except SplitError as error:
         return None, str(error)
-    described = {
-        role: {"tiles": len(rows), "groups": len(np.unique(tiles.groups[rows]))}
-        for role, rows in roles.items()
+    sides = np.empty(len(tiles), dtype=f"<U{max(map(len, roles))}")
+    for role, rows in roles.items():
+        sides[rows] = role
+    return sides, ""
+
+
+def _counted(tiles: TileSet, sides: Names) -> dict[str, dict[str, int]]:
+    return {
+        role: {
+            "tiles": int((sides == role).sum()),
+            "groups": len(np.unique(tiles.groups[sides == role])),
+        }
+        for role in ("train", "siblings", "holdout", "reference")
     }
-    return described, ""
+
+
+def _roles(tiles: TileSet, graph: Overlap, tied: NDArray[np.intp] | None) -> dict[str, Any] | None:
+    """What the roles that the manifest names share; None where it names none.
+
+    As everywhere, siblings may share patients, slides and source images with train, and nothing
+    else. Tiles without a role are on no side.
+    """
+    roles = np.array([record.role or "" for record in tiles.records], dtype=np.str_)
+    given = roles != ""
+    if not given.any():
+        return None
+    shared: dict[str, int | None] = {}
+    merged = np.where(roles == "siblings", "train", roles)
+    for unit in ("patient", "slide", "source_image"):
+        names = [getattr(record, unit) for record in tiles.records]
+        known = given & np.array([name is not None for name in names])
+        shared[f"{unit}s"] = (
+            _in_several(np.array(names)[known], merged[known]) if known.any() else None
+        )
+    shared["equal"] = _in_several(tiles.digests[given], roles[given])
+    known_pairs = {
+        "overlapping": graph.pairs if graph.unknown < len(tiles) else None,
+        "near": tied,
+    }
+    for kind, pairs in known_pairs.items():
+        shared[kind] = None if pairs is None else _differ(roles, pairs[given[pairs].all(axis=1)])
+    return {
+        "tiles": {role: int((roles == role).sum()) for role in np.unique(roles[given]).tolist()},
+        "without": int((~given).sum()),
+        "shared": shared,
+    }
+
+
+def _in_several(names: Names, roles: Names) -> int:
+    """How many names stand in more than one role."""
+    seen: dict[str, set[str]] = defaultdict(set)
+    for name, role in zip(names.tolist(), roles.tolist(), strict=True):
+        seen[name].add(role)
+    return sum(len(each) > 1 for each in seen.values())
 
 
 def _warnings(
@@ -109,4 +217,31 @@ def _warnings(
         )
     if refusal:
         warnings.append(f"no patient-disjoint split: {refusal}")
+    return warnings
+
+
+def _overlap_warnings(
+    tiles: TileSet, overlap: dict[str, Any], roles: dict[str, Any] | None
+) -> list[str]:
+    warnings = []
+    pairs = overlap["pairs"] or dict.fromkeys(_ACROSS, 0)
+    if pairs["across_groups"]:
+        warnings.append(
+            f"{pairs['across_groups']} pairs of tiles share pixels across {tiles.group_unit}s: "
+            "group by what is coarser, or cut again without overlap."
+        )
+    if pairs["across_classes"]:
+        warnings.append(
+            f"{pairs['across_classes']} pairs of tiles share pixels and carry different labels: "
+            "look whether both can be right."
+        )
+    if overlap["parted"]:
+        warnings.append(f"the default split parts {overlap['parted']} pairs that share pixels.")
+    if roles is not None:
+        shared = [f"{what} {count}" for what, count in roles["shared"].items() if count]
+        if shared:
+            warnings.append(
+                "the manifest's roles are not apart: what several of them share is "
+                f"{', '.join(shared)}. What is measured between them means nothing: split anew."
+            )
     return warnings

@@ -3,7 +3,7 @@
 A tile is an array: uint8 RGB, shape (h, w, 3), row 0 at the top. A file becomes a tile only when
 nothing has to be guessed: PNG, JPEG or TIFF (told by content, never by name), one picture, 8-bit
 RGB without alpha, no side over `MAX_SIDE`, decoded whole. Everything else is a `TileError` that
-names the rule and the way out.
+names the rule and the way out. A path may lead through a tar (`privgen.data.tar_members`).
 
 Metadata never comes in and never goes out: files are written from arrays alone. An EXIF
 orientation is metadata too, so it is ignored: a tile is its stored pixels, never rotated (a TIFF
@@ -13,12 +13,14 @@ with an orientation, which no reader may ignore, is refused).
 import hashlib
 import io
 import stat
+import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -26,6 +28,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from privgen.data.tar_members import member_of, read_member
 from privgen.errors import InputError, TileError
 from privgen.files import atomic_write
 
@@ -44,6 +47,12 @@ SIGNATURES: dict[bytes, type[ImageFile]] = {
     b"MM\0+": TiffImageFile,
 }
 """First bytes of a file and the reader they call for."""
+
+_PNG_UP, _PNG_RGB = 2, 2
+"""Filter type "up" and colour type RGB (PNG specification, 9.2 and 11.2.1)."""
+
+RESAMPLING_REACH = 2
+"""Pixels of the result that the bicubic filter looks to each side."""
 
 _TIFF_BITS = 258
 _TIFF_ORIENTATION = 274
@@ -84,12 +93,15 @@ def read_tile(path: Path) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of an image file, not yet looked at.
+    """The bytes of an image file or of a member of a tar, not yet looked at.
 
     Raises:
       TileError: it is missing, no regular file, unreadable or over `MAX_FILE_BYTES`.
     """
     try:
+        member = member_of(path)
+        if member is not None:
+            return read_member(path, *member, MAX_FILE_BYTES)
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise TileError(str(path), "is a folder, not an image file. Give the files inside it.")
@@ -207,15 +219,44 @@ def _colour_rule(image: ImageFile) -> str:
     return _COLOUR_RULES.get(image.mode, f"colour mode {image.mode}, but tiles are RGB")
 
 
-def encode_png(tile: NDArray[np.uint8]) -> bytes:
+def encode_png(tile: NDArray[np.uint8], *, thorough: bool = False) -> bytes:
     """The tile as PNG bytes, without metadata.
+
+    Args:
+      tile: uint8, shape (h, w, 3).
+      thorough: zlib's default level on adaptive filters, as most programs write; else every row is
+        stored as its difference to the one above, in ISA-L's DEFLATE: a tenth larger and an order
+        of magnitude sooner.
 
     Raises:
       InputError: `tile` is not uint8 of shape (h, w, 3).
     """
-    buffer = io.BytesIO()
-    _picture(tile).save(buffer, "PNG")
-    return buffer.getvalue()
+    picture = _picture(tile)
+    if thorough:
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()
+    height, width, _ = tile.shape
+    flat = tile.reshape(height, 3 * width)
+    rows = np.empty((height, 1 + 3 * width), dtype=np.uint8)
+    rows[:, 0] = _PNG_UP
+    rows[0, 1:] = flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, _PNG_RGB, 0, 0, 0)
+    data = isal_zlib.compress(rows, 1)
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(name, body) for name, body in chunks)
+
+
+def _png_chunk(name: bytes, body: bytes) -> bytes:
+    return b"".join(
+        (
+            struct.pack(">I", len(body)),
+            name,
+            body,
+            struct.pack(">I", zlib.crc32(body, zlib.crc32(name))),
+        )
+    )
 
 
 def encode_jpeg(tile: NDArray[np.uint8], quality: int) -> bytes:
@@ -281,6 +322,38 @@ def resize(tiles: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         scaled = Image.fromarray(tile).resize((side, side), Image.Resampling.BICUBIC)
         resized[row] = np.asarray(scaled)
     return resized
+
+
+def resample(
+    picture: NDArray[np.uint8], corners: Sequence[tuple[float, float]], length: float, side: int
+) -> list[NDArray[np.uint8]]:
+    """Squares of a picture, scaled to one side, antialiased as in `resize`.
+
+    Pixels within `RESAMPLING_REACH` times the scale around a square have a part in it.
+
+    Args:
+      picture: uint8, shape (h, w, 3).
+      corners: left and top of each square, fractions of a pixel allowed; all lie inside.
+      length: side of the squares in the picture, pixels.
+      side: of the results.
+
+    Returns:
+      uint8, shape (side, side, 3) each.
+
+    Raises:
+      InputError: `picture` is not uint8 of shape (h, w, 3).
+    """
+    whole = _picture(picture)
+    return [
+        np.asarray(
+            whole.resize(
+                (side, side),
+                Image.Resampling.BICUBIC,
+                box=(left, top, left + length, top + length),
+            )
+        )
+        for left, top in corners
+    ]
 
 
 def pixel_digest(tile: NDArray[np.uint8]) -> str:

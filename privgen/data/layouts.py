@@ -1,6 +1,7 @@
-"""Opening tiles as people have them: class folders, a CSV manifest, an archive, a flat folder.
+"""Opening tiles as people have them: class folders, a manifest, an archive, a flat folder.
 
-A folder with a `manifest.csv`, or a CSV by itself, is a manifest (`privgen.data.manifest`); an
+A folder with a `manifest.csv` or `manifest.parquet`, or such a file by itself, is a manifest
+(`privgen.data.manifest`), whose tiles may lie in tar shards (`privgen.data.tar_members`); an
 `.npz` is an archive (`privgen.data.archive`); any other folder holds class folders or, with
 `flat=True`, images. Published data sets are known by their names (`privgen.data.public_sets`).
 `TileSet.layout` says what was recognised.
@@ -17,16 +18,21 @@ from typing import Literal
 
 from privgen.data import images
 from privgen.data.archive import read_archive
-from privgen.data.manifest import read_manifest
+from privgen.data.manifest import SUFFIXES, read_manifest
 from privgen.data.public_sets import recognise
+from privgen.data.tables import PARQUET
+from privgen.data.tar_members import is_there
 from privgen.data.tileset import DECODERS, GROUP_UNITS, GroupUnit, TileRecord, TileSet
 from privgen.errors import ConfigError, LayoutError, TileError
 
 MANIFEST = "manifest.csv"
+PARQUET_MANIFEST = "manifest.parquet"
 FLAT_CLASS = "all"
 """Label of every tile of a folder without classes."""
 
-_IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx", "sample.json", MANIFEST})
+_IGNORED = frozenset(
+    {"thumbs.db", "desktop.ini", "__macosx", "sample.json", MANIFEST, PARQUET_MANIFEST}
+)
 _IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
 )
@@ -40,7 +46,7 @@ def open_tiles(
     flat: bool = False,
     min_classes: int = 2,
 ) -> TileSet:
-    """Open a folder, a CSV manifest or an `.npz` archive of tiles, whichever layout it has.
+    """Open a folder, a manifest or an `.npz` archive of tiles, whichever layout it has.
 
     Args:
       path: what to open.
@@ -83,17 +89,17 @@ def open_tiles(
 def _open_files(
     path: Path, on_bad_tile: str, group_by: str | None, flat: bool, minimum: int
 ) -> TileSet:
-    listing = path / MANIFEST if (path / MANIFEST).is_file() else path
+    listing = _listing(path)
     if listing.is_file():
-        if listing.suffix.lower() != ".csv":
+        if listing.suffix.lower() not in SUFFIXES:
             raise LayoutError(
-                f"tiles come as a folder, a .csv manifest or an .npz archive: got {path}. Give "
-                "one of these."
+                "tiles come as a folder, a .csv or .parquet manifest or an .npz archive: got "
+                f"{path}. Give one of these."
             )
         root = listing.parent
         records, left_aside = read_manifest(listing)
         _require_files(listing, records)
-        layout = "CSV manifest"
+        layout = f"{'Parquet' if listing.suffix.lower() == PARQUET else 'CSV'} manifest"
         if left_aside:
             layout += f" (columns not read: {', '.join(left_aside)})"
         unlisted = _count_unlisted(root, records) if path.is_dir() else 0
@@ -124,6 +130,24 @@ def _open_files(
         skipped=skipped,
         source=path,
     )
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a path is a manifest, or a folder with one."""
+    return path.suffix.lower() in SUFFIXES or any(
+        (path / name).is_file() for name in (MANIFEST, PARQUET_MANIFEST)
+    )
+
+
+def _listing(path: Path) -> Path:
+    """The manifest in a folder; `path` itself where there is none."""
+    found = [path / name for name in (MANIFEST, PARQUET_MANIFEST) if (path / name).is_file()]
+    if len(found) > 1:
+        raise LayoutError(
+            f"a folder has one manifest: {path} holds {MANIFEST} and {PARQUET_MANIFEST}. Remove "
+            "one, or give the one that holds."
+        )
+    return found[0] if found else path
 
 
 def _require_classes(path: Path, classes: set[str], minimum: int) -> None:
@@ -193,11 +217,11 @@ def _looks_like_image(file: Path) -> bool:
 
 
 def _require_files(listing: Path, records: Sequence[TileRecord]) -> None:
-    missing = [record.path for record in records if not (listing.parent / record.path).is_file()]
+    missing = [record.path for record in records if not is_there(listing.parent / record.path)]
     if missing:
         raise LayoutError(
             f"every tile of a manifest must be there: {len(missing)} of {len(records)} in "
-            f"{listing} are missing, the first {missing[0]}. Put the CSV into the folder its "
+            f"{listing} are missing, the first {missing[0]}. Put it into the folder its "
             "paths start from, or remove those rows."
         )
 

@@ -1,28 +1,44 @@
-"""Reading a CSV manifest: one row a tile, `path,label` and whatever else is known.
+"""Reading and writing a manifest: one row a tile, `path,label` and whatever else is known.
 
-Columns: `path` (relative to the CSV's folder, with `/`), `label`, and optionally `patient`,
-`slide`, `source_image`, `x`, `y`, `mpp`, `sha256` (of the pixels or of the file). Other columns are
-left aside and named, unless one looks like a misspelt column: reading past `patient_id` would
-quietly turn a split by patient into a split by tile.
+A manifest is CSV or Parquet (`privgen.data.tables`) with the same columns and the same rules.
+Columns: `path` (relative to the manifest's folder, with `/`; it may lead through a tar, as
+`shards/s-000000.tar/000012.png`), `label`, and optionally
+
+- `patient`, `slide`, `source_image`: whose the tile is and what it was cut from;
+- `x`, `y`, `mpp`: pixels left of and above it at its own resolution, micrometres a pixel;
+- `sha256`: of the pixels or of the file;
+- `role`: its side of a split that somebody made (train, siblings, holdout, reference, val, test),
+  which `privgen data check` proves or refutes and nothing else uses;
+- `level`, `tissue`, `white`, `sharpness`, `pen`, `fold`: the slide's level it was read from and the
+  scores `privgen tile` gave it. They are for choosing rows of a manifest, and not read here.
+
+Other columns are left aside and named, unless one looks like a misspelt column: reading past
+`patient_id` would quietly turn a split by patient into a split by tile.
 """
 
-import csv
 import difflib
 import math
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from privgen.data.tables import PARQUET, Row, reading, write_table
 from privgen.data.tileset import TileRecord
 from privgen.errors import LayoutError
+from privgen.files import SHARED
 
 COLUMNS = ("path", "label", "patient", "slide", "source_image", "x", "y", "mpp", "sha256")
+SCORES = ("level", "tissue", "white", "sharpness", "pen", "fold")
+ROLE = "role"
+SUFFIXES = (".csv", PARQUET)
 
 
 def read_manifest(path: Path) -> tuple[tuple[TileRecord, ...], tuple[str, ...]]:
     """Read a manifest; the tiles themselves are not looked at.
 
     Args:
-      path: the CSV, UTF-8, comma-separated, with a header.
+      path: a CSV (UTF-8, comma-separated, with a header), or a Parquet file.
 
     Returns:
       The records in file order, and the columns left aside.
@@ -32,16 +48,9 @@ def read_manifest(path: Path) -> tuple[tuple[TileRecord, ...], tuple[str, ...]]:
       LayoutError: a column or a value is missing or malformed, a path leaves the folder or comes
         twice; the message names the line.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            columns = list(reader.fieldnames or ())
-            left_aside = _check_columns(path, columns)
-            records = tuple(_record(f"{path.name} line {reader.line_num}", row) for row in reader)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise LayoutError(
-            f"the manifest {path} must be comma-separated UTF-8 text: {error}. Export it again."
-        ) from error
+    with reading(path) as (columns, rows):
+        left_aside = _check_columns(path, columns)
+        records = tuple(_record(f"{path.name} {where}", row) for where, row in rows)
     if not records:
         raise LayoutError(f"the manifest {path} names no tile. Add a row a tile.")
     seen: set[str] = set()
@@ -55,6 +64,25 @@ def read_manifest(path: Path) -> tuple[tuple[TileRecord, ...], tuple[str, ...]]:
     return records, left_aside
 
 
+def write_manifest(path: Path, columns: Mapping[str, Sequence[Any]], *, mode: int = SHARED) -> None:
+    """Write a manifest whole or not at all; the same columns give the same bytes.
+
+    Args:
+      path: `.csv` or `.parquet`.
+      columns: values by column, a value a tile, None where it is unknown.
+      mode: permission bits of the file.
+
+    Raises:
+      LayoutError: path or label is not among the columns, or `path` has another suffix.
+      ValueError: the columns differ in length.
+      OutputError, DiskFullError: as `privgen.files.atomic_write`.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise LayoutError(f"a manifest is a .csv or a .parquet: got {path.name}. Rename it.")
+    _check_columns(path, list(columns))
+    write_table(path, columns, mode=mode)
+
+
 def _check_columns(path: Path, columns: list[str]) -> tuple[str, ...]:
     for needed in ("path", "label"):
         if needed not in columns:
@@ -64,7 +92,7 @@ def _check_columns(path: Path, columns: list[str]) -> tuple[str, ...]:
             )
     if len(set(columns)) < len(columns):
         raise LayoutError(f"{path.name} has a column twice: {', '.join(columns)}. Remove one.")
-    left_aside = tuple(column for column in columns if column not in COLUMNS)
+    left_aside = tuple(name for name in columns if name not in (*COLUMNS, *SCORES, ROLE))
     for column in left_aside:
         absent = [name for name in COLUMNS if name not in columns]
         near = difflib.get_close_matches(column.strip().lower(), absent, n=1, cutoff=0.75)
@@ -75,10 +103,10 @@ def _check_columns(path: Path, columns: list[str]) -> tuple[str, ...]:
     return left_aside
 
 
-def _record(where: str, row: dict[str, str | None]) -> TileRecord:
+def _record(where: str, row: Row) -> TileRecord:
     if None in row or None in row.values():
         raise LayoutError(f"{where} has more or fewer fields than the header. Correct the row.")
-    text = {column: (row.get(column) or "").strip() for column in COLUMNS}
+    text = {column: str(row.get(column) or "").strip() for column in (*COLUMNS, ROLE)}
     for needed in ("path", "label"):
         if not text[needed]:
             raise LayoutError(f"{where} has no {needed}. Fill it in or remove the row.")
@@ -102,6 +130,7 @@ def _record(where: str, row: dict[str, str | None]) -> TileRecord:
         y=_pixels(where, "y", text["y"]),
         mpp=mpp,
         sha256=sha256 or None,
+        role=text[ROLE] or None,
     )
 
 

@@ -6,11 +6,10 @@ can part a picture from its copy. Siblings are tiles of training slides held bac
 drawn uniformly at random within each slide: train against siblings is then a randomised experiment
 whose null distribution is known exactly, slide by slide (METHODS.md 2.4).
 
-Two tiles share pixels when they lie on the same slide (or source image) and their rectangles
-`[x, x + width) x [y, y + height)` intersect; where both scales are known, in micrometres.
+Which tiles share pixels is what `privgen.data.overlap` finds. Where single tiles are the groups and
+share pixels there is nothing to split by: the pixels trained on would stand in the holdout.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
@@ -19,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from privgen.data.balance import assign
-from privgen.data.tileset import TileRecord, TileSet
+from privgen.data.overlap import Overlap, find_overlap
+from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, SplitError
 
 Indices = NDArray[np.intp]
@@ -76,7 +75,8 @@ def split_by_patient(
 
     Raises:
       ConfigError: a share is out of range.
-      SplitError: there are fewer patients than roles.
+      SplitError: there are fewer patients than roles, or single tiles that share pixels are the
+        groups.
 
     Source: METHODS.md 2.2, 2.4 and 9.
     """
@@ -88,7 +88,10 @@ def split_by_patient(
         )
     rng = np.random.default_rng(seed)
     shares = np.array([1 - holdout - reference, holdout, reference][: 3 if reference else 2])
-    pairs = _tied_pairs(tiles, tied)
+    overlap = find_overlap(tiles.records)
+    if tiles.group_unit == "tile":
+        _require_apart(overlap)
+    pairs = _tied_pairs(tiles, overlap, tied)
     unit = _joined(tiles, pairs)
     unit_count = int(unit.max(initial=-1)) + 1
     if unit_count < len(shares):
@@ -147,7 +150,7 @@ def require_disjoint(**roles: TileSet) -> None:
                 f"{pair} may not share a picture: {len(same)} stand in both, pixel for pixel "
                 f"({_first(examples)}). Take them out of one side."
             )
-        crossing = _overlapping_pairs((*a.records, *b.records))
+        crossing = find_overlap((*a.records, *b.records)).pairs
         crossing = crossing[(crossing[:, 0] < len(a)) & (crossing[:, 1] >= len(a))]
         if len(crossing):
             examples = [
@@ -163,34 +166,6 @@ def _first(names: Sequence[str] | NDArray[np.str_]) -> str:
     return f"first: {', '.join(map(str, names[:3]))}"
 
 
-def _overlapping_pairs(records: Sequence[TileRecord]) -> Indices:
-    """Pairs of tiles, shape (k, 2), smaller index first, whose rectangles on a slide intersect."""
-    inside: dict[str, list[int]] = defaultdict(list)
-    boxes: dict[str, list[tuple[int, int, int, int]]] = defaultdict(list)
-    scales: dict[str, list[float | None]] = defaultdict(list)
-    for index, record in enumerate(records):
-        frame = record.slide or record.source_image
-        x, y, width, height = record.x, record.y, record.width, record.height
-        if frame is None or x is None or y is None or width is None or height is None:
-            continue
-        inside[frame].append(index)
-        boxes[frame].append((x, y, x + width, y + height))
-        scales[frame].append(record.mpp)
-    found = [np.empty((0, 2), dtype=np.intp)]
-    for frame, members in inside.items():
-        box = np.array(boxes[frame], dtype=np.float64)
-        known = [scale for scale in scales[frame] if scale is not None]
-        if len(known) == len(members):
-            box *= np.array(known)[:, np.newaxis]
-        near, far = box[:, :2], box[:, 2:]
-        reach = float((far - near).max())
-        pairs = cKDTree(near).query_pairs(reach, p=np.inf, output_type="ndarray")
-        i, j = pairs[:, 0], pairs[:, 1]
-        meet = ((near[i] < far[j]) & (near[j] < far[i])).all(axis=1)
-        found.append(np.sort(np.array(members, dtype=np.intp)[pairs[meet]], axis=1))
-    return np.concatenate(found)
-
-
 def units(tiles: TileSet, tied: Indices | None = None) -> Indices:
     """What no split may part: groups, joined where their tiles share pictures or pixels.
 
@@ -201,16 +176,28 @@ def units(tiles: TileSet, tied: Indices | None = None) -> Indices:
     Returns:
       Number of each tile's unit, from 0, shape (n,).
     """
-    return _joined(tiles, _tied_pairs(tiles, tied))
+    return _joined(tiles, _tied_pairs(tiles, find_overlap(tiles.records), tied))
 
 
-def _tied_pairs(tiles: TileSet, tied: Indices | None) -> Indices:
+def _require_apart(overlap: Overlap) -> None:
+    """Refuse a split tile by tile of tiles that share pixels."""
+    if len(overlap.pairs):
+        raise SplitError(
+            f"tiles that share pixels may not be split tile by tile: {len(overlap.pairs)} pairs of "
+            f"{len(np.unique(overlap.pairs))} tiles overlap on their slide, and a tile has up to "
+            f"{overlap.largest:.0%} of its pixels in common with another and typically "
+            f"{overlap.covered():.0%} with all others together. Group by slide or patient, or cut "
+            "again without overlap."
+        )
+
+
+def _tied_pairs(tiles: TileSet, overlap: Overlap, tied: Indices | None) -> Indices:
     """Pairs of tiles, shape (k, 2): they share pixels, form a chain of one digest, or are given."""
     order = np.argsort(tiles.digests, kind="stable")
     repeats = np.flatnonzero(tiles.digests[order[1:]] == tiles.digests[order[:-1]])
     chain = np.stack([order[repeats], order[repeats + 1]], axis=1)
     known = [] if tied is None else [tied]
-    return np.concatenate([_overlapping_pairs(tiles.records), chain, *known])
+    return np.concatenate([overlap.pairs, chain, *known])
 
 
 def _joined(tiles: TileSet, pairs: Indices) -> Indices:

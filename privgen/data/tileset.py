@@ -9,8 +9,6 @@ tile have the same one; `x`, `y` are the pixels left of and above the tile, on i
 image, at the tile's own resolution.
 """
 
-import csv
-import io
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -24,8 +22,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from privgen.data import images
+from privgen.data.tables import write_table
 from privgen.errors import LayoutError, TileError
-from privgen.files import SHARED, atomic_write
+from privgen.files import SHARED
 
 Array = TypeVar("Array", bound=NDArray[Any])
 GroupUnit = Literal["patient", "slide", "source_image", "tile"]
@@ -51,6 +50,7 @@ class TileRecord:
       mpp: micrometres a pixel.
       sha256: digest of its pixels.
       width, height: its size as stored, pixels.
+      role: where a manifest says it: its side of a split that somebody made.
     """
 
     path: str
@@ -64,6 +64,7 @@ class TileRecord:
     sha256: str | None = None
     width: int | None = None
     height: int | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,7 +124,7 @@ class TileSet:
                     f"{name} must be one a tile: got {len(values)} for {count} tiles. Give as many."
                 )
         for label in set(labels):
-            if not re.fullmatch(r"[^./\\\s][^/\\\r\n]*", str(label)):
+            if not is_folder_name(str(label)):
                 raise LayoutError(
                     f"a label must be usable as a folder's name: got {str(label)!r}. Use letters, "
                     "digits, - and _."
@@ -258,11 +259,11 @@ class TileSet:
     def write_manifest(
         self, path: Path, *, extra: Mapping[str, Sequence[str]] | None = None, mode: int = SHARED
     ) -> None:
-        """Write the records as CSV, digests included; `open_tiles` reads it back beside the tiles.
+        """Write the records, digests included; `open_tiles` reads it back beside the tiles.
 
         Args:
-          path: of the CSV.
-          extra: further columns by name, a value a tile; `open_tiles` leaves them aside.
+          path: of the CSV or, by its suffix, of the Parquet file.
+          extra: further columns by name, a value a tile; `role` is not written without them.
           mode: permission bits of the file.
 
         Raises:
@@ -271,16 +272,16 @@ class TileSet:
         columns = list(MANIFEST_COLUMNS)
         if any(record.source_image is not None for record in self.records):
             columns.insert(columns.index("slide") + 1, "source_image")
-        more = extra or {}
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*columns, *more])
-        for row, (record, digest) in enumerate(zip(self.records, self.digests, strict=True)):
-            known = replace(record, sha256=str(digest))
-            values = [getattr(known, column) for column in columns]
-            writer.writerow([*values, *(column[row] for column in more.values())])
-        with atomic_write(path, mode=mode) as stream:
-            stream.write(text.getvalue().encode(errors="surrogateescape"))
+        known = [
+            replace(record, sha256=str(digest))
+            for record, digest in zip(self.records, self.digests, strict=True)
+        ]
+        write_table(
+            path,
+            {name: [getattr(record, name) for record in known] for name in columns}
+            | dict(extra or {}),
+            mode=mode,
+        )
 
     def _tile(self, row: int) -> NDArray[np.uint8]:
         if self.pixels is not None and self.rows is not None:
@@ -305,6 +306,11 @@ class TileSet:
             )
         scaled: NDArray[np.uint8] = images.resize(tile[np.newaxis], side)[0]
         return scaled
+
+
+def is_folder_name(label: str) -> bool:
+    """Whether a label can be the name of a class folder."""
+    return re.fullmatch(r"[^./\\\s][^/\\\r\n]*", label) is not None
 
 
 def _size(tile: NDArray[np.uint8]) -> str:

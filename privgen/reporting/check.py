@@ -20,6 +20,9 @@ def print_check(result: Mapping[str, Any]) -> None:
         f"equal tiles: {repeated['within_group']} pairs within a {unit}, "
         f"{repeated['across_groups']} across {unit}s, {repeated['across_classes']} across classes"
     )
+    _overlap(result["overlap"], unit)
+    if result["roles"] is not None:
+        _roles(result["roles"])
     if result["near"] is not None:
         _near(result["near"], unit)
     if result["skipped"]:
@@ -28,6 +31,53 @@ def print_check(result: Mapping[str, Any]) -> None:
             console.note(f"  {item['path']}: {item['rule']}")
     for warning in result["warnings"]:
         console.warn(warning)
+
+
+def _overlap(overlap: Mapping[str, Any], unit: str) -> None:
+    """Say which tiles share pixels, and what the default split does with them."""
+    if overlap["pairs"] is None:
+        console.note(
+            "tiles that share pixels on their slide: unknown, no tile's place is known (slide, x "
+            "and y)"
+        )
+        return
+    pairs = overlap["pairs"]
+    text = (
+        f"tiles that share pixels on their slide: {pairs['within_group']} pairs within a {unit}, "
+        f"{pairs['across_groups']} across {unit}s, {pairs['across_classes']} across classes"
+    )
+    if overlap["tiles"]:
+        text += (
+            f"; {overlap['tiles']} tiles have up to {overlap['largest']:.0%} of their pixels in "
+            f"common with another, typically {overlap['covered']:.0%} with all others together"
+        )
+    if overlap["unknown"]:
+        text += f"; unknown for {overlap['unknown']} tiles without a place"
+    console.note(text)
+    if overlap["parted"] is not None:
+        console.note(f"pairs that share pixels and are parted by the split: {overlap['parted']}")
+
+
+_SHARED = {
+    "patients": "patients",
+    "slides": "slides",
+    "source_images": "source images",
+    "equal": "pictures, pixel for pixel,",
+    "overlapping": "pairs of tiles that share pixels",
+    "near": "pairs of near-duplicates",
+}
+
+
+def _roles(roles: Mapping[str, Any]) -> None:
+    """Say what the split that the manifest brings has on several sides."""
+    sizes = ", ".join(f"{role} {count}" for role, count in roles["tiles"].items())
+    without = f", without a role {roles['without']}" if roles["without"] else ""
+    console.note(f"the manifest's own split: {sizes}{without}")
+    counts = [
+        f"{'unknown' if roles['shared'][key] is None else roles['shared'][key]} {words}"
+        for key, words in _SHARED.items()
+    ]
+    console.note(f"in several of its roles: {'; '.join(counts)}")
 
 
 def _counts(title: str, first: str, unit: str, counts: Mapping[str, Mapping[str, int]]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from privgen.data import images
 from privgen.data.layouts import open_tiles
+from privgen.data.manifest import write_manifest
 from privgen.errors import ConfigError, LayoutError, TileError
 from privgen.files import sha256_file
 
@@ -246,7 +247,7 @@ def test_empty_class_folder_missing_path_and_other_file_are_named(tmp_path: Path
         open_tiles(tmp_path)
     with pytest.raises(LayoutError, match="nothing at"):
         open_tiles(tmp_path / "gone")
-    with pytest.raises(LayoutError, match=r"folder, a .csv manifest or an .npz"):
+    with pytest.raises(LayoutError, match=r"folder, a .csv or .parquet manifest or an .npz"):
         open_tiles(tmp_path / "normal" / "1.png")
     with pytest.raises(ConfigError, match="on_bad_tile"):
         open_tiles(tmp_path, on_bad_tile="ignore")  # type: ignore[arg-type]
@@ -343,3 +344,32 @@ def test_lc25000_opens_by_source_image(real_data: Callable[[str], Path]) -> None
     assert tiles.group_unit == "source_image"
     assert tiles.layout.startswith("CSV manifest, LC25000")
     assert tiles.slides.tolist() == tiles.groups.tolist()
+
+
+def test_parquet_manifest_opens_as_the_same_csv_does(tmp_path: Path) -> None:
+    folder = make(tmp_path / "tiles", ("a/1.png", "b/1.png"))
+    columns = {
+        "path": ["a/1.png", "b/1.png"],
+        "label": ["a", "b"],
+        "slide": ["s1", "s2"],
+        "tissue": [0.5, 0.25],
+    }
+    write_manifest(folder / "manifest.csv", columns)
+    by_csv = open_tiles(folder)
+    (folder / "manifest.csv").unlink()
+    write_manifest(folder / "manifest.parquet", columns)
+    by_parquet = open_tiles(folder)
+    assert by_parquet.records == by_csv.records == open_tiles(folder / "manifest.parquet").records
+    assert by_csv.layout == "CSV manifest, no patients known"
+    assert by_parquet.layout == "Parquet manifest, no patients known"
+    assert by_parquet.group_unit == "slide"
+
+
+def test_two_manifests_in_one_folder_are_refused_but_either_can_be_given(tmp_path: Path) -> None:
+    folder = make(tmp_path, ("a/1.png", "b/1.png"))
+    for name in ("manifest.csv", "manifest.parquet"):
+        write_manifest(folder / name, {"path": ["a/1.png", "b/1.png"], "label": ["a", "b"]})
+    with pytest.raises(LayoutError, match="one manifest") as caught:
+        open_tiles(folder)
+    assert "\n" not in str(caught.value)
+    assert len(open_tiles(folder / "manifest.csv")) == 2

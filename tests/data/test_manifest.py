@@ -1,12 +1,17 @@
-"""manifest.py: what a CSV must say, and the line each mistake is on."""
+"""manifest.py: what a CSV or Parquet must say, and the line each mistake is on."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
-from privgen.data.manifest import read_manifest
+from privgen.data.manifest import read_manifest, write_manifest
 from privgen.data.tileset import TileRecord
-from privgen.errors import LayoutError
+from privgen.errors import LayoutError, OutputError
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -110,3 +115,134 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"path,label\n\xff\xfe.png,x\n")
     with pytest.raises(LayoutError, match="UTF-8"):
         read_manifest(path)
+
+
+FULL: Mapping[str, list[Any]] = {
+    "path": ["shards/s-0.tar/000000.png", "b,ä.png"],
+    "label": ["a", "b"],
+    "patient": ["p-1", None],
+    "slide": ["s-1", "s-2"],
+    "x": [0, None],
+    "y": [156, None],
+    "level": [0, 1],
+    "mpp": [0.1 + 0.2, None],
+    "tissue": [0.25, 1.0],
+    "white": [0.5, 0.0],
+    "sharpness": [12.5, 3.25],
+    "pen": [0.0, None],
+    "fold": [0.0, 0.125],
+    "sha256": [DIGEST, DIGEST[::-1]],
+    "role": ["train", None],
+}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_what_was_written_is_read_and_scores_are_no_strange_columns(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"manifest{suffix}"
+    write_manifest(path, FULL, mode=0o600)
+    records, left_aside = read_manifest(path)
+    assert left_aside == ()
+    assert records == (
+        TileRecord(
+            path="shards/s-0.tar/000000.png",
+            label="a",
+            patient="p-1",
+            slide="s-1",
+            x=0,
+            y=156,
+            mpp=0.1 + 0.2,
+            sha256=DIGEST,
+            role="train",
+        ),
+        TileRecord(path="b,ä.png", label="b", slide="s-2", sha256=DIGEST[::-1]),
+    )
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_same_columns_give_the_same_bytes(suffix: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_manifest(tmp_path / (name + suffix), FULL)
+    assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
+
+
+def test_types_in_parquet_do_not_depend_on_what_is_known(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.parquet", {**FULL, "x": [None, None], "y": [None, None]})
+    schema = parquet.read_schema(tmp_path / "m.parquet")
+    kinds = {name: str(schema.field(name).type) for name in FULL}
+    assert (kinds["x"], kinds["mpp"], kinds["patient"]) == ("int64", "double", "string")
+
+
+def test_manifest_that_could_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    with pytest.raises(LayoutError, match="Add label"):
+        write_manifest(path, {"path": ["a.png"]})
+    with pytest.raises(LayoutError, match=r"a manifest is a .csv or a .parquet"):
+        write_manifest(tmp_path / "m.txt", FULL)
+    with pytest.raises(ValueError, match="shorter"):
+        write_manifest(path, {"path": ["a.png", "b.png"], "label": ["x"]})
+    with pytest.raises(OutputError, match="UTF-8"):
+        write_manifest(path, {"path": [os.fsdecode(b"\xe9.png")], "label": ["x"]})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "rule"),
+    [
+        ({"path": ["a.png"]}, "Add label"),
+        ({"path": [], "label": []}, "names no tile"),
+        ({"path": ["a", "b"], "label": ["x", None]}, "m.parquet row 2 has no label"),
+        ({"path": ["a", "a"], "label": ["x", "x"]}, "names a twice"),
+        ({"path": ["../a"], "label": ["x"]}, "stay inside"),
+        ({"path": ["a"], "label": ["x"], "mpp": [0.0]}, "mpp must be positive"),
+        ({"path": ["a"], "label": ["x"], "mpp": [float("nan")]}, "mpp must be a number"),
+        ({"path": ["a"], "label": ["x"], "x": [1.5], "y": [0]}, "whole pixels"),
+        ({"path": ["a"], "label": ["x"], "patient_id": ["1"]}, "did you mean patient"),
+        ({"path": ["a"], "label": ["x"], "more": [[1, 2]]}, "text and numbers"),
+    ],
+)
+def test_parquet_has_the_rules_of_csv(
+    columns: dict[str, list[Any]], rule: str, tmp_path: Path
+) -> None:
+    parquet.write_table(pyarrow.table(columns), tmp_path / "m.parquet")
+    with pytest.raises(LayoutError) as caught:
+        read_manifest(tmp_path / "m.parquet")
+    assert rule in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_that_came_as_fractions_and_categories_are_read(tmp_path: Path) -> None:
+    columns = {
+        "path": ["a"],
+        "label": pyarrow.array(["x"]).dictionary_encode(),
+        "x": [12.0],
+        "y": [0.0],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "m.parquet")
+    assert read_manifest(tmp_path / "m.parquet")[0] == (TileRecord(path="a", label="x", x=12, y=0),)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "holed"])
+def test_damaged_parquet_is_one_line(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    write_manifest(path, FULL)
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "empty": b"",
+            "text": b"path,label\na.png,x\n",
+            "cut": whole[: len(whole) // 2],
+            "holed": whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :],
+        }[damage]
+    )
+    with pytest.raises(LayoutError, match="cannot be read as Parquet") as caught:
+        read_manifest(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_that_is_gone_is_told_by_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_manifest(tmp_path / "m.parquet")

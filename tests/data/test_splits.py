@@ -411,3 +411,49 @@ def test_lc25000_is_split_by_source_image(real_data: Callable[[str], Path]) -> N
             train=tile_level.subset(np.arange(0, 1373, 2)),
             holdout=tile_level.subset(np.arange(1, 1373, 2)),
         )
+
+
+def grid(columns: int, rows: int, stride: int, *, slides: int = 1) -> TileSet:
+    """Tiles of 256 pixels on a grid on each slide, alternately of two classes; unit: the slide."""
+    places = [
+        (f"s{slide}", x * stride, y * stride)
+        for slide in range(slides)
+        for y in range(rows)
+        for x in range(columns)
+    ]
+    tiles = TileSet.from_arrays(
+        distinct(len(places)),
+        ["ab"[row % 2] for row in range(len(places))],
+        slides=[slide for slide, _, _ in places],
+    )
+    return placed(tiles, places, side=256)
+
+
+def test_split_by_tile_of_overlapping_tiles_is_refused_with_the_reason() -> None:
+    tiles = replace(grid(11, 11, 156), group_unit="tile")
+    with pytest.raises(SplitError) as caught:
+        split_by_patient(tiles, seed=0)
+    message = str(caught.value)
+    assert "420 pairs of 121 tiles overlap" in message
+    assert "up to 39% of its pixels in common with another and typically 95% with all" in message
+    assert "Group by slide or patient, or cut again without overlap." in message
+    assert "\n" not in message
+    apart = replace(grid(11, 11, 256), group_unit="tile")
+    assert len(split_by_patient(apart, seed=0).holdout) > 0
+
+
+def test_default_split_of_overlapping_tiles_parts_no_pair_by_brute_force() -> None:
+    tiles = grid(5, 5, 156, slides=6)
+    for seed in range(5):
+        split = split_by_patient(tiles, siblings=0.3, seed=seed)
+        role = {row: name for name, rows in split.roles().items() for row in rows}
+        places = [(r.slide, r.x or 0, r.y or 0) for r in tiles.records]
+        pairs = [
+            (i, j)
+            for i, (slide, x, y) in enumerate(places)
+            for j, (other, u, v) in enumerate(places[:i])
+            if slide == other and abs(x - u) < 256 and abs(y - v) < 256
+        ]
+        assert len(pairs) == 6 * 72
+        assert all(role[i] == role[j] for i, j in pairs)
+        assert len(split.siblings) == 0

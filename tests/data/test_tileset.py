@@ -239,3 +239,13 @@ def test_a_manifest_keeps_names_that_are_no_utf_8(tmp_path: Path) -> None:
     tiles = replace(tiles, records=(replace(tiles.records[0], path=name),))
     tiles.write_manifest(tmp_path / "manifest.csv")
     assert os.fsencode(name) in (tmp_path / "manifest.csv").read_bytes()
+
+
+def test_manifest_is_parquet_where_its_suffix_says_so(memory: TileSet, tmp_path: Path) -> None:
+    opened = on_disk(tmp_path, memory)
+    (tmp_path / "manifest.csv").unlink()
+    roles = ["train", "holdout"] * 3
+    memory.write_manifest(tmp_path / "manifest.parquet", extra={"role": roles})
+    again = open_tiles(tmp_path)
+    assert [record.role for record in again.records] == roles
+    assert [replace(record, role=None) for record in again.records] == list(opened.records)

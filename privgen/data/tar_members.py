@@ -1,0 +1,135 @@
+"""Tiles inside tar shards: `shards/s-0011-000000.tar/000012.png` names a member of a tar.
+
+The layout is WebDataset's (uncompressed tar files of a few thousand members each). Nothing is ever
+extracted: a member's bytes are read in place, so that its name, whatever it is, is just a name.
+Only regular members count. Where a tar ends too early, the members before its end can be read.
+
+Offsets are indexed once a tar and kept for as long as its size and time of change stay the same.
+"""
+
+import os
+import tarfile
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from privgen.errors import TileError
+
+SUFFIX = ".tar"
+
+_MOST_INDEXED = 1024
+"""Tars whose offsets are kept."""
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Where the members of a tar lie.
+
+    Attributes:
+      places: offset and size in bytes of each regular member, by its name.
+      whole: whether the tar ends as it should.
+    """
+
+    places: dict[str, tuple[int, int]]
+    whole: bool
+
+
+_indices: OrderedDict[tuple[str, int, int], _Index] = OrderedDict()
+_lock = threading.Lock()
+
+
+def member_of(path: Path) -> tuple[Path, str] | None:
+    """The tar and the member's name, where a path leads through a tar file; else None."""
+    if SUFFIX not in str(path).lower():
+        return None
+    for parent in path.parents:
+        if parent.suffix.lower() == SUFFIX and parent.is_file():
+            return parent, path.relative_to(parent).as_posix()
+    return None
+
+
+def is_there(path: Path) -> bool:
+    """True for a regular file or a regular member of a tar.
+
+    True also where a damaged tar may have held it: reading it says so.
+    """
+    if path.is_file():
+        return True
+    member = member_of(path)
+    if member is None:
+        return False
+    tar, name = member
+    try:
+        with tar.open("rb") as stream:
+            index = _index(tar, stream)
+    except OSError:
+        return True
+    return name in index.places or not index.whole
+
+
+def read_member(path: Path, tar: Path, name: str, most: int) -> bytes:
+    """The bytes of one member.
+
+    Args:
+      path: what to call it in an error.
+      tar, name: as `member_of` gives them.
+      most: bytes a member may have.
+
+    Raises:
+      TileError: the tar has no such regular member, ends before it, or the member is too large.
+      OSError: the tar cannot be read.
+    """
+    with tar.open("rb") as stream:
+        index = _index(tar, stream)
+        if name not in index.places:
+            raise TileError(
+                str(path),
+                "is not in its tar. Restore the shard, or remove the row from the manifest."
+                if index.whole
+                else "cannot be read: its tar is truncated or damaged. Copy it again.",
+            )
+        offset, size = index.places[name]
+        if size > most:
+            raise TileError(
+                str(path),
+                f"the member has {size / 2**20:.0f} MiB; a tile may have {most // 2**20}. Cut it "
+                "into tiles first.",
+            )
+        stream.seek(offset)
+        return stream.read(size)
+
+
+def _index(tar: Path, stream: BinaryIO) -> _Index:
+    status = os.fstat(stream.fileno())
+    key = (str(tar), status.st_size, status.st_mtime_ns)
+    with _lock:
+        index = _indices.get(key)
+        if index is None:
+            index = _scan(stream, status.st_size)
+            _indices[key] = index
+            if len(_indices) > _MOST_INDEXED:
+                _indices.popitem(last=False)
+        else:
+            _indices.move_to_end(key)
+        return index
+
+
+def _scan(stream: BinaryIO, length: int) -> _Index:
+    places: dict[str, tuple[int, int]] = {}
+    whole = False
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            while (member := archive.next()) is not None:
+                if not member.isreg() or member.issparse():
+                    continue
+                if member.offset_data + member.size <= length:
+                    name = str(PurePosixPath(member.name))
+                    places[name] = (member.offset_data, member.size)
+            # Python's reader takes a header that is cut short for the end of the archive.
+            stream.seek(archive.offset)
+            whole = stream.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+    except (tarfile.TarError, ValueError, UnicodeError):
+        whole = False
+    return _Index(places=places, whole=whole)

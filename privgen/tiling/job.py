@@ -1,0 +1,280 @@
+"""One slide, from file to tiles: the unit of work, of failure and of resuming.
+
+A job holds pseudonyms beside the two paths it must know, and its repr shows neither path, so that
+schedulers may log it. Whatever goes wrong with a slide ends in its outcome; nothing is raised but
+what concerns every slide alike: a full disk, an output that cannot be written, an interruption.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from privgen.data import images
+from privgen.data.layouts import FLAT_CLASS
+from privgen.data.slides import Overview, Slide, overview
+from privgen.data.tissue import quality, tissue_mask
+from privgen.errors import SlideError, SlideReadError
+from privgen.files import PRIVATE, atomic_write, sha256_file
+from privgen.tiling.cut import Tile, read_tiles
+from privgen.tiling.labels import read_regions
+from privgen.tiling.normalise import load_normaliser
+from privgen.tiling.output import TileOutput
+from privgen.tiling.parts import COLUMNS, Part, made_by, read_part
+from privgen.tiling.pictures import draw_kept
+from privgen.tiling.plan import Plan, plan_tiles
+from privgen.tiling.settings import TilingSettings
+
+THUMBNAILS = "thumbnails"
+
+Stain = tuple[Literal["macenko", "reinhard"], Path]
+"""Method and target tile of stain normalisation."""
+
+Kept = tuple[dict[str, Any], bytes]
+"""A manifest row and the encoded tile, empty where it has been written."""
+
+Tick = Callable[[int, int], None]
+"""Called with tiles read so far and tiles planned; may raise to stop the job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be done with one slide.
+
+    Attributes:
+      path: of the slide.
+      slide: its pseudonym.
+      patient: the patient's, or None.
+      label: class of every tile; None takes it from `regions`.
+      regions: GeoJSON of classes.
+      classes: of the whole run where they are known, so that a class has one colour.
+      mpp: micrometres a pixel of level 0, where given.
+      settings: of the run.
+      stain: method and target tile of stain normalisation.
+      out: folder of the tiles.
+      private: folder of the thumbnails.
+      threads: to read and encode with.
+    """
+
+    path: Path = field(repr=False)
+    slide: str
+    patient: str | None
+    label: str | None
+    regions: Path | None = field(repr=False, default=None)
+    classes: tuple[str, ...] = ()
+    mpp: float | None = None
+    settings: TilingSettings
+    stain: Stain | None = field(repr=False, default=None)
+    out: Path = field(repr=False)
+    private: Path = field(repr=False)
+    threads: int = 1
+
+    @property
+    def size(self) -> int:
+        """Bytes of the slide's file; 0 where it cannot be looked at."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    def decided_by(self) -> str:
+        """Digest of what decides the tiles; pseudonyms and contents, no path."""
+        return made_by(
+            {
+                "settings": self.settings.as_dict(),
+                "slide": self.slide,
+                "patient": self.patient,
+                "label": self.label,
+                "regions": None if self.regions is None else sha256_file(self.regions),
+                "mpp": self.mpp,
+                "stain": None
+                if self.stain is None
+                else [self.stain[0], sha256_file(self.stain[1])],
+                "bytes": self.size,
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+      slide: pseudonym.
+      tiles: how many were kept.
+      candidates: how many the grid has.
+      rule: what went wrong, without a name; None if nothing did.
+      exit_code: of a run with this slide alone.
+      fresh: cut now, not by an earlier run.
+    """
+
+    slide: str
+    tiles: int = 0
+    candidates: int = 0
+    rule: str | None = None
+    exit_code: int = 0
+    fresh: bool = True
+
+
+def tile_slide(job: Job, tick: Tick) -> Outcome:
+    """Cut one slide, unless its part says that this was done.
+
+    Raises:
+      DiskFullError, OutputError: as `privgen.files.atomic_write`.
+    """
+    try:
+        decided_by = job.decided_by()
+        before = read_part(job.out, job.slide)
+        if before is not None and before.made_by == decided_by and before.complete(job.out):
+            return Outcome(
+                slide=job.slide, tiles=len(before), candidates=before.candidates, fresh=False
+            )
+        if before is not None:
+            before.remove_tiles(job.out)
+        with Slide(job.path, mpp=job.mpp) as slide:
+            part = _cut(job, slide, decided_by, tick)
+        part.write(job.out)
+    except (SlideError, SlideReadError) as error:
+        return Outcome(slide=job.slide, rule=error.rule, exit_code=error.exit_code)
+    return Outcome(slide=job.slide, tiles=len(part), candidates=part.candidates)
+
+
+def _cut(job: Job, slide: Slide, decided_by: str, tick: Tick) -> Part:
+    name, settings = str(job.path), job.settings
+    seen = overview(slide)
+    plan = plan_tiles(name, slide, settings, seen, tissue_mask(seen.pixels))
+    plan, labels = _labelled(job, slide, plan)
+    rows: list[dict[str, Any]] = []
+    with TileOutput(job.out, job.slide, set(labels), settings.output) as output:
+        cutter = _Cutter(job, slide, plan, labels, output)
+        for block in cutter.blocks(tick):
+            for row, encoded in block:
+                if row["path"] is None:
+                    meta = {key: row[key] for key in COLUMNS if key != "path"}
+                    row["path"] = output.add(row["x"], row["y"], row["label"], encoded, meta)
+                rows.append(row)
+    if not rows:
+        raise SlideError(
+            name,
+            f"none of its {len(plan)} tiles has {settings.min_bytes} bytes as a PNG: there is too "
+            "little in them. Leave the slide out.",
+        )
+    rows.sort(key=lambda row: (row["y"], row["x"]))
+    _draw(job, seen, plan, rows)
+    return Part(
+        slide=job.slide,
+        made_by=decided_by,
+        candidates=plan.candidates,
+        micrometres=slide.mpp,
+        unstained=0 if cutter.normalise is None else cutter.normalise.failed,
+        columns={column: [row[column] for row in rows] for column in COLUMNS},
+    )
+
+
+def _labelled(job: Job, slide: Slide, plan: Plan) -> tuple[Plan, list[str]]:
+    """The tiles that have a class, and it."""
+    if job.regions is None:
+        return plan, [job.label or FLAT_CLASS] * len(plan)
+    regions = read_regions(job.regions)
+    regions.require_inside(str(job.path), slide.width, slide.height)
+    side = plan.size * plan.level_0_pixels
+    found = [
+        regions.label_of(x, y, side, side, minimum=job.settings.min_share)
+        for x, y in zip(plan.x * plan.level_0_pixels, plan.y * plan.level_0_pixels, strict=True)
+    ]
+    if not any(found):
+        raise SlideError(
+            str(job.path),
+            f"no region covers {job.settings.min_share:g} of any of its {len(plan)} tiles. Check "
+            "the regions, or give a smaller --min-share.",
+        )
+    return plan.only([label is not None for label in found]), [x for x in found if x is not None]
+
+
+class _Cutter:
+    """Reads the blocks of a plan with several threads and gives them in order."""
+
+    def __init__(
+        self, job: Job, slide: Slide, plan: Plan, labels: list[str], output: TileOutput
+    ) -> None:
+        self.job, self.slide, self.plan, self.labels, self.output = job, slide, plan, labels, output
+        self.normalise = None if job.stain is None else load_normaliser(*job.stain)
+
+    def blocks(self, tick: Tick) -> Iterator[list[Kept]]:
+        """Rows and encoded tiles of each block; `tick` is called after each.
+
+        At most two blocks a thread are under way, so memory does not grow with the slide.
+        """
+        starts, total = self.plan.blocks.tolist(), len(self.plan)
+        tick(0, total)
+        waiting: deque[tuple[int, Future[list[Kept]]]] = deque()
+        with ThreadPoolExecutor(self.job.threads) as pool:
+            try:
+                for first, last in pairwise(starts):
+                    waiting.append((last, pool.submit(self._block, first, last)))
+                    if len(waiting) >= 2 * self.job.threads:
+                        yield from self._next(waiting, tick)
+                while waiting:
+                    yield from self._next(waiting, tick)
+            finally:
+                for _, left in waiting:
+                    left.cancel()
+
+    def _next(
+        self, waiting: deque[tuple[int, Future[list[Kept]]]], tick: Tick
+    ) -> Iterator[list[Kept]]:
+        last, block = waiting.popleft()
+        yield block.result()
+        tick(last, len(self.plan))
+
+    def _block(self, first: int, last: int) -> list[Kept]:
+        tiles = read_tiles(self.slide, self.plan, first, last)
+        return [
+            kept
+            for number, tile in enumerate(tiles, first)
+            if (kept := self._kept(number, tile)) is not None
+        ]
+
+    def _kept(self, number: int, tile: Tile) -> Kept | None:
+        plan, settings = self.plan, self.job.settings
+        x, y, label = int(plan.x[number]), int(plan.y[number]), self.labels[number]
+        scores = quality(tile)
+        if self.normalise is not None:
+            tile = self.normalise(tile)
+        encoded = images.encode_png(tile, thorough=settings.min_bytes > 0)
+        if len(encoded) < settings.min_bytes:
+            return None
+        path = self.output.place(x, y, label, encoded)
+        row = {
+            "path": path,
+            "label": label,
+            "patient": self.job.patient or "",
+            "slide": self.job.slide,
+            "x": x,
+            "y": y,
+            "level": plan.level,
+            "mpp": plan.mpp,
+            "tissue": round(float(plan.tissue[number]), 4),
+            "white": round(scores.white, 4),
+            "sharpness": round(scores.sharpness, 2),
+            "pen": round(scores.pen, 4),
+            "fold": round(scores.fold, 4),
+            "sha256": images.pixel_digest(tile),
+        }
+        return row, b"" if path else encoded
+
+
+def _draw(job: Job, seen: Overview, plan: Plan, rows: list[dict[str, Any]]) -> None:
+    """The overview with its kept tiles, for the owner alone."""
+    corners = np.array([(row["x"], row["y"]) for row in rows], dtype=np.float64)
+    boxes = np.concatenate([corners, corners + plan.size], axis=1)
+    boxes *= plan.level_0_pixels / seen.scale
+    labels = [row["label"] for row in rows]
+    picture = draw_kept(seen.pixels, boxes, labels, job.classes or sorted(set(labels)))
+    with atomic_write(job.private / THUMBNAILS / f"{job.slide}.png", mode=PRIVATE) as stream:
+        stream.write(images.encode_png(picture))

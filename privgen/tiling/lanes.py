@@ -1,0 +1,170 @@
+"""Carrying out jobs: by processes of this machine, or by Dask workers.
+
+Here a lane is one process that takes one slide after another, so that a crash inside a slide
+library costs that slide alone: the lane is started anew. Dask hands a lost worker's slide to
+another worker; a slide that takes down one worker after another is given up.
+
+Every job ends in an `Outcome`, in the order in which they end.
+"""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.sharedctypes import SynchronizedArray
+from typing import TYPE_CHECKING
+
+from privgen.errors import Interrupted, PrivgenError
+from privgen.tiling.job import Job, Outcome, tile_slide
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Progress = Callable[[float], None]
+"""Called with the work done: slides finished, and fractions of those under way."""
+
+_DIED = (
+    "took its process down: the slide's library crashed, or memory ran out. Copy or export it "
+    "again; other slides are not affected."
+)
+_POLL = 0.5
+
+_READ, _PLANNED, _STOP = range(3)
+_shared: "SynchronizedArray[int] | None" = None
+_parent = 0
+
+
+def _start(shared: "SynchronizedArray[int]", parent: int) -> None:
+    """Set up a lane's process: Ctrl-C is its parent's affair."""
+    global _shared, _parent
+    _shared, _parent = shared, parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed takes its lanes along; the pool would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _tick(read: int, planned: int) -> None:
+    assert _shared is not None
+    _shared[_READ], _shared[_PLANNED] = read, planned
+    if _shared[_STOP] or os.getppid() != _parent:
+        raise Interrupted("tiling was stopped. Run the same command again to go on.")
+
+
+def _work(job: Job) -> Outcome:
+    return tile_slide(job, _tick)
+
+
+def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Outcome]:
+    """Outcomes of jobs carried out by `workers` processes of this machine.
+
+    Closing the iterator stops the work after the blocks being cut.
+
+    Raises:
+      PrivgenError: what concerns every slide, such as a full disk; the others are stopped.
+    """
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    for job in jobs:
+        waiting.put(job)
+    ended: queue.SimpleQueue[Outcome | PrivgenError] = queue.SimpleQueue()
+    context = multiprocessing.get_context("spawn")
+    shares = [context.Array("q", 3) for _ in range(min(workers, len(jobs)))]
+    lanes = [
+        threading.Thread(target=_lane, args=(share, waiting, ended), daemon=True)
+        for share in shares
+    ]
+    try:
+        for lane in lanes:
+            lane.start()
+        done = 0
+        while done < len(jobs):
+            progress(done + sum(share[_READ] / max(share[_PLANNED], 1) for share in shares))
+            try:
+                outcome = ended.get(timeout=_POLL)
+            except queue.Empty:
+                continue
+            if isinstance(outcome, PrivgenError):
+                raise outcome
+            done += 1
+            yield outcome
+        progress(done)
+    finally:
+        for share in shares:
+            share[_STOP] = 1
+        for lane in lanes:
+            lane.join()
+
+
+def _lane(
+    share: "SynchronizedArray[int]",
+    waiting: "queue.SimpleQueue[Job]",
+    ended: "queue.SimpleQueue[Outcome | PrivgenError]",
+) -> None:
+    """Give the waiting jobs to one process after another until none is left."""
+    context = multiprocessing.get_context("spawn")
+    while not share[_STOP]:
+        with ProcessPoolExecutor(
+            1, mp_context=context, initializer=_start, initargs=(share, os.getpid())
+        ) as pool:
+            while not share[_STOP]:
+                try:
+                    job = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    ended.put(pool.submit(_work, job).result())
+                except BrokenProcessPool:
+                    ended.put(Outcome(slide=job.slide, rule=_DIED, exit_code=3))
+                    break
+                except PrivgenError as error:
+                    ended.put(error)
+                    return
+                except Exception as error:  # a defect of ours: told, and no other slide lost
+                    ended.put(_defect(job, error))
+                finally:
+                    share[_READ] = share[_PLANNED] = 0
+
+
+def run_on(jobs: Sequence[Job], client: "Client", progress: Progress) -> Iterator[Outcome]:
+    """Outcomes of jobs carried out by Dask workers, which see the same folders.
+
+    Raises:
+      PrivgenError: what concerns every slide, such as a full disk; the others are stopped.
+    """
+    from distributed import as_completed
+
+    futures = {client.submit(_apart, job, key=f"tile-{job.slide}", pure=False): job for job in jobs}
+    try:
+        for done, future in enumerate(as_completed(futures), 1):
+            job, error = futures[future], future.exception()
+            if error is None:
+                outcome = future.result()
+            elif type(error).__name__ == "KilledWorker":
+                outcome = Outcome(slide=job.slide, rule=_DIED, exit_code=3)
+            elif isinstance(error, PrivgenError):
+                raise error
+            else:
+                outcome = _defect(job, error)
+            progress(done)
+            yield outcome
+    finally:
+        client.cancel(list(futures), force=True)
+
+
+def _apart(job: Job) -> Outcome:
+    return tile_slide(job, lambda read, planned: None)
+
+
+def _defect(job: Job, error: BaseException) -> Outcome:
+    rule = f"met an unexpected {type(error).__name__}. This is a defect in privgen."
+    return Outcome(slide=job.slide, rule=rule, exit_code=3)

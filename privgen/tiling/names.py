@@ -1,0 +1,269 @@
+"""Names that go in and the pseudonyms that come out.
+
+A slide is known by its file's stem, a patient by what a table, a pattern or a TCGA barcode says.
+Neither leaves: what is written carries HMAC-SHA256 (RFC 2104, FIPS 198-1) of the name under a key
+that is kept apart from the output. Whoever has the key can link a new slide to an old pseudonym;
+whoever has not can do no better than guess.
+
+The messages here name slides and belong on the console, never in a log; warnings name none.
+"""
+
+import csv
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from privgen.errors import ConfigError, OutputError
+
+KEY_BYTES = 32
+
+_KINDS = {"slide": "s", "patient": "p"}
+_DIGITS = 16
+_SUFFIXES = frozenset(
+    {".svs", ".tif", ".tiff", ".btf", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide"}
+    | {".dcm", ".czi", ".qptiff", ".zvi"}
+)
+_TCGA = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?![A-Za-z0-9])")
+"""Project, tissue source site and participant of a TCGA barcode; the rest is sample and slide."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Gives pseudonyms.
+
+    Attributes:
+      key: of the HMAC; never shown.
+    """
+
+    key: bytes = field(repr=False)
+
+    def pseudonym(self, kind: Literal["slide", "patient"], name: str) -> str:
+        """`s-` or `p-` and 16 hex digits: the same name always has the same one.
+
+        Args:
+          kind: a slide and a patient of one name have unlike pseudonyms.
+          name: stem of the slide's file, or the patient.
+        """
+        text = f"{kind}:{name}".encode(errors="surrogateescape")
+        digest = hmac.new(self.key, text, hashlib.sha256).hexdigest()
+        return f"{_KINDS[kind]}-{digest[:_DIGITS]}"
+
+
+def load_key(path: Path) -> bytes:
+    """Read the key of the pseudonyms; one is drawn where the file is missing.
+
+    Of several processes that start at once, one writes and all get that key.
+
+    Args:
+      path: 64 hex digits, mode 0600.
+
+    Raises:
+      ConfigError: others may read the file, or it is no key.
+      OutputError: it is missing and cannot be written.
+    """
+    try:
+        if not path.exists():
+            _write_new_key(path)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"the key must be a file: {path} is none. Give another --key.")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise ConfigError(
+                f"only you may read the key: {path} has mode "
+                f"{stat.S_IMODE(status.st_mode):04o}. Run chmod 600 on it."
+            )
+        text = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"the key {path} cannot be read ({error.strerror or error}). Check its permissions."
+        ) from error
+    if not re.fullmatch(rb"[0-9a-f]{%d}" % (2 * KEY_BYTES), text):
+        raise ConfigError(
+            f"a key is {2 * KEY_BYTES} hex digits: {path} holds something else. Restore it, or "
+            "give a new file, which changes every pseudonym."
+        )
+    return bytes.fromhex(text.decode())
+
+
+def _write_new_key(path: Path) -> None:
+    """Put a new key at `path`, whole or not at all, unless another process was faster."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(secrets.token_hex(KEY_BYTES).encode() + b"\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise OutputError(
+            f"the key {path} cannot be written ({error.strerror or error}). Give another --key."
+        ) from error
+
+
+def slide_names(paths: Iterable[Path]) -> dict[str, Path]:
+    """The slides by their stems, in the order given.
+
+    Raises:
+      ConfigError: two have one stem, and would have one pseudonym; it says which.
+    """
+    named: dict[str, Path] = {}
+    for path in paths:
+        before = named.setdefault(path.stem, path)
+        if before is not path:
+            raise ConfigError(
+                f"a slide is known by its file's name, which must be given once: got {before} and "
+                f"{path}. Rename one, or leave it out."
+            )
+    return named
+
+
+def read_slide_table(path: Path, column: str) -> dict[str, str]:
+    """Read a CSV with a row a slide.
+
+    Args:
+      path: UTF-8, comma-separated, with the columns `slide` (stem or file name) and `column`;
+        others are ignored.
+      column: what to read.
+
+    Returns:
+      The column's value by the slide's stem.
+
+    Raises:
+      ConfigError: it cannot be read, a column or a value is missing, or a slide has two rows.
+    """
+    table: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            columns = reader.fieldnames or ()
+            for needed in ("slide", column):
+                if list(columns).count(needed) != 1:
+                    raise ConfigError(
+                        f"{path.name} needs the columns slide and {column}, each once: it has "
+                        f"{', '.join(columns) or 'no header'}. Correct the header."
+                    )
+            for row in reader:
+                where = f"{path.name} line {reader.line_num}"
+                name, value = (row["slide"] or "").strip(), (row[column] or "").strip()
+                if not name or not value:
+                    raise ConfigError(
+                        f"{where} has no {column if name else 'slide'}. Fill it in, or remove the "
+                        "row."
+                    )
+                stem = _stem(name)
+                if stem in table:
+                    raise ConfigError(
+                        f"{where}: slide {stem} has a row already. Keep one row a slide."
+                    )
+                table[stem] = value
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror or error}). Check the path."
+        ) from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} must be comma-separated UTF-8 text: {error}. Export it again."
+        ) from error
+    return table
+
+
+def _stem(name: str) -> str:
+    """A slide's stem, of its stem or its file name: stems may hold points themselves."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in _SUFFIXES else path.name
+
+
+def patient_pattern(text: str) -> re.Pattern[str]:
+    """Compile a regular expression that finds the patient in a slide's stem.
+
+    Raises:
+      ConfigError: it is none, or has not exactly one group.
+    """
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ConfigError(
+            f"the patient pattern must be a regular expression: {text!r} is none ({error}). "
+            "Correct it."
+        ) from error
+    if pattern.groups != 1:
+        raise ConfigError(
+            f"the patient pattern must have one group, which is the patient: {text!r} has "
+            f"{pattern.groups}. Put parentheses around the patient, (?:...) around anything else."
+        )
+    return pattern
+
+
+def patient_of(
+    stem: str,
+    *,
+    table: Mapping[str, str] | None = None,
+    pattern: re.Pattern[str] | None = None,
+) -> str | None:
+    """Whose slide this is; None where it is not known.
+
+    Args:
+      stem: of the slide's file.
+      table: patients by stem (`read_slide_table`).
+      pattern: searched in the stems that the table does not name (`patient_pattern`). With neither
+        table nor pattern a TCGA barcode at the start of the stem tells the patient.
+    """
+    if table is not None and stem in table:
+        return table[stem]
+    if pattern is not None:
+        found = pattern.search(stem)
+        return (found[1] or None) if found else None
+    if table is not None:
+        return None
+    barcode = _TCGA.match(stem)
+    return barcode[1] if barcode else None
+
+
+def patients_of(
+    stems: Iterable[str],
+    *,
+    table: Mapping[str, str] | None = None,
+    pattern: re.Pattern[str] | None = None,
+) -> tuple[dict[str, str | None], list[str]]:
+    """Whose slides these are.
+
+    Where the patient is known for some slides only, each of the others stands for a patient of its
+    own: a split by patient needs one for every tile.
+
+    Args:
+      stems: of the slides' files.
+      table, pattern: as for `patient_of`.
+
+    Returns:
+      The patient by stem, None for all where none is known; and warnings, which name nobody.
+    """
+    known = {stem: patient_of(stem, table=table, pattern=pattern) for stem in stems}
+    unknown = [stem for stem, patient in known.items() if patient is None]
+    asked = table is not None or pattern is not None
+    if not unknown:
+        return known, []
+    if len(unknown) == len(known):
+        said = "neither table nor pattern tells" if asked else "nothing tells"
+        warning = (
+            f"{said} the patient of any slide: the slide will be the unit of splits, and one "
+            "patient may stand on both sides. Give a table or a pattern of patients."
+        )
+        return known, [warning]
+    return {stem: patient or stem for stem, patient in known.items()}, [
+        f"the patient is not known for {len(unknown)} of {len(known)} slides: each of them stands "
+        "for a patient of its own. Slides of one patient may part; complete the table or pattern."
+    ]

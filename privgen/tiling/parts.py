@@ -1,0 +1,146 @@
+"""What was cut from one slide: written when its last tile is, so that its being there says "done".
+
+`parts/<slide>.json` holds the manifest's columns for the tiles of one slide, and what they were cut
+with. A run that goes on keeps the slides whose part fits; everything else is cut again. The
+manifest is the parts put together in order of the slides' pseudonyms, so it does not depend on who
+cut what, or when.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privgen.data.manifest import write_manifest
+from privgen.files import atomic_write
+
+COLUMNS = (
+    "path",
+    "label",
+    "patient",
+    "slide",
+    "x",
+    "y",
+    "level",
+    "mpp",
+    "tissue",
+    "white",
+    "sharpness",
+    "pen",
+    "fold",
+    "sha256",
+)
+"""Of the manifest, in order."""
+
+PARQUET_ABOVE = 100_000
+"""Rows from which on the manifest is Parquet instead of CSV."""
+
+FOLDER = "parts"
+
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The finished work on one slide.
+
+    Attributes:
+      slide: its pseudonym.
+      made_by: digest of everything that decides the tiles (`made_by`).
+      candidates: tiles of the grid before any rule.
+      micrometres: micrometres a pixel of the slide's level 0, stored or given.
+      unstained: tiles that stain normalisation returned as they were.
+      columns: `COLUMNS`, a value a tile; patients that are unknown are "".
+    """
+
+    slide: str
+    made_by: str
+    candidates: int
+    micrometres: float
+    unstained: int
+    columns: Columns
+
+    def __len__(self) -> int:
+        return len(self.columns["path"])
+
+    def write(self, out: Path) -> None:
+        """Write it, durably, after the tiles it names."""
+        folder = out / FOLDER
+        folder.mkdir(exist_ok=True)
+        text = json.dumps(
+            {
+                "slide": self.slide,
+                "made_by": self.made_by,
+                "candidates": self.candidates,
+                "mpp": self.micrometres,
+                "unstained": self.unstained,
+                "columns": self.columns,
+            }
+        )
+        with atomic_write(folder / f"{self.slide}.json") as stream:
+            stream.write(text.encode())
+
+    def complete(self, out: Path) -> bool:
+        """Every file it names is there and not empty."""
+        files = {_file(path) for path in self.columns["path"]}
+        try:
+            return all((out / file).stat().st_size > 0 for file in files)
+        except OSError:
+            return False
+
+    def remove_tiles(self, out: Path) -> None:
+        """Remove the files it names, which other settings would leave behind."""
+        for file in {_file(path) for path in self.columns["path"]}:
+            (out / file).unlink(missing_ok=True)
+
+
+def _file(path: str) -> str:
+    """The file that holds a tile: itself, or the shard it lies in."""
+    before, tar, _ = path.partition(".tar/")
+    return before + ".tar" if tar else path
+
+
+def read_part(out: Path, slide: str) -> Part | None:
+    """The part of a slide; None where there is none, or it cannot be read."""
+    try:
+        known = json.loads((out / FOLDER / f"{slide}.json").read_bytes())
+        return Part(
+            slide=known["slide"],
+            made_by=known["made_by"],
+            candidates=known["candidates"],
+            micrometres=known["mpp"],
+            unstained=known["unstained"],
+            columns={name: known["columns"][name] for name in COLUMNS},
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_parts(out: Path) -> list[Part]:
+    """Every part of a run, in order of the slides' pseudonyms."""
+    found = (read_part(out, file.stem) for file in sorted((out / FOLDER).glob("*.json")))
+    return [part for part in found if part is not None]
+
+
+def made_by(what: Mapping[str, Any]) -> str:
+    """Digest of everything that decides the tiles of a slide, 64 hex digits."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def write_joined(out: Path, parts: list[Part]) -> Path:
+    """Write the manifest of all parts; an earlier one of the other kind goes.
+
+    Returns:
+      `manifest.csv`, or above `PARQUET_ABOVE` tiles `manifest.parquet`.
+    """
+    columns = {name: [value for part in parts for value in part.columns[name]] for name in COLUMNS}
+    many = len(columns["path"]) > PARQUET_ABOVE
+    path, other = (out / f"manifest.{kind}" for kind in (_KINDS if many else _KINDS[::-1]))
+    write_manifest(path, columns)
+    other.unlink(missing_ok=True)
+    return path
+
+
+_KINDS = ("parquet", "csv")

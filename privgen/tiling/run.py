@@ -1,0 +1,294 @@
+"""`privgen tile`: slides in, tiles and a manifest out.
+
+```
+OUT/            manifest.csv (or .parquet)  label/slide/x_y.png or shards/*.tar
+                tiling.json (settings and counts)  log.jsonl  parts/*.json (a slide's rows)
+OUT-private/    key (of the pseudonyms, 0600)  thumbnails/*.png  summary.png
+```
+Everything in OUT carries pseudonyms. Whoever has the key can compute the pseudonym of a name and so
+find its tiles; keep it apart from them. Run again with the same arguments, the command goes on
+where it was stopped, killed or crashed, and ends with the same files.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from privgen.errors import ConfigError, OutputError, SlideError
+from privgen.files import (
+    append_line,
+    empty_folder,
+    locked,
+    sha256_file,
+    sweep_partial_files,
+    write_json,
+)
+from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
+from privgen.tiling.labels import LabelSource
+from privgen.tiling.lanes import Progress, run_here, run_on
+from privgen.tiling.names import Names, load_key, patients_of, slide_names
+from privgen.tiling.normalise import load_normaliser
+from privgen.tiling.output import SHARDS
+from privgen.tiling.parts import FOLDER, Part, read_parts, write_joined
+from privgen.tiling.pictures import summary_figure
+from privgen.tiling.settings import TilingSettings
+
+PARAMETERS, LOG = "tiling.json", "log.jsonl"
+_SUMMARY_COLUMNS = ("label", "patient", "slide", "tissue", "white", "sharpness", "pen", "fold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiled:
+    """One finished run.
+
+    Attributes:
+      document: JSON-able; counts and pseudonyms.
+      manifest: of every tile in the output folder; None where there is none.
+      failures: (path of the slide, rule) of those that gave no tile; names people, not for logs.
+      warnings: what should be read; they name nobody.
+      exit_code: 0, or the highest of the slides': 2 where one cannot be used, 3 where work failed.
+    """
+
+    document: Mapping[str, Any]
+    manifest: Path | None
+    failures: tuple[tuple[Path, str], ...]
+    warnings: tuple[str, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What is known about the slides.
+
+    Attributes:
+      labels: their classes.
+      patients: patient by stem, or None where there is no table.
+      pattern: of the patient in a stem.
+      micrometres: (start of the stem or shell pattern, micrometres a level-0 pixel); "" is any.
+    """
+
+    labels: LabelSource
+    patients: Mapping[str, str] | None = None
+    pattern: Any = None
+    micrometres: Sequence[tuple[str, float]] = ()
+
+    def mpp_of(self, stem: str) -> float | None:
+        """Micrometres a pixel that were given for a slide; the last that fits counts."""
+        fitting = [
+            mpp
+            for name, mpp in self.micrometres
+            if stem.startswith(name) or fnmatchcase(stem, name)
+        ]
+        return fitting[-1] if fitting else None
+
+
+def run(
+    slides: Sequence[Path],
+    out: Path,
+    settings: TilingSettings,
+    sources: Sources,
+    *,
+    private: Path,
+    key: Path,
+    stain: Stain | None = None,
+    workers: int = 1,
+    threads: int = 1,
+    scheduler: str | None = None,
+    progress: Progress = lambda done: None,
+) -> Tiled:
+    """Cut slides into tiles, or go on with that.
+
+    Args:
+      slides: files; one that cannot be used costs itself alone.
+      out: new, empty, or the folder of the same run.
+      settings: what to cut.
+      sources: classes, patients and micrometres a pixel.
+      private: folder of the thumbnails and the summary, mode 0700.
+      key: file of the pseudonyms' key, made where it is missing; not inside `out`.
+      stain: stain normalisation.
+      workers: slides at a time on this machine.
+      threads: a slide's.
+      scheduler: address of a Dask scheduler, whose workers see the same folders; then `workers` and
+        this machine are left out.
+      progress: called with the slides done, fractions included.
+
+    Raises:
+      ConfigError: the same slide twice, no slide, other settings than the folder's.
+      OutputError, DiskFullError: the output cannot be used.
+    """
+    if not slides:
+        raise ConfigError("at least one slide is needed. Name files.")
+    named = slide_names(slides)
+    if stain is not None:
+        load_normaliser(*stain)  # refused here, once, instead of for every slide
+    _prepare(out, private, key)
+    with locked(out, purpose="tiling"):
+        _claim(out, settings, stain)
+        names = Names(load_key(key))
+        patients, warnings = patients_of(named, table=sources.patients, pattern=sources.pattern)
+        jobs: dict[str, Job] = {}
+        outcomes: list[Outcome] = []
+        paths: dict[str, Path] = {}
+        for stem, path in named.items():
+            slide = names.pseudonym("slide", stem)
+            paths[slide] = path
+            owner = patients[stem]
+            try:
+                label, regions = sources.labels.of_slide(stem)
+            except SlideError as error:
+                outcomes.append(Outcome(slide=slide, rule=error.rule, exit_code=error.exit_code))
+                continue
+            jobs[slide] = Job(
+                path=path.resolve(),
+                slide=slide,
+                patient=None if owner is None else names.pseudonym("patient", owner),
+                label=label,
+                regions=None if regions is None else regions.resolve(),
+                classes=sources.labels.classes,
+                mpp=sources.mpp_of(stem),
+                settings=settings,
+                stain=stain,
+                out=out.resolve(),
+                private=private.resolve(),
+                threads=threads,
+            )
+        for outcome in outcomes:
+            _log(out, outcome)
+        # The largest first: the last to end is then a small one.
+        ordered = sorted(jobs.values(), key=lambda job: (-job.size, job.slide))
+        with closing(_carried_out(ordered, workers, scheduler, progress)) as ended:
+            for outcome in ended:
+                _log(out, outcome)
+                outcomes.append(outcome)
+        return _finish(out, private, settings, stain, outcomes, paths, warnings)
+
+
+def _carried_out(
+    jobs: list[Job], workers: int, scheduler: str | None, progress: Progress
+) -> Generator[Outcome, None, None]:
+    if scheduler is None:
+        yield from run_here(jobs, workers, progress)
+        return
+    from privgen.evidence.sharding import connect
+
+    with connect(scheduler) as client:
+        yield from run_on(jobs, client, progress)
+
+
+def _prepare(out: Path, private: Path, key: Path) -> None:
+    """Make the folders; the key and the pictures never lie among the tiles."""
+    for what, path in (("--private", private), ("--key", key)):
+        if path.resolve().is_relative_to(out.resolve()):
+            raise ConfigError(
+                f"{what} must lie outside the tiles, which may be shared: {path} is inside {out}. "
+                "Give another place."
+            )
+    if not (out / PARAMETERS).is_file():
+        sweep_partial_files(out)
+        (out / ".lock").unlink(missing_ok=True)
+        empty_folder(out)
+    try:
+        private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (private / THUMBNAILS).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {private}: {error.strerror or error}") from error
+
+
+def _claim(out: Path, settings: TilingSettings, stain: Stain | None) -> None:
+    """Say what the folder is, or refuse what it is not."""
+    asked = _described(settings, stain)
+    if not (out / PARAMETERS).is_file():
+        write_json(out / PARAMETERS, {"version": version("privgen"), "settings": asked})
+        return
+    try:
+        before = json.loads((out / PARAMETERS).read_bytes())["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{out / PARAMETERS} cannot be read as a tiling run's. Give a new --out."
+        ) from error
+    differing = [
+        f"{name} {before.get(name)} (now {asked.get(name)})"
+        for name in sorted({*asked, *before})
+        if asked.get(name) != before.get(name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"{out} holds tiles cut otherwise: {', '.join(differing)}. Give the same settings to "
+            "go on, or a new --out."
+        )
+    for folder in (out, out / FOLDER, out / SHARDS):
+        if folder.is_dir():
+            sweep_partial_files(folder)
+
+
+def _described(settings: TilingSettings, stain: Stain | None) -> dict[str, Any]:
+    method, target = (None, None) if stain is None else (stain[0], sha256_file(stain[1]))
+    return {**settings.as_dict(), "stain": method, "stain_target": target}
+
+
+def _log(out: Path, outcome: Outcome) -> None:
+    line: dict[str, Any] = {"slide": outcome.slide}
+    if outcome.rule is None:
+        line |= {"tiles": outcome.tiles, "candidates": outcome.candidates, "new": outcome.fresh}
+    else:
+        line |= {"failed": outcome.rule}
+    append_line(out / LOG, json.dumps(line))
+
+
+def _finish(
+    out: Path,
+    private: Path,
+    settings: TilingSettings,
+    stain: Stain | None,
+    outcomes: list[Outcome],
+    paths: Mapping[str, Path],
+    warnings: list[str],
+) -> Tiled:
+    parts = read_parts(out)
+    manifest = write_joined(out, parts) if parts else None
+    failed = [outcome for outcome in outcomes if outcome.rule is not None]
+    document = {
+        "version": version("privgen"),
+        "settings": _described(settings, stain),
+        "slides": len(parts),
+        "failed": sorted(
+            ({"slide": outcome.slide, "rule": outcome.rule} for outcome in failed),
+            key=lambda entry: str(entry["slide"]),
+        ),
+        **_counts(parts),
+    }
+    write_json(out / PARAMETERS, document)
+    if parts:
+        _picture(private, parts)
+    return Tiled(
+        document=document,
+        manifest=manifest,
+        failures=tuple((paths[outcome.slide], str(outcome.rule)) for outcome in failed),
+        warnings=tuple(warnings),
+        exit_code=max((outcome.exit_code for outcome in outcomes), default=0),
+    )
+
+
+def _counts(parts: list[Part]) -> dict[str, Any]:
+    labels = Counter(label for part in parts for label in part.columns["label"])
+    patients = {patient for part in parts for patient in part.columns["patient"] if patient}
+    return {
+        "tiles": sum(map(len, parts)),
+        "candidates": sum(part.candidates for part in parts),
+        "patients": len(patients) or None,
+        "unstained": sum(part.unstained for part in parts),
+        "classes": dict(sorted(labels.items())),
+    }
+
+
+def _picture(private: Path, parts: list[Part]) -> None:
+    table = {
+        name: [value for part in parts for value in part.columns[name]] for name in _SUMMARY_COLUMNS
+    }
+    summary_figure(table, private / "summary.png")

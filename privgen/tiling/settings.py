@@ -1,0 +1,110 @@
+"""What a tiling run is asked for: equal settings give equal tiles.
+
+Lengths are pixels of the finished tile. Presets reproduce how published studies cut their slides,
+errors included; `docs/tiling.md` says what is wrong with them.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from privgen.errors import ConfigError
+
+MAX_SIDE = 4096
+"""Longest side of a tile."""
+
+KIB = 1024
+
+Output = Literal["folders", "tar"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TilingSettings:
+    """Settings of one run.
+
+    Attributes:
+      size: side of a tile.
+      mpp: micrometres a pixel of the tiles; None takes the slide's finest level as it is.
+      stride: from one tile to the next; below `size` tiles share pixels.
+      origin: left of and above the first tile.
+      tolerance: a level this near to `mpp` is cut as it is, not resampled, as a fraction.
+      min_tissue: least share of a tile that lies on the tissue mask; 0 leaves the mask out.
+      min_bytes: least size of a tile as a PNG of zlib's default level; 0 leaves the rule out.
+      min_share: least share of a tile that a region must cover to give it its class.
+      output: class folders of PNG files, or tar shards.
+
+    Raises:
+      ConfigError: a value is out of range.
+    """
+
+    size: int = 256
+    mpp: float | None = 0.5
+    stride: int = 256
+    origin: int = 0
+    tolerance: float = 0.02
+    min_tissue: float = 0.5
+    min_bytes: int = 0
+    min_share: float = 0.75
+    output: Output = "folders"
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{name} must be {low:g} to {high:g}: got {value:g}.")
+        if self.output not in ("folders", "tar"):
+            raise ConfigError(f"output must be folders or tar: got {self.output!r}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("size", 16, MAX_SIDE),
+    ("mpp", 0.05, 100),
+    ("stride", 1, 16 * MAX_SIDE),
+    ("origin", 0, 16 * MAX_SIDE),
+    ("tolerance", 0, 0.5),
+    ("min_tissue", 0, 1),
+    ("min_bytes", 0, 2**30),
+    ("min_share", 0, 1),
+)
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # DeepZoom with an overlap of 50 on every side: tiles start 50 px before their own 156 px. The
+    # first row and column have no 50 px before them, so the first whole tile is the second.
+    "deepfakes-2020": {
+        "size": 256,
+        "mpp": None,
+        "stride": 156,
+        "origin": 106,
+        "min_tissue": 0.0,
+        "min_bytes": 100 * KIB,
+    },
+}
+"""Settings of published studies by name."""
+
+
+def settings_of(preset: str | None, asked: Mapping[str, Any]) -> TilingSettings:
+    """What is asked for, over a preset, over the defaults.
+
+    Args:
+      preset: a key of `PRESETS`, or None.
+      asked: fields of `TilingSettings` by name; a None is not asked for. Without a stride tiles lie
+        side by side.
+
+    Raises:
+      ConfigError: an unknown preset, or a value out of range.
+    """
+    if preset is not None and preset not in PRESETS:
+        near = difflib.get_close_matches(preset, PRESETS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}: got {preset!r}.{hint}")
+    known = {field.name for field in fields(TilingSettings)}
+    chosen = {name: value for name, value in asked.items() if value is not None and name in known}
+    base = dict(PRESETS[preset]) if preset else {}
+    if "size" in chosen and "stride" not in {*chosen, *base}:
+        base["stride"] = chosen["size"]
+    return TilingSettings(**{**base, **chosen})
