@@ -62,6 +62,61 @@ def data_check(
     return check.exit_code
 
 
+@data_app.command("select")
+@reported
+def data_select(
+    folder: Annotated[Path, typer.Argument(help="What `privgen tile` wrote.")],
+    out: Annotated[Path, typer.Option(help="The new manifest: .csv or .parquet in that folder.")],
+    min_tissue: Annotated[
+        float | None, typer.Option(help="Least share on the tissue mask.")
+    ] = None,
+    max_white: Annotated[float | None, typer.Option(help="Largest share near white.")] = None,
+    min_sharpness: Annotated[
+        float | None, typer.Option(help="Least variance of the Laplacian, squared grey levels.")
+    ] = None,
+    max_pen: Annotated[float | None, typer.Option(help="Largest share of marker ink.")] = None,
+    max_fold: Annotated[
+        float | None, typer.Option(help="Largest share dark and saturated, as folds are.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Keep the tiles whose scores pass, as a manifest beside the first; no tile is touched.
+
+    Give the new manifest to any command in place of the folder.
+    """
+    from privgen.tiling.select import select_tiles
+
+    chosen = select_tiles(
+        folder,
+        out=out,
+        min_tissue=min_tissue,
+        max_white=max_white,
+        min_sharpness=min_sharpness,
+        max_pen=max_pen,
+        max_fold=max_fold,
+    )
+    for warning in chosen.warnings:
+        console.warn(warning)
+    console.table(
+        f"{chosen.tiles.kept} of {chosen.tiles.kept + chosen.tiles.left} tiles kept: {chosen.path}",
+        ["class", "kept", "left out"],
+        [[name, str(n.kept), str(n.left)] for name, n in chosen.by_class.items()],
+    )
+    for rule, failing in chosen.by_rule.items():
+        console.note(f"{rule}: {failing} tiles fail it")
+    if json:
+        console.emit_json(
+            {
+                "manifest": str(chosen.path),
+                "kept": chosen.tiles.kept,
+                "left": chosen.tiles.left,
+                "patients": sum(n.kept > 0 for n in chosen.by_patient.values()),
+                "failing": dict(chosen.by_rule),
+            }
+        )
+    return 0
+
+
 @data_app.command("phantom")
 @reported
 def data_phantom(

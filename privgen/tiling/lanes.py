@@ -145,7 +145,7 @@ def run_on(jobs: Sequence[Job], client: "Client", progress: Progress) -> Iterato
 
     futures = {client.submit(_apart, job, key=f"tile-{job.slide}", pure=False): job for job in jobs}
     try:
-        for done, future in enumerate(as_completed(futures), 1):
+        for done, future in enumerate(as_completed(futures, loop=client.loop), 1):
             job, error = futures[future], future.exception()
             if error is None:
                 outcome = future.result()

@@ -87,17 +87,26 @@ def draw_kept(
         last = (max(left, right - 1), max(top, bottom - 1))  # edges are exclusive, pixels are not
         cv2.rectangle(tint, (left, top), last, numbers[label], cv2.FILLED)
         cv2.rectangle(lines, (left, top), last, numbers[label], 1)
-    table = np.array([(0, 0, 0), *colours.values()], dtype=np.float32)
-    picture = overview.astype(np.float32)
-    marked = tint > 0
-    picture[marked] += _FILL * (table[tint[marked]] - picture[marked])
-    lined = lines > 0
-    if lined.any():
-        strength = _LINE * min(1.0, _LINE_SHARE * marked.sum() / lined.sum())
-        picture[lined] += strength * (table[lines[lined]] - picture[lined])
+    table = np.array([(0, 0, 0), *colours.values()], dtype=np.uint8)
+    marked, lined = np.count_nonzero(tint), np.count_nonzero(lines)
+    picture = _blended(overview, table, tint, _FILL)
+    if lined:
+        strength = _LINE * min(1.0, _LINE_SHARE * marked / lined)
+        picture = _blended(picture, table, lines, strength)
     counts = Counter(labels)
     entries = [(colour, f"{name}: {counts[name]:,}") for name, colour in colours.items()]
-    return np.vstack([np.rint(picture).astype(np.uint8), _legend(entries, width)])
+    return np.vstack([picture, _legend(entries, width)])
+
+
+def _blended(
+    picture: NDArray[np.uint8],
+    table: NDArray[np.uint8],
+    layer: NDArray[np.uint16],
+    strength: float,
+) -> NDArray[np.uint8]:
+    """The picture, drawn towards `table[layer]` wherever the layer is not 0."""
+    mixed = cv2.addWeighted(picture, 1 - strength, table[layer], strength, 0)
+    return np.asarray(np.where((layer > 0)[..., np.newaxis], mixed, picture))
 
 
 def class_colours(classes: Sequence[str]) -> dict[str, tuple[int, int, int]]:

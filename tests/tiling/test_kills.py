@@ -12,13 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privgen.tiling.labels import LabelSource
-from privgen.tiling.run import Sources, Tiled, tile_slides
-from privgen.tiling.settings import TilingSettings
+from privgen.tiling.run import Tiled
+from privgen.tiling.session import tile_slides
 
 KILLS = 10
-TILES = 16 * 12
-"""Of a slide."""
 
 Command = Callable[..., list[str]]
 Left = Callable[[Path], dict[str, str]]
@@ -188,15 +185,7 @@ def test_ctrl_c_ends_in_one_line_and_leaves_nothing_half_written(
 def cut(
     slides: list[Path], out: Path, key: Path, progress: Callable[[float], None] = lambda done: None
 ) -> Tiled:
-    return tile_slides(
-        slides,
-        out,
-        TilingSettings(size=64, stride=64),
-        Sources(labels=LabelSource()),
-        private=out.with_name(f"{out.name}-private"),
-        key=key,
-        progress=progress,
-    )
+    return tile_slides(slides, out, size=64, key=key, progress=progress)
 
 
 @pytest.mark.slow
