@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from privgen.config import TrainConfig
+from privgen.models.constant_input import ConstantInputGenerator
 from privgen.models.layers import GAIN, LEAK, channels_at, wide
 from privgen.models.style_layers import (
     COARSEST,
     RGB_SCALE,
     EqualConv2d,
     EqualLinear,
-    Mapping,
     NoiseInput,
     ProjectionHead,
     adain,
@@ -42,7 +42,7 @@ class _Finish(nn.Module):
         return adain(F.leaky_relu(self.noise(x, noise), LEAK), 1 + wide(scale), wide(shift))
 
 
-class StyleGANGenerator(nn.Module):
+class StyleGANGenerator(ConstantInputGenerator):
     """z and class to tiles; keeps the `StyleGenerator` protocol.
 
     Args:
@@ -53,12 +53,8 @@ class StyleGANGenerator(nn.Module):
     """
 
     def __init__(self, *, resolution: int, classes: int, width: int, style_dim: int) -> None:
-        super().__init__()
-        self.resolution = resolution
-        self.z_dim = style_dim
+        super().__init__(resolution=resolution, classes=classes, width=width, style_dim=style_dim)
         channels = channels_at(COARSEST, width=width)
-        self.mapping = Mapping(style_dim, classes, style_dim)
-        self.constant = nn.Parameter(torch.randn(1, channels, COARSEST, COARSEST))
         convs: list[nn.Module] = [EqualConv2d(channels, channels, 3, gain=GAIN)]
         finishes = [_Finish(channels, style_dim, COARSEST) for _ in range(2)]
         sides = [COARSEST, COARSEST]
@@ -75,16 +71,6 @@ class StyleGANGenerator(nn.Module):
         self.style_count = len(sides)
         self.to_rgb = EqualConv2d(channels, 3, 1)
 
-    def styles(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Styles of tiles, shape (n, style_count, d), equal along the second axis.
-
-        Args:
-          z: standard normal, shape (n, z_dim).
-          labels: class numbers, shape (n,).
-        """
-        w: Tensor = self.mapping(z, labels)
-        return w[:, None].expand(-1, self.style_count, -1)
-
     def synthesis(self, styles: Tensor, noise: list[Tensor]) -> Tensor:
         """Tiles of styles, nominally in [-1, 1] (the output is linear), shape (n, 3, r, r).
 
@@ -92,21 +78,10 @@ class StyleGANGenerator(nn.Module):
           styles: shape (n, style_count, d), coarse to fine.
           noise: one standard normal map a style, shapes (n, *noise_shapes[k]).
         """
-        x = self.constant.expand(len(styles), -1, -1, -1)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.start(len(styles))
         for k, (finish, maps) in enumerate(zip(self.finishes, noise, strict=True)):
             x = finish(x if k == 0 else self.convs[k - 1](x), styles[:, k], maps)
         return wide(self.to_rgb(x)) * RGB_SCALE
-
-    def forward(self, z: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
-        """Tiles, nominally in [-1, 1], shape (n, 3, r, r), float32.
-
-        Args:
-          z: standard normal, shape (n, z_dim).
-          labels: class numbers, shape (n,).
-          noise: one standard normal map a style, shapes (n, *noise_shapes[k]).
-        """
-        return self.synthesis(self.styles(z, labels), noise)
 
 
 class StyleGANDiscriminator(nn.Module):

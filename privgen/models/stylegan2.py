@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from privgen.config import TrainConfig
+from privgen.models.constant_input import ConstantInputGenerator
 from privgen.models.layers import GAIN, LEAK, channels_at, wide
 from privgen.models.style_layers import (
     COARSEST,
     RGB_SCALE,
     Blur,
     EqualConv2d,
-    Mapping,
     ModulatedConv2d,
     NoiseInput,
     ProjectionHead,
@@ -41,7 +41,7 @@ class _Styled(nn.Module):
         return F.leaky_relu(self.noise(self.conv(x, w), noise), LEAK)
 
 
-class StyleGAN2Generator(nn.Module):
+class StyleGAN2Generator(ConstantInputGenerator):
     """z and class to tiles; keeps the `StyleGenerator` protocol.
 
     At 4 px one convolution, at every other side two; at every side a to-RGB map, which shares the
@@ -55,12 +55,8 @@ class StyleGAN2Generator(nn.Module):
     """
 
     def __init__(self, *, resolution: int, classes: int, width: int, style_dim: int) -> None:
-        super().__init__()
-        self.resolution = resolution
-        self.z_dim = style_dim
+        super().__init__(resolution=resolution, classes=classes, width=width, style_dim=style_dim)
         channels = channels_at(COARSEST, width=width)
-        self.mapping = Mapping(style_dim, classes, style_dim)
-        self.constant = nn.Parameter(torch.randn(1, channels, COARSEST, COARSEST))
         convs = [_Styled(channels, channels, style_dim, side=COARSEST, up=False)]
         to_rgb = [ModulatedConv2d(channels, 3, 1, style_dim, demodulate=False)]
         sides = [COARSEST]
@@ -77,16 +73,6 @@ class StyleGAN2Generator(nn.Module):
         self.noise_shapes = tuple((1, side, side) for side in sides)
         self.style_count = len(sides) + 1
 
-    def styles(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Styles of tiles, shape (n, style_count, d), equal along the second axis.
-
-        Args:
-          z: standard normal, shape (n, z_dim).
-          labels: class numbers, shape (n,).
-        """
-        w: Tensor = self.mapping(z, labels)
-        return w[:, None].expand(-1, self.style_count, -1)
-
     def synthesis(self, styles: Tensor, noise: list[Tensor]) -> Tensor:
         """Tiles of styles, nominally in [-1, 1] (the output is linear), shape (n, 3, r, r).
 
@@ -94,8 +80,7 @@ class StyleGAN2Generator(nn.Module):
           styles: shape (n, style_count, d), coarse to fine; the last is the last to-RGB map's.
           noise: one standard normal map a convolution, shapes (n, *noise_shapes[k]).
         """
-        x = self.constant.expand(len(styles), -1, -1, -1)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.start(len(styles))
         rgb: Tensor | None = None
         for k, (conv, maps) in enumerate(zip(self.convs, noise, strict=True)):
             x = conv(x, styles[:, k], maps)
@@ -104,16 +89,6 @@ class StyleGAN2Generator(nn.Module):
                 rgb = added if rgb is None else self.enlarge(rgb) + added
         assert rgb is not None
         return rgb * RGB_SCALE
-
-    def forward(self, z: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
-        """Tiles, nominally in [-1, 1], shape (n, 3, r, r), float32.
-
-        Args:
-          z: standard normal, shape (n, z_dim).
-          labels: class numbers, shape (n,).
-          noise: one standard normal map a convolution, shapes (n, *noise_shapes[k]).
-        """
-        return self.synthesis(self.styles(z, labels), noise)
 
 
 class _Residual(nn.Module):

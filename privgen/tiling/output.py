@@ -4,13 +4,14 @@ Files are `label/slide/x_y.png`; a shard's members are `slide_x_y`. Bytes are ma
 alone, so nothing that stood in the slide's file comes along.
 """
 
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from privgen.errors import OutputError
-from privgen.files import atomic_write, sweep_partial_files
+from privgen.files import atomic_write
 from privgen.tiling.settings import Output
 from privgen.tiling.shards import ShardWriter
 
@@ -37,10 +38,9 @@ class TileOutput:
         self._shards: ShardWriter | None = None
         folders = [out / SHARDS] if kind == "tar" else [out / name / slide for name in labels]
         try:
+            self._clear()  # what a killed run left, perhaps of other classes
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
-                if kind == "folders":  # the shards' folder is shared with other slides at work
-                    sweep_partial_files(folder)
         except OSError as error:
             raise OutputError(f"cannot create a folder in {out}: {error.strerror}") from error
         if kind == "tar":
@@ -54,6 +54,13 @@ class TileOutput:
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
+        if error[0] is not None:  # no manifest will name them
+            self._clear()
+
+    def _clear(self) -> None:
+        """Remove the slide's own files; class folders stay, for other slides are at work there."""
+        for folder in self._out.glob(f"*/{self._slide}"):
+            shutil.rmtree(folder)
 
     def place(self, x: int, y: int, label: str, encoded: bytes) -> str | None:
         """Write one tile's own file; None where tiles go into shards.

@@ -130,6 +130,9 @@ def run(
     _prepare(out, private, key)
     with locked(out, purpose="tiling"):
         _claim(out, settings, stain)
+        for folder in (out, out / FOLDER, out / SHARDS, private, private / THUMBNAILS):
+            if folder.is_dir():
+                sweep_partial_files(folder)
         names = Names(load_key(key))
         patients, warnings = patients_of(named, table=sources.patients, pattern=sources.pattern)
         jobs: dict[str, Job] = {}
@@ -190,8 +193,9 @@ def _prepare(out: Path, private: Path, key: Path) -> None:
                 "Give another place."
             )
     if not (out / PARAMETERS).is_file():
-        sweep_partial_files(out)
-        (out / ".lock").unlink(missing_ok=True)
+        if out.is_dir():
+            sweep_partial_files(out)
+            (out / ".lock").unlink(missing_ok=True)
         empty_folder(out)
     try:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -222,9 +226,6 @@ def _claim(out: Path, settings: TilingSettings, stain: Stain | None) -> None:
             f"{out} holds tiles cut otherwise: {', '.join(differing)}. Give the same settings to "
             "go on, or a new --out."
         )
-    for folder in (out, out / FOLDER, out / SHARDS):
-        if folder.is_dir():
-            sweep_partial_files(folder)
 
 
 def _described(settings: TilingSettings, stain: Stain | None) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, paint: Painting) -> Path:
     """A whole slide, one that breaks in the middle, and tables and regions that name them."""
     folder = tmp_path_factory.mktemp("named")
     write_svs(folder / f"{WHOLE}.svs", paint(1024, 512, 1))
-    write_svs(folder / f"{BROKEN}.svs", paint(4096, 256, 2), levels=2)
+    write_svs(folder / f"{BROKEN}.svs", paint(8192, 256, 2), levels=2)
     break_the_end(folder / f"{BROKEN}.svs")
     for column, value in (("label", "TUM"), ("patient", PATIENT)):
         with (folder / f"{column}s.csv").open("w", newline="") as stream:
@@ -86,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, paint: Painting) -> Path:
             table.writerows([[stem, value, NAME] for stem in (WHOLE, BROKEN)])
     (folder / "regions").mkdir()
     for stem in (WHOLE, BROKEN):
-        square = [[0, 0], [4096, 0], [4096, 512], [0, 512], [0, 0]]
+        square = [[0, 0], [8192, 0], [8192, 512], [0, 512], [0, 0]]
         feature = {
             "type": "Feature",
             "id": NAME,
@@ -221,6 +221,7 @@ def test_a_slide_that_breaks_is_named_on_the_console_and_nowhere_else(
     assert_files_nameless(out)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert sorted(entry.keys() for entry in log if "failed" in entry) == [{"slide", "failed"}]
+    assert len(pictures(out)) == 16 * 8 + 1  # nothing of the broken slide, and a thumbnail
     for picture in pictures(out):
         assert chunks(picture) == [b"IHDR", b"IDAT", b"IEND"]
     rows = manifest(out)
