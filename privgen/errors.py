@@ -34,6 +34,23 @@ class PrivgenError(Exception):
     exit_code = 3
 
 
+class _AboutFile(PrivgenError):
+    """An error about one file.
+
+    Attributes:
+      path: of the file, as given.
+      rule: the rule it breaks; of a slide without any name or path, so that a log may hold it.
+    """
+
+    def __init__(self, path: str, rule: str) -> None:
+        super().__init__(f"{path}: {rule}")
+        self.path = path
+        self.rule = rule
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.path, self.rule)
+
+
 class InputError(PrivgenError):
     """What the caller gave cannot be used."""
 
@@ -44,38 +61,12 @@ class ConfigError(InputError):
     """An option or configuration key is unknown or out of range."""
 
 
-class TileError(InputError):
-    """One image file cannot be used as a tile.
-
-    Attributes:
-      path: the file, as given.
-      rule: the rule it breaks, in words.
-    """
-
-    def __init__(self, path: str, rule: str) -> None:
-        super().__init__(f"{path}: {rule}")
-        self.path = path
-        self.rule = rule
-
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        return type(self), (self.path, self.rule)
+class TileError(_AboutFile, InputError):
+    """One image file cannot be used as a tile."""
 
 
-class SlideError(InputError):
-    """One slide cannot be opened, or cannot be tiled as asked.
-
-    Attributes:
-      path: of the slide, as given.
-      rule: the rule it breaks, without any name or path, so that a log may hold it.
-    """
-
-    def __init__(self, path: str, rule: str) -> None:
-        super().__init__(f"{path}: {rule}")
-        self.path = path
-        self.rule = rule
-
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        return type(self), (self.path, self.rule)
+class SlideError(_AboutFile, InputError):
+    """One slide cannot be opened, or cannot be tiled as asked."""
 
 
 class LayoutError(InputError):
@@ -102,21 +93,8 @@ class NonFiniteLossError(RuntimeFailure):
     """Training met a NaN or infinite loss; the parameters were left as they were."""
 
 
-class SlideReadError(RuntimeFailure):
-    """A slide that opened could not be read to its end.
-
-    Attributes:
-      path: of the slide, as given.
-      rule: what happened, without any name or path, so that a log may hold it.
-    """
-
-    def __init__(self, path: str, rule: str) -> None:
-        super().__init__(f"{path}: {rule}")
-        self.path = path
-        self.rule = rule
-
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        return type(self), (self.path, self.rule)
+class SlideReadError(_AboutFile, RuntimeFailure):
+    """A slide that opened could not be read to its end."""
 
 
 class DiskFullError(RuntimeFailure):

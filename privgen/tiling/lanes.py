@@ -18,6 +18,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import SynchronizedArray
 from typing import TYPE_CHECKING
 
+import cv2
+
 from privgen.errors import Interrupted, PrivgenError
 from privgen.tiling.job import Job, Outcome, tile_slide
 
@@ -43,6 +45,7 @@ def _start(shared: "SynchronizedArray[int]", parent: int) -> None:
     global _shared, _parent
     _shared, _parent = shared, parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)  # a job's own threads are as many as there are cores for it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
