@@ -30,6 +30,7 @@ NAMES = {
     "train-speed": "train_speed",
     "resume": "resume",
     "generator-quality": "generator_quality",
+    "tile-speed": "tile_speed",
 }
 
 

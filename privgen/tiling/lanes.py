@@ -54,7 +54,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _tick(read: int, planned: int) -> None:
@@ -114,6 +114,8 @@ def _lane(
     ended: "queue.SimpleQueue[Outcome | PrivgenError]",
 ) -> None:
     """Give the waiting jobs to one process after another until none is left."""
+    if hasattr(signal, "pthread_sigmask"):  # inherited: no Ctrl-C before `_start` has run
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     context = multiprocessing.get_context("spawn")
     while not share[_STOP]:
         with ProcessPoolExecutor(

@@ -217,7 +217,7 @@ def test_a_full_disk_ends_the_run_in_one_line(
     out = full_disk / "out"
     more = ["--layout", layout, "--private", tmp_path / "private"]
     refused(run(large, good, "--out", out, *more), 3, "no space left")
-    assert [path for path in full_disk.rglob(".partial-*")] == []
+    assert list(full_disk.rglob(".partial-*")) == []
     assert not (out / "manifest.csv").exists()
 
 
@@ -230,9 +230,7 @@ def test_options_that_cannot_be_used_are_refused_before_any_work(
     refused(run(good, twin, "--out", out), 2, "given once", str(good), str(twin))
     refused(run(good, "--out", out, "--stain", "macenko"), 2, "--stain-target", "together")
     refused(run(good, "--out", out, "--stain-target", twin), 2, "--stain", "together")
-    refused(
-        run(good, "--out", out, "--preset", "deepfake-2020"), 2, "Did you mean deepfakes-2020?"
-    )
+    refused(run(good, "--out", out, "--preset", "deepfake-2020"), 2, "Did you mean deepfakes-2020?")
     refused(run(good, "--out", out, "--key", out / "key"), 2, "--key must lie outside")
     refused(run(good, "--out", out, "--private", out / "mine"), 2, "--private must lie outside")
     refused(run(good, "--out", out, "--mpp", "0.001"), 2, "mpp must be 0.05 to 100: got 0.001")

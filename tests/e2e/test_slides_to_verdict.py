@@ -4,7 +4,6 @@ import csv
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -33,9 +32,9 @@ def succeeded(result: Result, *codes: int) -> Result:
 
 
 def section(patient: int) -> NDArray[np.uint8]:
-    """Tissue of one patient, 384 x 256 px: tumour or stroma, each place another."""
+    """Tissue of one patient, 192 x 128 px: tumour or stroma, each place another."""
     label = ("TUM", "STR")[patient % 2]
-    fields = [render_tile(label, patient=patient, index=i, seed=3, side=128) for i in range(6)]
+    fields = [render_tile(label, patient=patient, index=i, seed=3, side=64) for i in range(6)]
     rows = [np.concatenate(fields[i : i + 3], axis=1) for i in (0, 3)]
     return np.concatenate(rows)
 

@@ -26,9 +26,7 @@ not."""
 def stained(width: int, height: int, seed: int) -> Pixels:
     """Dark nuclei on pink, all of it tissue to the mask; shape (height, width, 3)."""
     rng = np.random.default_rng(seed)
-    cells = cv2.resize(
-        rng.random((height // 12 + 1, width // 12 + 1)), (width, height)
-    )[..., None]
+    cells = cv2.resize(rng.random((height // 12 + 1, width // 12 + 1)), (width, height))[..., None]
     colour = np.where(cells > 0.7, [96.0, 56.0, 140.0], [214.0, 140.0, 190.0])
     grain = rng.normal(0.0, 8.0, (height, width, 1))
     return np.clip(np.rint(colour + grain), 0, 255).astype(np.uint8)

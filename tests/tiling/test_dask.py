@@ -80,4 +80,4 @@ def test_one_of_two_workers_killed_half_way_changes_no_file(
     assert (tiled.exit_code, tiled.failures) == (0, ())
     assert done[-1] == len(slides)
     assert left_by(out) == alone
-    assert [path for path in out.rglob(".partial-*")] == []
+    assert list(out.rglob(".partial-*")) == []
