@@ -155,20 +155,24 @@ def new_run_folder(root: Path, name: str) -> Path:
 
 
 @contextmanager
-def locked(folder: Path, *, purpose: str) -> Iterator[None]:
+def locked(
+    folder: Path, *, purpose: str, name: str = ".lock", wait: bool = False
+) -> Iterator[None]:
     """Hold `folder` for one process; the lock goes when the process does, however it ends.
 
     Args:
-      folder: must exist; gets a file `.lock`.
+      folder: must exist; gets a file `name`.
       purpose: for the message: "training".
+      name: of the lock, where a folder has several.
+      wait: for the other process to end, instead of refusing.
 
     Raises:
       OutputError: another process holds it.
     """
-    with (folder / ".lock").open("w") as handle:
+    with (folder / name).open("w") as handle:
         if fcntl is not None:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError as error:
                 raise OutputError(
                     f"{folder} is in use: another process is {purpose} there. Wait for it, or "

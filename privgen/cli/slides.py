@@ -101,6 +101,7 @@ def tile(
     """
     from privgen.tiling.session import tile_slides
 
+    out = out.resolve()
     private = private or out.with_name(f"{out.name}-private")
     with console.progress() as bar:
         task = bar.add_task("slides", total=len(slides))
@@ -135,11 +136,14 @@ def tile(
 def _micrometres(text: str) -> tuple[str, float]:
     name, _, number = text.rpartition("=")
     try:
-        return name, float(number)
-    except ValueError as error:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if not 0.05 <= value <= 20:
         raise ConfigError(
-            f"--mpp-override is NAME=MPP or MPP: got {text!r}. Give, say, TCGA=0.25."
-        ) from error
+            f"--mpp-override is NAME=MPP or MPP, .05 to 20: got {text!r}. Give, say, TCGA=0.25."
+        )
+    return name, value
 
 
 def _say(tiled: "Tiled", slides: int, private: Path) -> None:

@@ -13,14 +13,12 @@ with an orientation, which no reader may ignore, is refused).
 import hashlib
 import io
 import stat
-import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -28,6 +26,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from privgen.data import png
 from privgen.data.tar_members import member_of, read_member
 from privgen.errors import InputError, TileError
 from privgen.files import atomic_write
@@ -39,7 +38,7 @@ MAX_FILE_BYTES = 256 * 2**20
 """Largest image file read."""
 
 SIGNATURES: dict[bytes, type[ImageFile]] = {
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    png.SIGNATURE: PngImageFile,
     b"\xff\xd8\xff": JpegImageFile,
     b"II*\0": TiffImageFile,
     b"MM\0*": TiffImageFile,
@@ -47,9 +46,6 @@ SIGNATURES: dict[bytes, type[ImageFile]] = {
     b"MM\0+": TiffImageFile,
 }
 """First bytes of a file and the reader they call for."""
-
-_PNG_UP, _PNG_RGB = 2, 2
-"""Filter type "up" and colour type RGB (PNG specification, 9.2 and 11.2.1)."""
 
 RESAMPLING_REACH = 2
 """Pixels of the result that the bicubic filter looks to each side."""
@@ -224,9 +220,8 @@ def encode_png(tile: NDArray[np.uint8], *, thorough: bool = False) -> bytes:
 
     Args:
       tile: uint8, shape (h, w, 3).
-      thorough: zlib's default level on adaptive filters, as most programs write; else every row is
-        stored as its difference to the one above, in ISA-L's DEFLATE: a tenth larger and an order
-        of magnitude sooner.
+      thorough: zlib's default level on adaptive filters, as most programs write; else quickly
+        (`privgen.data.png`), a tenth larger.
 
     Raises:
       InputError: `tile` is not uint8 of shape (h, w, 3).
@@ -236,27 +231,7 @@ def encode_png(tile: NDArray[np.uint8], *, thorough: bool = False) -> bytes:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         return buffer.getvalue()
-    height, width, _ = tile.shape
-    flat = tile.reshape(height, 3 * width)
-    rows = np.empty((height, 1 + 3 * width), dtype=np.uint8)
-    rows[:, 0] = _PNG_UP
-    rows[0, 1:] = flat[0]
-    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 8, _PNG_RGB, 0, 0, 0)
-    data = isal_zlib.compress(rows, 1)
-    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(name, body) for name, body in chunks)
-
-
-def _png_chunk(name: bytes, body: bytes) -> bytes:
-    return b"".join(
-        (
-            struct.pack(">I", len(body)),
-            name,
-            body,
-            struct.pack(">I", zlib.crc32(body, zlib.crc32(name))),
-        )
-    )
+    return png.encode(tile)
 
 
 def encode_jpeg(tile: NDArray[np.uint8], quality: int) -> bytes:
@@ -325,35 +300,28 @@ def resize(tiles: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def resample(
-    picture: NDArray[np.uint8], corners: Sequence[tuple[float, float]], length: float, side: int
-) -> list[NDArray[np.uint8]]:
-    """Squares of a picture, scaled to one side, antialiased as in `resize`.
+    picture: NDArray[np.uint8], left: float, top: float, length: float, side: int
+) -> NDArray[np.uint8]:
+    """A square of a picture, scaled, antialiased as in `resize`.
 
-    Pixels within `RESAMPLING_REACH` times the scale around a square have a part in it.
+    Pixels within `RESAMPLING_REACH` times the scale around the square have a part in it. Places are
+    kept in single precision, so give a picture that is not much larger than the square.
 
     Args:
       picture: uint8, shape (h, w, 3).
-      corners: left and top of each square, fractions of a pixel allowed; all lie inside.
-      length: side of the squares in the picture, pixels.
-      side: of the results.
+      left, top: of the square, fractions of a pixel allowed; it lies inside.
+      length: its side in the picture, pixels.
+      side: of the result.
 
     Returns:
-      uint8, shape (side, side, 3) each.
+      uint8, shape (side, side, 3).
 
     Raises:
       InputError: `picture` is not uint8 of shape (h, w, 3).
     """
-    whole = _picture(picture)
-    return [
-        np.asarray(
-            whole.resize(
-                (side, side),
-                Image.Resampling.BICUBIC,
-                box=(left, top, left + length, top + length),
-            )
-        )
-        for left, top in corners
-    ]
+    box = (left, top, left + length, top + length)
+    scaled = _picture(picture).resize((side, side), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(scaled)
 
 
 def pixel_digest(tile: NDArray[np.uint8]) -> str:

@@ -23,6 +23,10 @@ Indices = NDArray[np.intp]
 Numbers = NDArray[np.float64]
 
 _BLOCK = 4096
+
+_TOUCHING = 1e-6
+"""Share of a side below which two tiles only touch: scales are rounded numbers."""
+
 """Rectangles that are looked up at once."""
 
 _SAMPLED = 1000
@@ -126,7 +130,8 @@ def _meeting(box: Numbers) -> tuple[Indices, Numbers]:
         once = asked < answered
         i, j = asked[once], answered[once]
         common = np.minimum(far[i], far[j]) - np.maximum(near[i], near[j])
-        meet = (common > 0).all(axis=1)
+        side = np.minimum(far[i] - near[i], far[j] - near[j])
+        meet = (common > _TOUCHING * side).all(axis=1)
         i, j, common = i[meet], j[meet], common[meet]
         pairs.append(np.stack([i, j], axis=1))
         shares.append(common.prod(axis=1)[:, np.newaxis] / area[pairs[-1]])

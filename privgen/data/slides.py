@@ -283,6 +283,8 @@ def _micrometres(slide: openslide.OpenSlide, given: float | None) -> tuple[float
         rule = f"has no micrometres a pixel. {_GIVE_MPP}"
     elif not (low <= min(x, y) and max(x, y) <= high):
         rule = f"has micrometres a pixel outside {low:g} to {high:g}. {_GIVE_MPP}"
+        if given is not None:
+            rule = f"was given micrometres a pixel outside {low:g} to {high:g}. Correct them."
     elif max(x, y) > min(x, y) * (1 + SQUARE):
         rule = f"has pixels that are not square, by over {SQUARE:.0%}. {_GIVE_MPP}"
     return (x + y) / 2, rule
@@ -291,8 +293,10 @@ def _micrometres(slide: openslide.OpenSlide, given: float | None) -> tuple[float
 def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGBA, not premultiplied, over white as RGB."""
     rgb = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
-    alpha = rgba[..., 3:]
-    if alpha.min() == 255:
+    alpha = cv2.extractChannel(rgba, 3)
+    if cv2.minMaxLoc(alpha)[0] == 255:
         return rgb
-    weight = alpha.astype(np.uint16)
-    return ((rgb * weight + 255 * (255 - weight) + 127) // 255).astype(np.uint8)
+    through = alpha < 255
+    weight = alpha[through, np.newaxis].astype(np.uint16)
+    rgb[through] = (rgb[through] * weight + 255 * (255 - weight) + 127) // 255
+    return rgb

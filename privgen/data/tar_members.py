@@ -19,8 +19,8 @@ from privgen.errors import TileError
 
 SUFFIX = ".tar"
 
-_MOST_INDEXED = 1024
-"""Tars whose offsets are kept."""
+_MOST_INDEXED = 2**16
+"""Tars whose offsets are kept; a slide has at least one."""
 
 
 @dataclass(frozen=True)

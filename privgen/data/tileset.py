@@ -34,6 +34,9 @@ GROUP_UNITS: tuple[GroupUnit, ...] = get_args(GroupUnit)
 MANIFEST_COLUMNS = ("path", "label", "patient", "slide", "x", "y", "mpp", "sha256")
 """Columns of a manifest; `source_image` comes after `slide` where it is known."""
 
+MOST_LABEL_BYTES = 100
+"""Longest label: file systems take names of 255 bytes, with what stands around them."""
+
 DECODERS = min(4, os.cpu_count() or 1)
 """Threads that decode tiles; Pillow lets go of the interpreter while it decodes."""
 
@@ -310,7 +313,11 @@ class TileSet:
 
 def is_folder_name(label: str) -> bool:
     """Whether a label can be the name of a class folder."""
-    return re.fullmatch(r"[^./\\\s][^/\\\r\n]*", label) is not None
+    try:
+        short = len(label.encode()) <= MOST_LABEL_BYTES
+    except UnicodeEncodeError:
+        return False
+    return short and re.fullmatch(r"[^./\\\s\0][^/\\\r\n\0]*", label) is not None
 
 
 def _size(tile: NDArray[np.uint8]) -> str:

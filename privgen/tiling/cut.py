@@ -1,12 +1,12 @@
 """Reading blocks of a slide and cutting them into tiles.
 
 `read_tiles` gives the same pixels whatever tiles are asked for together, so a tile can be read
-again by its manifest row alone (`read_again`). Resampling is Pillow's bicubic filter, widened to
-the scale, on the pixels around the tile too: nothing stops at a tile's edge.
+again by its manifest row alone (`read_again`): each is cut, or resampled, from the pixels that it
+would be read from alone. Resampling is Pillow's bicubic filter, widened to the scale, on the pixels
+around the tile too: nothing stops at a tile's edge, only at the slide's.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,26 +61,23 @@ def _read(
     *,
     size: int,
 ) -> list[Tile]:
-    downsample = slide.levels[level].downsample
+    there = slide.levels[level]
     margin = 0 if scale == 1 else math.ceil(images.RESAMPLING_REACH * scale) + 1
-    left, right = _extent(x, size, scale, margin)
-    top, bottom = _extent(y, size, scale, margin)
-    block = slide.read(
-        level, round(left * downsample), round(top * downsample), right - left, bottom - top
-    )
-    if scale == 1:
-        return [
-            np.ascontiguousarray(block[j - top : j - top + size, i - left : i - left + size])
-            for i, j in zip(x.tolist(), y.tolist(), strict=True)
-        ]
-    corners: Sequence[tuple[float, float]] = [
-        (i * scale - left, j * scale - top) for i, j in zip(x.tolist(), y.tolist(), strict=True)
-    ]
-    return images.resample(block, corners, size * scale, size)
 
+    def extent(first: int, last: int, most: int) -> tuple[int, int]:
+        """Level pixels that tiles from `first` to `last` and their margin cover on the slide."""
+        low = max(0, math.floor(first * scale) - margin)
+        return low, min(most, math.ceil((last + size) * scale) + margin)
 
-def _extent(start: NDArray[np.int64], size: int, scale: float, margin: int) -> tuple[int, int]:
-    """Level pixels that the tiles and their margin cover along one side."""
-    low = math.floor(int(start.min()) * scale) - margin
-    high = math.ceil((int(start.max()) + size) * scale) + margin
-    return low, high
+    left, right = extent(int(x.min()), int(x.max()), there.width)
+    top, bottom = extent(int(y.min()), int(y.max()), there.height)
+    corner = round(left * there.downsample), round(top * there.downsample)
+    block = slide.read(level, *corner, right - left, bottom - top)
+    tiles = []
+    for i, j in zip(x.tolist(), y.tolist(), strict=True):
+        (x0, x1), (y0, y1) = extent(i, i, there.width), extent(j, j, there.height)
+        own = np.ascontiguousarray(block[y0 - top : y1 - top, x0 - left : x1 - left])
+        if scale != 1:
+            own = images.resample(own, i * scale - x0, j * scale - y0, size * scale, size)
+        tiles.append(own)
+    return tiles

@@ -20,12 +20,12 @@ from privgen.data.layouts import FLAT_CLASS
 from privgen.data.slides import Overview, Slide, overview
 from privgen.data.tissue import quality, tissue_mask
 from privgen.errors import SlideError, SlideReadError
-from privgen.files import PRIVATE, atomic_write, sha256_file
+from privgen.files import PRIVATE, atomic_write, locked, sha256_file
 from privgen.tiling.cut import Tile, read_tiles
 from privgen.tiling.labels import read_regions
 from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.output import TileOutput
-from privgen.tiling.parts import COLUMNS, Part, made_by, read_part
+from privgen.tiling.parts import COLUMNS, FOLDER, Part, made_by, read_part
 from privgen.tiling.pictures import draw_kept
 from privgen.tiling.plan import Plan, plan_tiles
 from privgen.tiling.settings import TilingSettings
@@ -39,7 +39,7 @@ Kept = tuple[dict[str, Any], bytes]
 """A manifest row and the encoded tile, empty where it has been written."""
 
 Tick = Callable[[int, int], None]
-"""Called with tiles read so far and tiles planned; may raise to stop the job."""
+"""Called with tiles read so far and tiles planned, by any thread; may raise to stop the job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,21 +83,44 @@ class Job:
             return 0
 
     def decided_by(self) -> str:
-        """Digest of what decides the tiles; pseudonyms and contents, no path."""
+        """Digest of what decides the tiles; pseudonyms and contents, no path.
+
+        Of the slide's file its size and time stand for its content, with those of the files in the
+        folder that some formats keep beside it.
+
+        Raises:
+          SlideError: the regions cannot be read.
+        """
+        try:
+            regions = None if self.regions is None else sha256_file(self.regions)
+        except OSError as error:
+            raise SlideError(
+                str(self.path), "its GeoJSON cannot be read. Check the folder of labels."
+            ) from error
+        beside = self.path.with_suffix("")
+        files = [self.path, *(sorted(beside.iterdir()) if beside.is_dir() else ())]
         return made_by(
             {
                 "settings": self.settings.as_dict(),
                 "slide": self.slide,
                 "patient": self.patient,
                 "label": self.label,
-                "regions": None if self.regions is None else sha256_file(self.regions),
+                "regions": regions,
                 "mpp": self.mpp,
                 "stain": None
                 if self.stain is None
                 else [self.stain[0], sha256_file(self.stain[1])],
-                "bytes": self.size,
+                "files": [_stamp(file) for file in files],
             }
         )
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+        return status.st_size, status.st_mtime_ns
+    except OSError:
+        return 0, 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,56 +147,47 @@ class Outcome:
 def tile_slide(job: Job, tick: Tick) -> Outcome:
     """Cut one slide, unless its part says that this was done.
 
+    What an earlier run cut goes only when the slide has been opened and its new tiles are placed.
+    One process works on a slide at a time; a second one waits, and finds it done.
+
     Raises:
       DiskFullError, OutputError: as `privgen.files.atomic_write`.
     """
     try:
-        decided_by = job.decided_by()
-        before = read_part(job.out, job.slide)
-        if before is not None and before.made_by == decided_by and before.complete(job.out):
-            return Outcome(
-                slide=job.slide, tiles=len(before), candidates=before.candidates, fresh=False
-            )
-        if before is not None:
-            before.remove_tiles(job.out)
-        with Slide(job.path, mpp=job.mpp) as slide:
-            part = _cut(job, slide, decided_by, tick)
-        part.write(job.out)
+        (job.out / FOLDER).mkdir(exist_ok=True)
+        with locked(job.out / FOLDER, purpose="tiling", name=f"{job.slide}.lock", wait=True):
+            return _tiled(job, tick)
     except (SlideError, SlideReadError) as error:
         return Outcome(slide=job.slide, rule=error.rule, exit_code=error.exit_code)
-    return Outcome(slide=job.slide, tiles=len(part), candidates=part.candidates)
 
 
-def _cut(job: Job, slide: Slide, decided_by: str, tick: Tick) -> Part:
-    name, settings = str(job.path), job.settings
-    seen = overview(slide)
-    plan = plan_tiles(name, slide, settings, seen, tissue_mask(seen.pixels))
-    plan, labels = _labelled(job, slide, plan)
-    rows: list[dict[str, Any]] = []
-    with TileOutput(job.out, job.slide, set(labels), settings.output) as output:
-        cutter = _Cutter(job, slide, plan, labels, output)
-        for block in cutter.blocks(tick):
-            for row, encoded in block:
-                if row["path"] is None:
-                    meta = {key: row[key] for key in COLUMNS if key != "path"}
-                    row["path"] = output.add(row["x"], row["y"], row["label"], encoded, meta)
-                rows.append(row)
-    if not rows:
-        raise SlideError(
-            name,
-            f"none of its {len(plan)} tiles has {settings.min_bytes} bytes as a PNG: there is too "
-            "little in them. Leave the slide out.",
+def _tiled(job: Job, tick: Tick) -> Outcome:
+    decided_by = job.decided_by()
+    before = read_part(job.out, job.slide)
+    if before is not None and before.made_by == decided_by and before.complete(job.out):
+        return Outcome(
+            slide=job.slide, tiles=len(before), candidates=before.candidates, fresh=False
         )
-    rows.sort(key=lambda row: (row["y"], row["x"]))
-    _draw(job, seen, plan, rows)
-    return Part(
-        slide=job.slide,
-        made_by=decided_by,
-        candidates=plan.candidates,
-        micrometres=slide.mpp,
-        unstained=0 if cutter.normalise is None else cutter.normalise.failed,
-        columns={column: [row[column] for row in rows] for column in COLUMNS},
-    )
+    with Slide(job.path, mpp=job.mpp) as slide:
+        seen = overview(slide)
+        plan = plan_tiles(str(job.path), slide, job.settings, seen, tissue_mask(seen.pixels))
+        plan, labels = _labelled(job, slide, plan)
+        tick(0, len(plan))
+        if before is not None:
+            before.withdraw(job.out)
+        cutter = _Cutter(job, slide, plan, labels, tick)
+        rows = cutter.cut()
+        _draw(job, seen, plan, rows)
+        part = Part(
+            slide=job.slide,
+            made_by=decided_by,
+            candidates=plan.candidates,
+            micrometres=slide.mpp,
+            unstained=0 if cutter.normalise is None else cutter.normalise.failed,
+            columns={column: [row[column] for row in rows] for column in COLUMNS},
+        )
+    part.write(job.out)
+    return Outcome(slide=job.slide, tiles=len(part), candidates=part.candidates)
 
 
 def _labelled(job: Job, slide: Slide, plan: Plan) -> tuple[Plan, list[str]]:
@@ -197,40 +211,56 @@ def _labelled(job: Job, slide: Slide, plan: Plan) -> tuple[Plan, list[str]]:
 
 
 class _Cutter:
-    """Reads the blocks of a plan with several threads and gives them in order."""
+    """Reads the blocks of a plan with several threads and keeps them in order."""
 
-    def __init__(
-        self, job: Job, slide: Slide, plan: Plan, labels: list[str], output: TileOutput
-    ) -> None:
-        self.job, self.slide, self.plan, self.labels, self.output = job, slide, plan, labels, output
+    def __init__(self, job: Job, slide: Slide, plan: Plan, labels: list[str], tick: Tick) -> None:
+        self.job, self.slide, self.plan, self.labels, self.tick = job, slide, plan, labels, tick
         self.normalise = None if job.stain is None else load_normaliser(*job.stain)
+        self.output = TileOutput(job.out, job.slide, set(labels), job.settings.output)
+        self.read = 0
 
-    def blocks(self, tick: Tick) -> Iterator[list[Kept]]:
-        """Rows and encoded tiles of each block; `tick` is called after each.
+    def cut(self) -> list[dict[str, Any]]:
+        """Write every tile; the manifest's rows, in reading order.
+
+        Raises:
+          SlideError: no tile is large enough as a PNG.
+          SlideReadError: the slide broke.
+          DiskFullError, OutputError: as `privgen.files.atomic_write`.
+        """
+        rows = []
+        with self.output as output:
+            for block in self._blocks():
+                for row, encoded in block:
+                    if row["path"] is None:
+                        meta = {key: row[key] for key in COLUMNS if key != "path"}
+                        row["path"] = output.add(row["x"], row["y"], row["label"], encoded, meta)
+                    rows.append(row)
+            if not rows:
+                raise SlideError(
+                    str(self.job.path),
+                    f"none of its {len(self.plan)} tiles has {self.job.settings.min_bytes} bytes "
+                    "as a PNG: there is too little in them. Leave the slide out.",
+                )
+        self.tick(len(self.plan), len(self.plan))
+        return sorted(rows, key=lambda row: (row["y"], row["x"]))
+
+    def _blocks(self) -> Iterator[list[Kept]]:
+        """Rows and encoded tiles of each block.
 
         At most two blocks a thread are under way, so memory does not grow with the slide.
         """
-        starts, total = self.plan.blocks.tolist(), len(self.plan)
-        tick(0, total)
-        waiting: deque[tuple[int, Future[list[Kept]]]] = deque()
+        waiting: deque[Future[list[Kept]]] = deque()
         with ThreadPoolExecutor(self.job.threads) as pool:
             try:
-                for first, last in pairwise(starts):
-                    waiting.append((last, pool.submit(self._block, first, last)))
+                for first, last in pairwise(self.plan.blocks.tolist()):
+                    waiting.append(pool.submit(self._block, first, last))
                     if len(waiting) >= 2 * self.job.threads:
-                        yield from self._next(waiting, tick)
+                        yield waiting.popleft().result()
                 while waiting:
-                    yield from self._next(waiting, tick)
+                    yield waiting.popleft().result()
             finally:
-                for _, left in waiting:
+                for left in waiting:
                     left.cancel()
-
-    def _next(
-        self, waiting: deque[tuple[int, Future[list[Kept]]]], tick: Tick
-    ) -> Iterator[list[Kept]]:
-        last, block = waiting.popleft()
-        yield block.result()
-        tick(last, len(self.plan))
 
     def _block(self, first: int, last: int) -> list[Kept]:
         tiles = read_tiles(self.slide, self.plan, first, last)
@@ -242,6 +272,8 @@ class _Cutter:
 
     def _kept(self, number: int, tile: Tile) -> Kept | None:
         plan, settings = self.plan, self.job.settings
+        self.read += 1  # for the eye: threads may now and then miss one
+        self.tick(self.read, len(plan))
         x, y, label = int(plan.x[number]), int(plan.y[number]), self.labels[number]
         scores = quality(tile)
         if self.normalise is not None:

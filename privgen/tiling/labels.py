@@ -26,6 +26,11 @@ from privgen.data.tileset import is_folder_name
 from privgen.errors import ConfigError, SlideError
 from privgen.tiling.names import read_slide_table
 
+RESERVED = frozenset(
+    {"parts", "shards", "manifest.csv", "manifest.parquet", "tiling.json", "log.jsonl"}
+)
+"""Names in the output folder that no class may have."""
+
 _MOST_VERTICES, _LEAST_SIDE = 128, 1.0
 """A piece of an outline has no more vertices, or is no larger (pixels)."""
 
@@ -185,12 +190,17 @@ def open_labels(path: Path | None) -> LabelSource:
         return LabelSource(folder=path)
     table = read_slide_table(path, "label")
     for label in table.values():
-        if not is_folder_name(label):
+        if not _usable(label):
             raise ConfigError(
                 f"a label must be usable as a folder's name: {path.name} has {label!r}. Use "
                 "letters, digits, - and _."
             )
     return LabelSource(table=table)
+
+
+def _usable(label: str) -> bool:
+    """Whether a class can be a folder among the output's own files."""
+    return is_folder_name(label) and label.casefold() not in RESERVED
 
 
 def read_regions(path: Path) -> Regions:
@@ -232,7 +242,7 @@ def read_regions(path: Path) -> Regions:
             f"none of the {skipped} features of its GeoJSON has both a class and an area. Set "
             "classes in QuPath and export again.",
         )
-    if not all(map(is_folder_name, regions.labels)):
+    if not all(map(_usable, regions.labels)):
         raise SlideError(
             str(path),
             "the class of a region must be usable as a folder's name. Use letters, digits, - and "

@@ -7,20 +7,20 @@ another worker; a slide that takes down one worker after another is given up.
 Every job ends in an `Outcome`, in the order in which they end.
 """
 
+import hashlib
 import multiprocessing
 import os
 import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.sharedctypes import SynchronizedArray
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from privgen.errors import Interrupted, PrivgenError
+from privgen.errors import Interrupted, PrivgenError, RuntimeFailure, SlideError
 from privgen.tiling.job import Job, Outcome, tile_slide
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ _DIED = (
 _POLL = 0.5
 
 _READ, _PLANNED, _STOP = range(3)
-_shared: "SynchronizedArray[int] | None" = None
+_shared: Any = None
 _parent = 0
 
 
-def _start(shared: "SynchronizedArray[int]", parent: int) -> None:
+def _start(shared: Any, parent: int) -> None:
     """Set up a lane's process: Ctrl-C is its parent's affair."""
     global _shared, _parent
     _shared, _parent = shared, parent
@@ -58,7 +58,6 @@ def _end_with_parent() -> None:
 
 
 def _tick(read: int, planned: int) -> None:
-    assert _shared is not None
     _shared[_READ], _shared[_PLANNED] = read, planned
     if _shared[_STOP] or os.getppid() != _parent:
         raise Interrupted("tiling was stopped. Run the same command again to go on.")
@@ -81,7 +80,8 @@ def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[
         waiting.put(job)
     ended: queue.SimpleQueue[Outcome | PrivgenError] = queue.SimpleQueue()
     context = multiprocessing.get_context("spawn")
-    shares = [context.Array("q", 3) for _ in range(min(workers, len(jobs)))]
+    # Without a lock: a process that is killed while it holds one would never give it back.
+    shares = [context.RawArray("q", 3) for _ in range(min(workers, len(jobs)))]
     lanes = [
         threading.Thread(target=_lane, args=(share, waiting, ended), daemon=True)
         for share in shares
@@ -95,6 +95,11 @@ def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[
             try:
                 outcome = ended.get(timeout=_POLL)
             except queue.Empty:
+                if not any(lane.is_alive() for lane in lanes) and ended.empty():
+                    raise RuntimeFailure(
+                        "no process could be started to cut slides in: too many files or too "
+                        "little memory. Close some, and run the same command again to go on."
+                    ) from None
                 continue
             if isinstance(outcome, PrivgenError):
                 raise outcome
@@ -109,7 +114,7 @@ def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[
 
 
 def _lane(
-    share: "SynchronizedArray[int]",
+    share: Any,
     waiting: "queue.SimpleQueue[Job]",
     ended: "queue.SimpleQueue[Outcome | PrivgenError]",
 ) -> None:
@@ -148,12 +153,17 @@ def run_on(jobs: Sequence[Job], client: "Client", progress: Progress) -> Iterato
     """
     from distributed import as_completed
 
-    futures = {client.submit(_apart, job, key=f"tile-{job.slide}", pure=False): job for job in jobs}
+    futures = {client.submit(_apart, job, key=_key(job), pure=False): job for job in jobs}
     try:
         for done, future in enumerate(as_completed(futures, loop=client.loop), 1):
             job, error = futures[future], future.exception()
             if error is None:
                 outcome = future.result()
+            elif isinstance(error, CancelledError) or "Cancelled" in type(error).__name__:
+                raise RuntimeFailure(
+                    "the connection to the Dask scheduler was lost, or somebody cancelled the "
+                    "work. Run the same command again to go on."
+                )
             elif type(error).__name__ == "KilledWorker":
                 outcome = Outcome(slide=job.slide, rule=_DIED, exit_code=3)
             elif isinstance(error, PrivgenError):
@@ -164,6 +174,16 @@ def run_on(jobs: Sequence[Job], client: "Client", progress: Progress) -> Iterato
             yield outcome
     finally:
         client.cancel(list(futures), force=True)
+
+
+def _key(job: Job) -> str:
+    """The same for the same work, so that a run that was stopped takes over what still runs."""
+    try:
+        decided = job.decided_by()
+    except SlideError:  # the worker will say so
+        decided = ""
+    digest = hashlib.sha256(f"{job.out}\0{decided}".encode(errors="surrogateescape"))
+    return f"tile-{job.slide}-{digest.hexdigest()[:16]}"
 
 
 def _apart(job: Job) -> Outcome:

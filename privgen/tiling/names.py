@@ -44,6 +44,11 @@ class Names:
 
     key: bytes = field(repr=False)
 
+    @property
+    def check(self) -> str:
+        """Tells this key from another without giving it away, 16 hex digits."""
+        return hmac.new(self.key, b"check", hashlib.sha256).hexdigest()[:_DIGITS]
+
     def pseudonym(self, kind: Literal["slide", "patient"], name: str) -> str:
         """`s-` or `p-` and 16 hex digits: the same name always has the same one.
 
@@ -231,39 +236,3 @@ def patient_of(
         return None
     barcode = _TCGA.match(stem)
     return barcode[1] if barcode else None
-
-
-def patients_of(
-    stems: Iterable[str],
-    *,
-    table: Mapping[str, str] | None = None,
-    pattern: re.Pattern[str] | None = None,
-) -> tuple[dict[str, str | None], list[str]]:
-    """Whose slides these are.
-
-    Where the patient is known for some slides only, each of the others stands for a patient of its
-    own: a split by patient needs one for every tile.
-
-    Args:
-      stems: of the slides' files.
-      table, pattern: as for `patient_of`.
-
-    Returns:
-      The patient by stem, None for all where none is known; and warnings, which name nobody.
-    """
-    known = {stem: patient_of(stem, table=table, pattern=pattern) for stem in stems}
-    unknown = [stem for stem, patient in known.items() if patient is None]
-    asked = table is not None or pattern is not None
-    if not unknown:
-        return known, []
-    if len(unknown) == len(known):
-        said = "neither table nor pattern tells" if asked else "nothing tells"
-        warning = (
-            f"{said} the patient of any slide: the slide will be the unit of splits, and one "
-            "patient may stand on both sides. Give a table or a pattern of patients."
-        )
-        return known, [warning]
-    return {stem: patient or stem for stem, patient in known.items()}, [
-        f"the patient is not known for {len(unknown)} of {len(known)} slides: each of them stands "
-        "for a patient of its own. Slides of one patient may part; complete the table or pattern."
-    ]

@@ -4,7 +4,6 @@ Files are `label/slide/x_y.png`; a shard's members are `slide_x_y`. Bytes are ma
 alone, so nothing that stood in the slide's file comes along.
 """
 
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any, Self
 
 from privgen.errors import OutputError
 from privgen.files import atomic_write
+from privgen.tiling.parts import SHARDS, clear_tiles
 from privgen.tiling.settings import Output
 from privgen.tiling.shards import ShardWriter
-
-SHARDS = "shards"
 
 
 class TileOutput:
@@ -38,7 +36,7 @@ class TileOutput:
         self._shards: ShardWriter | None = None
         folders = [out / SHARDS] if kind == "tar" else [out / name / slide for name in labels]
         try:
-            self._clear()  # what a killed run left, perhaps of other classes
+            clear_tiles(out, slide)  # what a killed run left, perhaps of other classes
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -55,12 +53,7 @@ class TileOutput:
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
         if error[0] is not None:  # no manifest will name them
-            self._clear()
-
-    def _clear(self) -> None:
-        """Remove the slide's own files; class folders stay, for other slides are at work there."""
-        for folder in self._out.glob(f"*/{self._slide}"):
-            shutil.rmtree(folder)
+            clear_tiles(self._out, self._slide)
 
     def place(self, x: int, y: int, label: str, encoded: bytes) -> str | None:
         """Write one tile's own file; None where tiles go into shards.

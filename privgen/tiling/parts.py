@@ -8,6 +8,7 @@ cut what, or when.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,10 @@ COLUMNS = (
 PARQUET_ABOVE = 100_000
 """Rows from which on the manifest is Parquet instead of CSV."""
 
-FOLDER = "parts"
+FOLDER, SHARDS = "parts", "shards"
+
+FORMAT = 1
+"""Of pixels, scores and rows: raised whenever the same settings would give others."""
 
 Columns = dict[str, list[Any]]
 
@@ -90,10 +94,29 @@ class Part:
         except OSError:
             return False
 
-    def remove_tiles(self, out: Path) -> None:
-        """Remove the files it names, which other settings would leave behind."""
-        for file in {_file(path) for path in self.columns["path"]}:
-            (out / file).unlink(missing_ok=True)
+    def withdraw(self, out: Path) -> None:
+        """Take it back: first the manifests that name its tiles, then itself, then the tiles."""
+        for kind in _KINDS:
+            (out / f"manifest.{kind}").unlink(missing_ok=True)
+        (out / FOLDER / f"{self.slide}.json").unlink(missing_ok=True)
+        clear_tiles(out, self.slide)
+
+
+def clear_tiles(out: Path, slide: str) -> None:
+    """Remove every tile and shard of a slide; class folders stay, others are at work there."""
+    for folder in out.glob(f"*/{slide}"):
+        shutil.rmtree(folder)
+    for shard in (out / SHARDS).glob(f"{slide}-*.tar"):
+        shard.unlink(missing_ok=True)
+
+
+def clear_unfinished(out: Path) -> None:
+    """Remove the tiles of slides that have no part: no manifest will name them."""
+    finished = {file.stem for file in (out / FOLDER).glob("*.json")}
+    folders = (folder.name for folder in out.glob("*/s-*") if folder.is_dir())
+    shards = (file.name.rpartition("-")[0] for file in (out / SHARDS).glob("s-*.tar"))
+    for slide in {*folders, *shards} - finished:
+        clear_tiles(out, slide)
 
 
 def _file(path: str) -> str:
@@ -126,16 +149,25 @@ def read_parts(out: Path) -> list[Part]:
 
 def made_by(what: Mapping[str, Any]) -> str:
     """Digest of everything that decides the tiles of a slide, 64 hex digits."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    text = json.dumps({"format": FORMAT, **what}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_joined(out: Path, parts: list[Part]) -> Path:
     """Write the manifest of all parts; an earlier one of the other kind goes.
 
+    Where the patient is known for some slides only, each of the others stands for one of its own,
+    under its slide's digits: a split by patient needs one for every tile.
+
     Returns:
       `manifest.csv`, or above `PARQUET_ABOVE` tiles `manifest.parquet`.
     """
     columns = {name: [value for part in parts for value in part.columns[name]] for name in COLUMNS}
+    if any(columns["patient"]):
+        columns["patient"] = [
+            patient or "p-" + slide.partition("-")[2]
+            for patient, slide in zip(columns["patient"], columns["slide"], strict=True)
+        ]
     many = len(columns["path"]) > PARQUET_ABOVE
     path, other = (out / f"manifest.{kind}" for kind in (_KINDS if many else _KINDS[::-1]))
     write_manifest(path, columns)

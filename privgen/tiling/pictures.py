@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from privgen.data import images
 from privgen.errors import InputError
+from privgen.files import PRIVATE, atomic_write
 from privgen.reporting import svg
 
 SCORES = ("tissue", "white", "sharpness", "pen", "fold")
@@ -227,7 +228,8 @@ def summary_figure(
     with svg.style():
         bars = _patient_bars(patients, labels, colours, title)
         scores = _histograms(table)
-    images.write_png(path, np.vstack([bars, _legend(entries, _WIDTH), scores]))
+    with atomic_write(path, mode=PRIVATE) as stream:
+        stream.write(images.encode_png(np.vstack([bars, _legend(entries, _WIDTH), scores])))
 
 
 def _patient_bars(

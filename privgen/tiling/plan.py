@@ -24,6 +24,9 @@ from privgen.tiling.settings import TilingSettings
 BLOCK = 2048
 """Side of the region that is read at once, level pixels, unless one tile is larger."""
 
+LARGEST = 4096
+"""Side of a tile in level pixels before it is resampled: 64 MiB as OpenSlide gives them."""
+
 Whole = NDArray[np.int64]
 Places = NDArray[np.floating[Any]]
 
@@ -95,6 +98,13 @@ def plan_tiles(
     """
     level, scale, mpp = _source(slide, settings)
     chosen = slide.levels[level]
+    if settings.size * scale > LARGEST:
+        raise SlideError(
+            path,
+            f"its coarsest level that is fine enough has {mpp / scale:.3g} um a pixel, and a tile "
+            f"of {settings.size} px at {mpp:.3g} would be read from {settings.size * scale:.0f} px "
+            f"a side; the most is {LARGEST}. Give a smaller --size or --mpp.",
+        )
     across = _grid(int(chosen.width / scale + 1e-6), settings)
     down = _grid(int(chosen.height / scale + 1e-6), settings)
     if not len(across) or not len(down):

@@ -11,10 +11,11 @@ where it was stopped, killed or crashed, and ends with the same files.
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
@@ -32,10 +33,17 @@ from privgen.files import (
 from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
 from privgen.tiling.labels import LabelSource
 from privgen.tiling.lanes import Progress, run_here, run_on
-from privgen.tiling.names import Names, load_key, patients_of, slide_names
+from privgen.tiling.names import Names, load_key, patient_of, slide_names
 from privgen.tiling.normalise import load_normaliser
-from privgen.tiling.output import SHARDS
-from privgen.tiling.parts import FOLDER, Part, read_parts, write_joined
+from privgen.tiling.parts import (
+    FOLDER,
+    SHARDS,
+    Part,
+    clear_unfinished,
+    read_part,
+    read_parts,
+    write_joined,
+)
 from privgen.tiling.pictures import summary_figure
 from privgen.tiling.settings import TilingSettings
 
@@ -70,22 +78,28 @@ class Sources:
       labels: their classes.
       patients: patient by stem, or None where there is no table.
       pattern: of the patient in a stem.
-      micrometres: (start of the stem or shell pattern, micrometres a level-0 pixel); "" is any.
+      micrometres: micrometres a level-0 pixel by the start of a stem, or shell pattern; "" is any.
     """
 
     labels: LabelSource
     patients: Mapping[str, str] | None = None
-    pattern: Any = None
-    micrometres: Sequence[tuple[str, float]] = ()
+    pattern: re.Pattern[str] | None = None
+    micrometres: Mapping[str, float] = field(default_factory=dict)
 
     def mpp_of(self, stem: str) -> float | None:
-        """Micrometres a pixel that were given for a slide; the last that fits counts."""
-        fitting = [
-            mpp
-            for name, mpp in self.micrometres
-            if stem.startswith(name) or fnmatchcase(stem, name)
-        ]
-        return fitting[-1] if fitting else None
+        """Micrometres a pixel that were given for a slide; the longest name that fits counts."""
+        fitting = [name for name in self.micrometres if _fits(name, stem)]
+        return self.micrometres[max(fitting, key=len)] if fitting else None
+
+    def idle(self, stems: Iterable[str]) -> list[str]:
+        """Warnings about micrometres that fit no slide; they name none."""
+        known = list(stems)
+        idle = sum(not any(_fits(name, stem) for stem in known) for name in self.micrometres)
+        return [f"{idle} of {len(self.micrometres)} --mpp-override fit no slide."] if idle else []
+
+
+def _fits(name: str, stem: str) -> bool:
+    return stem.startswith(name) or fnmatchcase(stem, name)
 
 
 def run(
@@ -129,22 +143,24 @@ def run(
         load_normaliser(*stain)  # refused here, once, instead of for every slide
     _prepare(out, private, key)
     with locked(out, purpose="tiling"):
-        _claim(out, settings, stain)
+        names = Names(load_key(key))
+        _claim(out, settings, stain, names)
         for folder in (out, out / FOLDER, out / SHARDS, private, private / THUMBNAILS):
             if folder.is_dir():
                 sweep_partial_files(folder)
-        names = Names(load_key(key))
-        patients, warnings = patients_of(named, table=sources.patients, pattern=sources.pattern)
         jobs: dict[str, Job] = {}
         outcomes: list[Outcome] = []
         paths: dict[str, Path] = {}
         for stem, path in named.items():
             slide = names.pseudonym("slide", stem)
             paths[slide] = path
-            owner = patients[stem]
+            owner = patient_of(stem, table=sources.patients, pattern=sources.pattern)
             try:
                 label, regions = sources.labels.of_slide(stem)
             except SlideError as error:
+                before = read_part(out, slide)
+                if before is not None:  # of a run whose table named it
+                    before.withdraw(out)
                 outcomes.append(Outcome(slide=slide, rule=error.rule, exit_code=error.exit_code))
                 continue
             jobs[slide] = Job(
@@ -156,7 +172,7 @@ def run(
                 classes=sources.labels.classes,
                 mpp=sources.mpp_of(stem),
                 settings=settings,
-                stain=stain,
+                stain=None if stain is None else (stain[0], stain[1].resolve()),
                 out=out.resolve(),
                 private=private.resolve(),
                 threads=threads,
@@ -169,7 +185,7 @@ def run(
             for outcome in ended:
                 _log(out, outcome)
                 outcomes.append(outcome)
-        return _finish(out, private, settings, stain, outcomes, paths, warnings)
+        return _finish(out, private, settings, stain, names, outcomes, paths, sources.idle(named))
 
 
 def _carried_out(
@@ -193,10 +209,7 @@ def _prepare(out: Path, private: Path, key: Path) -> None:
                 "Give another place."
             )
     if not (out / PARAMETERS).is_file():
-        if out.is_dir():
-            sweep_partial_files(out)
-            (out / ".lock").unlink(missing_ok=True)
-        empty_folder(out)
+        _require_new(out)
     try:
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         (private / THUMBNAILS).mkdir(mode=0o700, exist_ok=True)
@@ -204,18 +217,34 @@ def _prepare(out: Path, private: Path, key: Path) -> None:
         raise OutputError(f"cannot create {private}: {error.strerror or error}") from error
 
 
-def _claim(out: Path, settings: TilingSettings, stain: Stain | None) -> None:
+def _require_new(out: Path) -> None:
+    """Make the folder, or accept it when it holds nothing but what a killed first start leaves."""
+    if out.is_dir() and all(
+        file.name == ".lock" or file.name.startswith(".partial-") for file in out.iterdir()
+    ):
+        return
+    empty_folder(out)
+
+
+def _claim(out: Path, settings: TilingSettings, stain: Stain | None, names: Names) -> None:
     """Say what the folder is, or refuse what it is not."""
     asked = _described(settings, stain)
-    if not (out / PARAMETERS).is_file():
-        write_json(out / PARAMETERS, {"version": version("privgen"), "settings": asked})
+    claim = {"version": version("privgen"), "settings": asked, "key": names.check}
+    if not (out / PARAMETERS).is_file() or not any((out / FOLDER).glob("*.json")):
+        write_json(out / PARAMETERS, claim)
         return
     try:
-        before = json.loads((out / PARAMETERS).read_bytes())["settings"]
+        found = json.loads((out / PARAMETERS).read_bytes())
+        before, key = dict(found["settings"]), found["key"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(
             f"{out / PARAMETERS} cannot be read as a tiling run's. Give a new --out."
         ) from error
+    if key != names.check:
+        raise ConfigError(
+            f"the slides in {out} have pseudonyms of another key: under this one they would stand "
+            "there twice. Give that key with --key, or a new --out."
+        )
     differing = [
         f"{name} {before.get(name)} (now {asked.get(name)})"
         for name in sorted({*asked, *before})
@@ -247,16 +276,24 @@ def _finish(
     private: Path,
     settings: TilingSettings,
     stain: Stain | None,
+    names: Names,
     outcomes: list[Outcome],
     paths: Mapping[str, Path],
     warnings: list[str],
 ) -> Tiled:
-    parts = read_parts(out)
+    clear_unfinished(out)
+    failing = {outcome.slide for outcome in outcomes if outcome.rule is not None}
+    every = read_parts(out)
+    parts = [part for part in every if part.slide not in failing]
+    if not parts:
+        for left in out.glob("manifest.*"):
+            left.unlink()
     manifest = write_joined(out, parts) if parts else None
     failed = [outcome for outcome in outcomes if outcome.rule is not None]
     document = {
         "version": version("privgen"),
         "settings": _described(settings, stain),
+        "key": names.check,
         "slides": len(parts),
         "failed": sorted(
             ({"slide": outcome.slide, "rule": outcome.rule} for outcome in failed),
@@ -271,9 +308,38 @@ def _finish(
         document=document,
         manifest=manifest,
         failures=tuple((paths[outcome.slide], str(outcome.rule)) for outcome in failed),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_warnings(every, parts, paths)),
         exit_code=max((outcome.exit_code for outcome in outcomes), default=0),
     )
+
+
+def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -> list[str]:
+    """What should be read of finished parts; it names nobody."""
+    warnings = []
+    unknown = sum(not part.columns["patient"][0] for part in parts)
+    if unknown == len(parts):
+        warnings.append(
+            "no patient is known: the slide will be the unit of splits, and one patient may stand "
+            "on both sides. Give --patients or --patient-pattern."
+        )
+    elif unknown:
+        warnings.append(
+            f"the patient is not known for {unknown} of {len(parts)} slides: each of them stands "
+            "for a patient of its own. Slides of one patient may part; complete the table."
+        )
+    earlier = sum(part.slide not in paths for part in parts)
+    if earlier:
+        warnings.append(
+            f"the manifest also holds {earlier} slides of earlier runs. To leave them out, start "
+            "with a new --out."
+        )
+    kept = len(every) - len(parts)
+    if kept:
+        warnings.append(
+            f"{kept} slides that gave no tile now were cut by an earlier run: their tiles are not "
+            "in the manifest, and come back to it once the slides can be used."
+        )
+    return warnings
 
 
 def _counts(parts: list[Part]) -> dict[str, Any]:

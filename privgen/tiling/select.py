@@ -74,7 +74,7 @@ def select_tiles(
     """Write the rows of a tiling's manifest whose scores pass every threshold given.
 
     Args:
-      folder: holds `manifest.csv` or `manifest.parquet`.
+      folder: holds `manifest.csv` or `manifest.parquet`; or that file itself.
       out: the manifest to write, in `folder`, because paths are relative; `.csv` or `.parquet`. It
         is as readable to others as the first one, whose rows and columns keep their order.
       min_tissue, max_white, max_pen, max_fold: shares, 0 to 1; None asks nothing.
@@ -95,6 +95,8 @@ def select_tiles(
             "max_fold": max_fold,
         }
     )
+    if folder.name in MANIFESTS:
+        folder = folder.parent
     source = _manifest(folder)
     _check_out(folder, out)
     kept: dict[str, list[str]]

@@ -80,7 +80,7 @@ def tile_slides(
         "min_share": min_share,
         "output": layout,
     }
-    out = Path(out)
+    out = Path(out).resolve()
     hidden = out.with_name(f"{out.name}-private") if private is None else Path(private)
     count = workers or 1
     return run(
@@ -91,13 +91,19 @@ def tile_slides(
             labels=open_labels(None if labels is None else Path(labels)),
             patients=None if patients is None else read_slide_table(Path(patients), "patient"),
             pattern=None if patient_pattern is None else compiled(patient_pattern),
-            micrometres=tuple((mpp_override or {}).items()),
+            micrometres=dict(mpp_override or {}),
         ),
         private=hidden,
         key=hidden / "key" if key is None else Path(key),
         stain=None if stain is None or stain_target is None else (stain, Path(stain_target)),
         workers=count,
-        threads=max(1, (os.cpu_count() or 1) // count),
+        threads=1 if scheduler else max(1, _cores() // count),
         scheduler=scheduler,
         progress=progress,
     )
+
+
+def _cores() -> int:
+    """Cores this process may use: a batch system may give it a few of many."""
+    mine = getattr(os, "sched_getaffinity", None)
+    return len(mine(0)) if mine else os.cpu_count() or 1

@@ -68,18 +68,18 @@ def test_resampled_tiles_are_cut_from_the_slide_resampled_as_a_whole(
     ).astype(int)
     inner = 0
     for x, y, tile in zip(made.x, made.y, tiles, strict=True):
-        if min(x, y) < 4 or x + side > columns - 4 or y + side > rows - 4:
-            continue  # beyond the slide lies white, not a repeated edge
+        if x + side > columns - 4 or y + side > rows - 4:
+            continue  # the whole was cut off there
         inner += 1
         assert abs(tile.astype(int) - whole[y : y + side, x : x + side]).max() <= 1
     assert inner >= 20
 
 
 @pytest.mark.parametrize(
-    ("mpp", "most"),
-    [(0.25, 0), (0.5, 0), (0.4, 2), (0.83, 2)],  # native, native and interpolated, resampled
+    "mpp",
+    [0.25, 0.5, 0.4, 0.83],  # native, native and interpolated, resampled twice
 )
-def test_a_tile_read_again_by_its_row_is_the_same(slide: Path, mpp: float, most: int) -> None:
+def test_a_tile_read_again_by_its_row_is_the_same(slide: Path, mpp: float) -> None:
     made, tiles = cut(slide, TilingSettings(size=64, stride=50, mpp=mpp))
     with Slide(slide) as opened:
         for number, tile in enumerate(tiles):
@@ -91,7 +91,7 @@ def test_a_tile_read_again_by_its_row_is_the_same(slide: Path, mpp: float, most:
                 mpp=float(repr(made.mpp)),  # as the manifest holds it
                 size=64,
             )
-            assert abs(again.astype(int) - tile).max() <= most
+            np.testing.assert_array_equal(again, tile)
 
 
 def test_a_native_tile_equals_what_openslide_alone_reads(slide: Path) -> None:

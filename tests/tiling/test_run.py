@@ -4,6 +4,8 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ from privgen.data.layouts import open_tiles
 from privgen.errors import ConfigError, DiskFullError, OutputError
 from privgen.tiling import job as jobs
 from privgen.tiling.job import tile_slide
-from privgen.tiling.run import Tiled
+from privgen.tiling.labels import open_labels
+from privgen.tiling.names import Names, load_key
+from privgen.tiling.parts import read_part
+from privgen.tiling.run import Sources, Tiled
 from privgen.tiling.session import tile_slides
 from privgen.tiling.settings import settings_of
 from tests.data.slide_files import write_slide
@@ -82,7 +87,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         file.relative_to(folder).as_posix(): file.read_bytes()
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name not in ("log.jsonl", ".lock")
+        if file.is_file() and not file.name.endswith(("log.jsonl", ".lock"))
     }
 
 
@@ -97,12 +102,18 @@ def test_every_tile_is_the_slide_at_its_row_and_patients_are_pseudonyms(
     assert tiled.document["patients"] == 2
     by_slide = {row["slide"] for row in found}
     assert len(by_slide) == 3
-    pictures = list(slides.values())
+    names = Names(load_key(tmp_path / "private" / "key"))
+    pictures = {names.pseudonym("slide", Path(path).stem): slides[path] for path in slides}
+    owners = {
+        names.pseudonym("slide", stem): names.pseudonym("patient", stem[:12])
+        for stem in (Path(path).stem for path in slides)
+    }
     for row in found:
         tile = images.read_tile(tmp_path / "out" / row["path"])
         assert images.pixel_digest(tile) == row["sha256"]
         x, y = int(row["x"]), int(row["y"])
-        assert any((whole[y : y + 64, x : x + 64] == tile).all() for whole in pictures)
+        np.testing.assert_array_equal(pictures[row["slide"]][y : y + 64, x : x + 64], tile)
+        assert row["patient"] == owners[row["slide"]]
         assert float(row["mpp"]) == 0.5
         assert float(row["tissue"]) >= 0.5
     opened = open_tiles(tmp_path / "out", min_classes=1)
@@ -210,6 +221,128 @@ def test_a_broken_slide_costs_itself_alone(
     assert "broken" not in json.dumps(tiled.document)
 
 
+def test_a_slide_that_cannot_be_opened_any_more_keeps_its_tiles_for_later(
+    run: Run, slides: dict[str, NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    copied = tmp_path / "copied.tif"
+    shutil.copy2(next(iter(slides)), copied)
+    everything = [*map(Path, slides), copied]
+    run(paths=everything)
+    before = contents(tmp_path / "out")
+    away = copied.rename(tmp_path / "away.tif")
+    tiled = run(paths=everything)
+    assert tiled.exit_code == 2
+    assert any("come back" in warning for warning in tiled.warnings)
+    assert len(rows(tiled.manifest)) == 108
+    assert all((tmp_path / "out" / row["path"]).is_file() for row in rows(tiled.manifest))
+    away.rename(copied)
+    run(paths=everything)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_slide_that_changed_is_cut_again(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.tif"
+    write_slide(path, tissue(7), mpp=0.5, compression=None)
+    size = path.stat().st_size
+    before = {row["sha256"] for row in rows(run(paths=[path]).manifest)}
+    write_slide(path, tissue(8), mpp=0.5, compression=None)
+    assert path.stat().st_size == size
+    after = {row["sha256"] for row in rows(run(paths=[path]).manifest)}
+    assert not before & after
+
+
+def test_a_slide_without_a_label_any_more_leaves_no_tile_behind(
+    run: Run, slides: dict[str, NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    table = tmp_path / "labels.csv"
+    stems = [Path(path).stem for path in slides]
+    table.write_text("slide,label\n" + "".join(f"{stem},tumour\n" for stem in stems))
+    run(labels=table)
+    table.write_text("slide,label\n" + "".join(f"{stem},tumour\n" for stem in stems[1:]))
+    tiled = run(labels=table)
+    assert tiled.exit_code == 2
+    there = {
+        file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").rglob("*.png")
+    }
+    assert there == {row["path"] for row in rows(tiled.manifest)}
+    assert len(there) == 72
+
+
+def test_another_key_in_the_same_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    run()
+    before = contents(tmp_path / "out")
+    (tmp_path / "private" / "key").unlink()
+    with pytest.raises(ConfigError, match="another key"):
+        run()
+    assert contents(tmp_path / "out") == before
+
+
+def test_slides_of_earlier_calls_stay_and_are_told(
+    run: Run, slides: dict[str, NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    write_slide(tmp_path / "nobody.tif", tissue(5), mpp=0.5)
+    run(paths=[tmp_path / "nobody.tif"])
+    tiled = run(paths=[*map(Path, slides)])
+    assert any("1 slides of earlier runs" in warning for warning in tiled.warnings)
+    assert any("not known for 1 of 4 slides" in warning for warning in tiled.warnings)
+    patients = {row["patient"] for row in rows(tiled.manifest)}
+    assert len(patients) == 3  # the slide that is nobody's stands for a patient of its own
+    assert open_tiles(tmp_path / "out", min_classes=1).group_unit == "patient"
+
+
+def test_settings_of_a_run_that_cut_nothing_bind_nobody(run: Run) -> None:
+    assert run(mpp=0.1).exit_code == 2  # finer than the scan
+    assert run().exit_code == 0
+
+
+def test_files_of_another_programme_are_left_alone(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in (".lock", ".partial-abc", "checkpoint.pt"):
+        (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(OutputError, match="holds"):
+        run()
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+@pytest.mark.parametrize("label", ["parts", "manifest.csv", "x" * 300, "a\0b"])
+def test_a_class_that_cannot_be_a_folder_costs_its_slide_alone(
+    run: Run, slides: dict[str, NDArray[np.uint8]], tmp_path: Path, label: str
+) -> None:
+    folder = tmp_path / "regions"
+    folder.mkdir()
+    square = [[128, 0], [512, 0], [512, 384], [128, 384], [128, 0]]
+    for path, name in zip(slides, (label, "Tumor", "Tumor"), strict=True):
+        feature = {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [square]},
+            "properties": {"classification": {"name": name}},
+        }
+        (folder / f"{Path(path).stem}.geojson").write_text(json.dumps([feature]))
+    tiled = run(labels=folder)
+    assert tiled.exit_code == 2
+    assert [path for path, _ in tiled.failures] == [Path(next(iter(slides)))]
+    assert tiled.document["classes"] == {"Tumor": 72}
+
+
+def test_the_name_that_fits_a_slide_best_gives_its_scale(
+    slides: dict[str, NDArray[np.uint8]],
+) -> None:
+    given = {"TCGA-AA-0001-02": 0.5, "TCGA-AA": 1.0, "": 2.0, "Q": 3.0}
+    sources = Sources(labels=open_labels(None), micrometres=given)
+    assert sources.mpp_of("TCGA-AA-0001-02") == 0.5
+    assert sources.mpp_of("TCGA-AA-0001-01") == 1.0
+    assert sources.mpp_of("TCGA-BB-0002-01") == 2.0
+    assert Sources(labels=open_labels(None)).mpp_of("TCGA") is None
+    (warning,) = sources.idle(Path(path).stem for path in slides)
+    assert warning == "1 of 4 --mpp-override fit no slide."
+
+
+def test_private_files_are_readable_by_their_owner_alone(run: Run, tmp_path: Path) -> None:
+    run()
+    for file in (tmp_path / "private").rglob("*"):
+        assert file.stat().st_mode & 0o077 == 0, file.name
+
+
 def test_other_settings_are_refused_with_what_differs(run: Run) -> None:
     run()
     with pytest.raises(ConfigError, match=r"min_tissue 0\.5 \(now 0\.2\)"):
@@ -274,7 +407,37 @@ def test_a_full_disk_ends_the_work_and_leaves_no_part(
     monkeypatch.setattr("privgen.tiling.output.TileOutput.place", full)
     with pytest.raises(DiskFullError):
         tile_slide(one, nothing)
-    assert not (one.out / "parts").exists()
+    assert not list(one.out.glob("parts/*.json"))
+
+
+def test_an_unfinished_change_never_passes_for_what_was_before(
+    one: jobs.Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tile_slide(one, nothing)
+
+    def killed(self: object, out: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("privgen.tiling.parts.Part.write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tile_slide(replace(one, mpp=0.45), nothing)
+    again = tile_slide(one, nothing)
+    assert again.fresh
+    assert again == first
+    part = read_part(one.out, one.slide)
+    assert part is not None
+    for path, digest in zip(part.columns["path"], part.columns["sha256"], strict=True):
+        assert images.pixel_digest(images.read_tile(one.out / path)) == digest
+
+
+def test_a_slide_taken_on_twice_is_cut_once(one: jobs.Job) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda _: tile_slide(one, nothing), range(2)))
+    assert sorted(outcome.fresh for outcome in outcomes) == [False, True]
+    part = read_part(one.out, one.slide)
+    assert part is not None
+    assert part.complete(one.out)
 
 
 def test_progress_counts_every_tile_and_may_stop_the_job(one: jobs.Job) -> None:
@@ -290,4 +453,4 @@ def test_progress_counts_every_tile_and_may_stop_the_job(one: jobs.Job) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         tile_slide(one, stop)
-    assert not (one.out / "parts").exists()
+    assert not list(one.out.glob("parts/*.json"))
