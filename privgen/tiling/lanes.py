@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -82,6 +83,7 @@ def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[
     context = multiprocessing.get_context("spawn")
     # Without a lock: a process that is killed while it holds one would never give it back.
     shares = [context.RawArray("q", 3) for _ in range(min(workers, len(jobs)))]
+    resource_tracker.ensure_running()  # here: a lane that starts it would let Ctrl-C in again
     lanes = [
         threading.Thread(target=_lane, args=(share, waiting, ended), daemon=True)
         for share in shares

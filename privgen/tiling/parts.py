@@ -111,7 +111,9 @@ def clear_tiles(out: Path, slide: str) -> None:
 
 
 def clear_unfinished(out: Path) -> None:
-    """Remove the tiles of slides that have no part: no manifest will name them."""
+    """Remove what killed runs left: locks, and tiles of slides that have no part."""
+    for lock in (out / FOLDER).glob("*.lock"):
+        lock.unlink(missing_ok=True)
     finished = {file.stem for file in (out / FOLDER).glob("*.json")}
     folders = (folder.name for folder in out.glob("*/s-*") if folder.is_dir())
     shards = (file.name.rpartition("-")[0] for file in (out / SHARDS).glob("s-*.tar"))
