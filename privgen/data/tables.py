@@ -118,14 +118,15 @@ def write_table(
       ValueError: the columns differ in length.
       OutputError, DiskFullError: as `privgen.files.atomic_write`.
     """
-    rows = list(zip(*columns.values(), strict=True))
+    if len({len(values) for values in columns.values()}) > 1:
+        raise ValueError("the columns of a table differ in length")
     if path.suffix.lower() == PARQUET:
         data = _parquet(path, columns)
     else:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(zip(*columns.values(), strict=True))
         data = text.getvalue().encode(errors="surrogateescape")
     with atomic_write(path, mode=mode, durable=durable) as stream:
         stream.write(data)

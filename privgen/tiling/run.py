@@ -21,15 +21,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from privgen.errors import ConfigError, OutputError, SlideError
+from privgen.errors import ConfigError, SlideError
 from privgen.files import (
     append_line,
-    empty_folder,
     locked,
-    sha256_file,
     sweep_partial_files,
     write_json,
 )
+from privgen.tiling.folder import PARAMETERS, claim, described, prepare
 from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
 from privgen.tiling.labels import LabelSource
 from privgen.tiling.lanes import Progress, run_here, run_on
@@ -47,7 +46,7 @@ from privgen.tiling.parts import (
 from privgen.tiling.pictures import summary_figure
 from privgen.tiling.settings import TilingSettings
 
-PARAMETERS, LOG = "tiling.json", "log.jsonl"
+LOG = "log.jsonl"
 _SUMMARY_COLUMNS = ("label", "patient", "slide", "tissue", "white", "sharpness", "pen", "fold")
 
 
@@ -141,10 +140,10 @@ def run(
     named = slide_names(slides)
     if stain is not None:
         load_normaliser(*stain)  # refused here, once, instead of for every slide
-    _prepare(out, private, key)
+    prepare(out, private, key)
     with locked(out, purpose="tiling"):
         names = Names(load_key(key))
-        _claim(out, settings, stain, names)
+        claim(out, settings, stain, names)
         for folder in (out, out / FOLDER, out / SHARDS, private, private / THUMBNAILS):
             if folder.is_dir():
                 sweep_partial_files(folder)
@@ -200,68 +199,6 @@ def _carried_out(
         yield from run_on(jobs, client, progress)
 
 
-def _prepare(out: Path, private: Path, key: Path) -> None:
-    """Make the folders; the key and the pictures never lie among the tiles."""
-    for what, path in (("--private", private), ("--key", key)):
-        if path.resolve().is_relative_to(out.resolve()):
-            raise ConfigError(
-                f"{what} must lie outside the tiles, which may be shared: {path} is inside {out}. "
-                "Give another place."
-            )
-    if not (out / PARAMETERS).is_file():
-        _require_new(out)
-    try:
-        private.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (private / THUMBNAILS).mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot create {private}: {error.strerror or error}") from error
-
-
-def _require_new(out: Path) -> None:
-    """Make the folder, or accept it when it holds nothing but what a killed first start leaves."""
-    if out.is_dir() and all(
-        file.name == ".lock" or file.name.startswith(".partial-") for file in out.iterdir()
-    ):
-        return
-    empty_folder(out)
-
-
-def _claim(out: Path, settings: TilingSettings, stain: Stain | None, names: Names) -> None:
-    """Say what the folder is, or refuse what it is not."""
-    asked = _described(settings, stain)
-    claim = {"version": version("privgen"), "settings": asked, "key": names.check}
-    if not (out / PARAMETERS).is_file() or not any((out / FOLDER).glob("*.json")):
-        write_json(out / PARAMETERS, claim)
-        return
-    try:
-        found = json.loads((out / PARAMETERS).read_bytes())
-        before, key = dict(found["settings"]), found["key"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(
-            f"{out / PARAMETERS} cannot be read as a tiling run's. Give a new --out."
-        ) from error
-    if key != names.check:
-        raise ConfigError(
-            f"the slides in {out} have pseudonyms of another key: under this one they would stand "
-            "there twice. Give that key with --key, or a new --out."
-        )
-    differing = [
-        f"{name} {before.get(name)} (now {asked.get(name)})"
-        for name in sorted({*asked, *before})
-        if asked.get(name) != before.get(name)
-    ]
-    if differing:
-        raise ConfigError(
-            f"{out} holds tiles cut otherwise: {', '.join(differing)}. Give the same settings to "
-            "go on, or a new --out."
-        )
-
-
-def _described(settings: TilingSettings, stain: Stain | None) -> dict[str, Any]:
-    method, target = (None, None) if stain is None else (stain[0], sha256_file(stain[1]))
-    return {**settings.as_dict(), "stain": method, "stain_target": target}
-
-
 def _log(out: Path, outcome: Outcome) -> None:
     line: dict[str, Any] = {"slide": outcome.slide}
     if outcome.rule is None:
@@ -292,7 +229,7 @@ def _finish(
     failed = [outcome for outcome in outcomes if outcome.rule is not None]
     document = {
         "version": version("privgen"),
-        "settings": _described(settings, stain),
+        "settings": described(settings, stain),
         "key": names.check,
         "slides": len(parts),
         "failed": sorted(
