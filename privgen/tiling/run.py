@@ -281,11 +281,12 @@ def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -
 
 def _counts(parts: list[Part]) -> dict[str, Any]:
     labels = Counter(label for part in parts for label in part.columns["label"])
-    patients = {patient for part in parts for patient in part.columns["patient"] if patient}
+    owners = [part.columns["patient"][0] for part in parts]
+    known, unknown = {owner for owner in owners if owner}, owners.count("")
     return {
         "tiles": sum(map(len, parts)),
         "candidates": sum(part.candidates for part in parts),
-        "patients": len(patients) or None,
+        "patients": len(known) + unknown if known else None,
         "unstained": sum(part.unstained for part in parts),
         "classes": dict(sorted(labels.items())),
     }
