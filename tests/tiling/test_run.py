@@ -23,7 +23,7 @@ from privgen.tiling.names import Names, load_key
 from privgen.tiling.parts import read_part
 from privgen.tiling.run import Sources, Tiled
 from privgen.tiling.session import tile_slides
-from privgen.tiling.settings import settings_of
+from privgen.tiling.settings import Output, settings_of
 from tests.data.slide_files import write_slide
 
 SMALL: dict[str, Any] = {"size": 64, "mpp": 0.5}
@@ -412,9 +412,11 @@ def test_a_full_disk_ends_the_work_and_leaves_no_part(
     assert not list(one.out.glob("parts/*.json"))
 
 
+@pytest.mark.parametrize("layout", ["folders", "tar"])
 def test_an_unfinished_change_never_passes_for_what_was_before(
-    one: jobs.Job, monkeypatch: pytest.MonkeyPatch
+    one: jobs.Job, layout: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    one = replace(one, settings=replace(one.settings, output=layout))
     first = tile_slide(one, nothing)
 
     def killed(self: object, out: Path) -> None:
@@ -423,7 +425,7 @@ def test_an_unfinished_change_never_passes_for_what_was_before(
     with monkeypatch.context() as patched:
         patched.setattr("privgen.tiling.parts.Part.write", killed)
         with pytest.raises(KeyboardInterrupt):
-            tile_slide(replace(one, mpp=0.45), nothing)
+            tile_slide(replace(one, mpp=0.45, label="stroma"), nothing)
     again = tile_slide(one, nothing)
     assert again.fresh
     assert again == first
@@ -431,6 +433,9 @@ def test_an_unfinished_change_never_passes_for_what_was_before(
     assert part is not None
     for path, digest in zip(part.columns["path"], part.columns["sha256"], strict=True):
         assert images.pixel_digest(images.read_tile(one.out / path)) == digest
+    files = [file for file in one.out.rglob("*") if file.suffix in (".png", ".tar")]
+    assert len(files) == (1 if layout == "tar" else len(part))
+    assert not any("stroma" in file.parts for file in files)
 
 
 def test_a_slide_taken_on_twice_is_cut_once(one: jobs.Job) -> None:
