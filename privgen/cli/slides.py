@@ -101,8 +101,6 @@ def tile(
     """
     from privgen.tiling.session import tile_slides
 
-    out = out.resolve()
-    private = private or out.with_name(f"{out.name}-private")
     with console.progress() as bar:
         task = bar.add_task("slides", total=len(slides))
         tiled = tile_slides(
@@ -127,7 +125,7 @@ def tile(
             scheduler=scheduler,
             progress=lambda done: bar.update(task, completed=done),
         )
-    _say(tiled, len(slides), private)
+    _say(tiled, len(slides))
     if json:
         console.emit_json(dict(tiled.document))
     return tiled.exit_code
@@ -146,7 +144,7 @@ def _micrometres(text: str) -> tuple[str, float]:
     return name, value
 
 
-def _say(tiled: "Tiled", slides: int, private: Path) -> None:
+def _say(tiled: "Tiled", slides: int) -> None:
     for warning in tiled.warnings:
         console.warn(warning)
     for path, rule in tiled.failures:
@@ -165,6 +163,6 @@ def _say(tiled: "Tiled", slides: int, private: Path) -> None:
                 "together; a random split of tiles would not, and is refused."
             )
         console.note(f"manifest: {tiled.manifest}")
-        console.note(f"PRIVATE: {private} holds the key of the pseudonyms and pictures of slides.")
+        console.note(f"PRIVATE: the pictures in {tiled.private}, and the key of the pseudonyms.")
     if tiled.failures:
         console.fail(f"{len(tiled.failures)} of {slides} slides gave no tile; see above.")

@@ -7,6 +7,8 @@ Source: Karras et al. 2019, "A style-based generator architecture for generative
 networks", arXiv:1812.04948.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +16,8 @@ from privgen.models.layers import channels_at
 from privgen.models.style_layers import COARSEST, Mapping
 
 
-class ConstantInputGenerator(nn.Module):
-    """z and class to tiles; keeps the `StyleGenerator` protocol once `synthesis` is there.
+class ConstantInputGenerator(nn.Module, ABC):
+    """z and class to tiles; keeps the `StyleGenerator` protocol with `synthesis`.
 
     Args:
       resolution: side of the tiles, a power of two, at least 8.
@@ -55,6 +57,7 @@ class ConstantInputGenerator(nn.Module):
         w: Tensor = self.mapping(z, labels)
         return w[:, None].expand(-1, self.style_count, -1)
 
+    @abstractmethod
     def synthesis(self, styles: Tensor, noise: list[Tensor]) -> Tensor:
         """Tiles of styles, nominally in [-1, 1] (the output is linear), shape (n, 3, r, r).
 
@@ -62,7 +65,6 @@ class ConstantInputGenerator(nn.Module):
           styles: shape (n, style_count, d), coarse to fine.
           noise: standard normal maps, shapes (n, *noise_shapes[k]).
         """
-        raise NotImplementedError
 
     def forward(self, z: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
         """Tiles, nominally in [-1, 1], shape (n, 3, r, r), float32.

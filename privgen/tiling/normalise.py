@@ -15,6 +15,7 @@ then turn noise into colour. Such tiles are told beforehand, returned as they ar
 """
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -69,10 +70,8 @@ class Normaliser:
           uint8 RGB, shape (h, w, 3).
         """
         if _has_stains(tile, self.method):
-            try:
+            with suppress(FloatingPointError, np.linalg.LinAlgError):
                 return self._normalised(tile)
-            except (FloatingPointError, np.linalg.LinAlgError):
-                pass  # counted below, like a tile without stains
         with self._counting:
             self.failed += 1
         return tile

@@ -57,6 +57,7 @@ class Tiled:
     Attributes:
       document: JSON-able; counts and pseudonyms.
       manifest: of every tile in the output folder; None where there is none.
+      private: folder of the thumbnails and the summary.
       failures: (path of the slide, rule) of those that gave no tile; names people, not for logs.
       warnings: what should be read; they name nobody.
       exit_code: 0, or the highest of the slides': 2 where one cannot be used, 3 where work failed.
@@ -64,6 +65,7 @@ class Tiled:
 
     document: Mapping[str, Any]
     manifest: Path | None
+    private: Path
     failures: tuple[tuple[Path, str], ...]
     warnings: tuple[str, ...]
     exit_code: int
@@ -244,6 +246,7 @@ def _finish(
     return Tiled(
         document=document,
         manifest=manifest,
+        private=private,
         failures=tuple((paths[outcome.slide], str(outcome.rule)) for outcome in failed),
         warnings=(*warnings, *_warnings(every, parts, paths)),
         exit_code=max((outcome.exit_code for outcome in outcomes), default=0),

@@ -1,9 +1,7 @@
 """Bad input: one clear line, the documented exit code, nothing lost."""
 
-import os
 import pickle
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -151,18 +149,6 @@ def test_resolution_that_no_generator_has(run: Run, tmp_path: Path, phantom: Pat
 def test_tiles_smaller_than_the_resolution(run: Run, tmp_path: Path, phantom: Path) -> None:
     result = run("train", phantom, "--resolution", "64", "--out", tmp_path / "runs")
     one_line(result, 2, "32", "64")
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one mebibyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("a small file system can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_no_space_left_for_tiles(run: Run, full_disk: Path) -> None:

@@ -1,21 +1,18 @@
 """`privgen tile`: each bad slide costs itself alone, in one line; bad options cost nothing."""
 
 import json
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import tifffile
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from privgen.cli import app
 from privgen.data.images import write_png
-from tests.data.slide_files import write_slide
+from tests.data.slide_files import break_the_end, write_slide
 
 Run = Callable[..., Result]
 Pixels = NDArray[np.uint8]
@@ -42,16 +39,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("good") / "good.tif"
     write_slide(path, stained(384, 256, 0), mpp=0.5)
     return path
-
-
-def break_the_end(path: Path) -> None:
-    """Damage the last stored tile of level 0, so that reading fails after it began well."""
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        offset, length = page.dataoffsets[-1], page.databytecounts[-1]
-    data = bytearray(path.read_bytes())
-    data[offset : offset + length] = bytes(length)
-    path.write_bytes(data)
 
 
 @pytest.fixture(scope="module")
@@ -194,18 +181,6 @@ def test_a_slide_without_a_label_costs_itself(run: Run, good: Path, tmp_path: Pa
     assert [str(other) in line for line in errors(result)] == [True, False]
     assert "no row in the table of labels" in errors(result)[0]
     assert len(list((tmp_path / "out").glob("TUM/*/*.png"))) == 24
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one mebibyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("a small file system can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("layout", ["folders", "tar"])

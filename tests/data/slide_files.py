@@ -92,6 +92,22 @@ def write_slide(
             )
 
 
+def noise(width: int, height: int, seed: int = 0) -> Pixels:
+    """Pixels without any order, shape (height, width, 3)."""
+    shape = (height, width, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def break_the_end(path: Path) -> None:
+    """Damage the last stored tile of level 0, so that reading fails after it began well."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        offset, length = page.dataoffsets[-1], page.databytecounts[-1]
+    data = bytearray(path.read_bytes())
+    data[offset : offset + length] = bytes(length)
+    path.write_bytes(data)
+
+
 _JPEG = {"level": 90}
 _TAGS = {"artist": 315, "host": 316, "datetime": 306}
 

@@ -16,20 +16,13 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from numpy.typing import NDArray
 
 from privgen.data import slides
 from privgen.data.slides import Level, Slide, overview
 from privgen.errors import InputError, SlideError, SlideReadError
-from tests.data.slide_files import write_slide
+from tests.data.slide_files import Pixels, noise, write_slide
 
-Pixels = NDArray[np.uint8]
 PLANTED = "MUSTERMANN^ERIKA"
-
-
-def noise(width: int, height: int, seed: int = 0) -> Pixels:
-    shape = (height, width, 3)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")

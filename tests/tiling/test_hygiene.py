@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from privgen.data.images import read_tile
 from privgen.tiling import job as jobs
 from privgen.tiling.settings import TilingSettings
+from tests.data.slide_files import break_the_end
 
 NAME = "ZZYXQUINT-MUELLER"
 WHOLE, BROKEN = f"{NAME} 1961-04-12 A", f"{NAME} 1961-04-12 B"
@@ -60,16 +61,6 @@ def write_svs(path: Path, pixels: Pixels, *, levels: int = 1) -> None:
                 add(cv2.resize(pixels, (96, 72)), f"Aperio Image Library v11\r\n{NAME} 96x72")
         for image, kind in (("label", 1), ("macro", 9)):
             add(drawn, f"Aperio Image Library v11\r\n{image} 480x120", kind=kind)
-
-
-def break_the_end(path: Path) -> None:
-    """Damage the last stored tile of level 0, so that reading fails after it began well."""
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        offset, length = page.dataoffsets[-1], page.databytecounts[-1]
-    data = bytearray(path.read_bytes())
-    data[offset : offset + length] = bytes(length)
-    path.write_bytes(data)
 
 
 @pytest.fixture(scope="module")
