@@ -31,6 +31,7 @@ NAMES = {
     "resume": "resume",
     "generator-quality": "generator_quality",
     "tile-speed": "tile_speed",
+    "classifier-speed": "classifier_speed",
 }
 
 

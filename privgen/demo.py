@@ -15,7 +15,7 @@ from privgen.reporting.terminal import print_bench
 from privgen.sample_folder import write_samples
 from privgen.sampling import load_generator
 from privgen.training.session import train
-from privgen.utility.bench import bench
+from privgen.utility.bench import plan_bench
 
 PATIENTS = 40
 TILES_A_PATIENT = 18
@@ -55,19 +55,21 @@ def run_demo(out: Path, *, seed: int = 0, minutes: float = 1.5) -> Audit:
     result = audit(generator=checkpoint, count=SAMPLES, seed=seed)
 
     console.note("5/5 augment-bench")
-    report = bench(
+    bench = plan_bench(
         folder,
-        generator=checkpoint,
+        generators=[checkpoint],
+        ratios=(1.0,),
         seeds=2,
         updates=BENCH_UPDATES,
         evaluations=2,
         arms=("real", "real+synthetic"),
-        side=SIDE,
-        size="small",
+        resolution=SIDE,
+        audit=False,
         seed=seed,
-    )
-    print_bench(report.to_dict())
+    ).run(None)
+    content = bench.document["augment_bench"]
+    print_bench(content)
     reproduce = {"command": f"privgen demo --seed {seed} --minutes {minutes:g}", "seed": seed}
-    document = {**result.document, "augment_bench": report.to_dict(), "reproduce": reproduce}
+    document = {**result.document, "augment_bench": content, "reproduce": reproduce}
     write_report(document, out)
     return replace(result, document=document)

@@ -133,6 +133,11 @@ def empty_folder(path: Path) -> Path:
     return path
 
 
+def private_beside(out: Path) -> Path:
+    """Where a command keeps what is not for sharing, if nobody says where: `out` + "-private"."""
+    return out.with_name(f"{out.name}-private")
+
+
 def new_run_folder(root: Path, name: str) -> Path:
     """Create the next numbered run folder, `root/00003-name`; two runs never get the same one.
 

@@ -61,6 +61,15 @@ def reopen(ledger: Ledger, data: Path | None = None) -> dict[str, TileSet]:
     Raises:
       InputError: the set is gone, or tiles are missing or changed since training.
     """
+    return match(ledger, opened_by(ledger, data))
+
+
+def opened_by(ledger: Ledger, data: Path | None = None) -> TileSet:
+    """The whole set of a ledger, opened as it was for training.
+
+    Raises:
+      InputError: the set is gone.
+    """
     place = data or (None if ledger.root is None else Path(ledger.root))
     if place is None or not place.exists():
         where = "in memory" if place is None else f"at {place}, where nothing is now"
@@ -68,8 +77,7 @@ def reopen(ledger: Ledger, data: Path | None = None) -> dict[str, TileSet]:
             f"the training data were {where}: give --data with the folder they are in."
         )
     on_bad_tile: Literal["error", "skip"] = "skip" if ledger.on_bad_tile == "skip" else "error"
-    tiles = open_tiles(place, group_by=ledger.group_by, on_bad_tile=on_bad_tile, min_classes=1)
-    return match(ledger, tiles)
+    return open_tiles(place, group_by=ledger.group_by, on_bad_tile=on_bad_tile, min_classes=1)
 
 
 def match(ledger: Ledger, tiles: TileSet) -> dict[str, TileSet]:

@@ -2,10 +2,20 @@
 
 import sys
 
-from privgen.cli import judging, samples, slides, tiles, training
+from privgen.cli import benefit, judging, samples, slides, tiles, training
 from privgen.cli.base import app, data_app
 
-__all__ = ["app", "data_app", "judging", "main", "samples", "slides", "tiles", "training"]
+__all__ = [
+    "app",
+    "benefit",
+    "data_app",
+    "judging",
+    "main",
+    "samples",
+    "slides",
+    "tiles",
+    "training",
+]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`privgen audit`, `privgen augment-bench` and `privgen demo`."""
+"""`privgen audit` and `privgen demo`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -142,54 +142,3 @@ def audit(
             f"PRIVATE: {out / 'suspects.html'} shows patients' tissue; keep it in the building."
         )
     return code
-
-
-@app.command("augment-bench")
-@reported
-def augment_bench(
-    data: Annotated[
-        Path | None, typer.Argument(help="Real tiles; procedural ones when left out.")
-    ] = None,
-    synthetic: Annotated[Path | None, typer.Option(help="Synthetic tiles, class folders.")] = None,
-    generator: Annotated[
-        Path | None, typer.Option(help="A privgen checkpoint, instead of --synthetic.")
-    ] = None,
-    families: Annotated[
-        str, typer.Option(help="Comma-separated classifier families.")
-    ] = "mobilenet,resnet,densenet,efficientnet",
-    ratios: Annotated[str, typer.Option(help="Synthetic : real, comma-separated.")] = "1",
-    seeds: Annotated[int, typer.Option(help="Classifier seeds.", min=2)] = 3,
-    updates: Annotated[int, typer.Option(help="Optimiser updates in every arm.", min=1)] = 150,
-    side: Annotated[int, typer.Option(help="Tile side the classifiers see, px.", min=16)] = 32,
-    size: Annotated[str, typer.Option(help="Networks: small or standard.")] = "small",
-    group_by: GroupBy = None,
-    on_bad_tile: BadTile = OnBadTile.error,
-    seed: Seed = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Empty or new folder for report.json and report.html.")
-    ] = None,
-    json: Json = False,
-) -> int:
-    """Measure whether synthetic tiles help MobileNet, ResNet, DenseNet and EfficientNet."""
-    from privgen.utility.bench import bench_from_options
-
-    document = bench_from_options(
-        data=data,
-        synthetic=synthetic,
-        generator=generator,
-        families=families,
-        ratios=ratios,
-        seeds=seeds,
-        updates=updates,
-        side=side,
-        size=size,
-        group_by=group_by,
-        on_bad_tile=on_bad_tile.value,
-        seed=seed,
-        out=out,
-    )
-    if out is not None:
-        console.note(f"report: {out / 'report.html'}")
-    if json:
-        console.emit_json(document)
-    return 0

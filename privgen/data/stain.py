@@ -8,6 +8,7 @@ this space, so that it looks like another laboratory and not like a photo filter
 Conventions: tiles are uint8 RGB, shape (..., 3); densities are float32, natural logarithm.
 """
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +56,32 @@ def turned_stains(
     return np.asarray(turned / np.linalg.norm(turned, axis=1, keepdims=True))
 
 
+def restained(
+    tiles: NDArray[np.uint8], scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Scale and shift the density of each stain: `hed * scale + shift`, back in RGB.
+
+    Args:
+      tiles: uint8 RGB, shape (n, h, w, 3).
+      scale, shift: of haematoxylin, eosin and DAB, shape (n, 3); shifts in units of density.
+
+    Returns:
+      uint8, the shape of `tiles`, freshly allocated.
+    """
+    # Both changes of basis and the change itself are one affine map of a pixel's densities. Its
+    # sign and the offset of log(256) leave `exp` alone between it and RGB.
+    mixing = np.einsum("ij,nj,jk->nki", HED_FROM_RGB, scale, RGB_FROM_HED)
+    offset = shift @ RGB_FROM_HED - np.log(256.0)
+    maps = -np.concatenate([mixing, offset[:, :, np.newaxis]], axis=2)
+    changed = np.empty(tiles.shape, dtype=np.uint8)
+    for out, tile, affine in zip(changed, tiles, maps, strict=True):
+        density = cv2.LUT(np.ascontiguousarray(tile), _DENSITY_OF_LEVEL)
+        light = np.minimum(cv2.exp(cv2.transform(density, affine)), 256.0)
+        # light - 1, rounded and clipped to uint8 (by way of int32: hence the bound).
+        out[:] = cv2.addWeighted(light, 1.0, light, 0.0, -1.0, dtype=cv2.CV_8U)
+    return changed
+
+
 def jitter(
     tiles: NDArray[np.uint8], rng: np.random.Generator, *, strength: float = 0.1
 ) -> NDArray[np.uint8]:
@@ -68,9 +95,6 @@ def jitter(
 
     Source: Tellez et al. 2018, "H&E stain augmentation".
     """
-    count = len(tiles)
-    scale = 1 + rng.uniform(-strength, strength, size=(count, 1, 1, 3))
-    shift = rng.uniform(-strength, strength, size=(count, 1, 1, 3)) / 4
-    stains = optical_density(tiles) @ HED_FROM_RGB
-    density = (stains * scale + shift) @ RGB_FROM_HED
-    return rgb_from_density(density.astype(np.float32))
+    size = (len(tiles), 3)
+    scale = 1 + rng.uniform(-strength, strength, size=size)
+    return restained(tiles, scale, rng.uniform(-strength, strength, size=size) / 4)

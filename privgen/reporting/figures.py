@@ -1,4 +1,4 @@
-"""The report's two plots: power curves and forest plots, as `<svg>` elements.
+"""The plots of an audit: power curves and forest plots, as `<svg>` elements.
 
 Colours tell lines apart for colour-blind readers too, and never alone: every line also has its own
 marker, its own dashes and its name beside it. Plain `Figure` objects, no pyplot.
@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from privgen.reporting import svg
 
-_LINES: tuple[tuple[str, str, Any], ...] = (
+LINES: tuple[tuple[str, str, Any], ...] = (
     ("#004488", "o", "-"),
     ("#a83246", "s", (0, (6, 2))),
     ("#7a6000", "D", (0, (2, 1.5))),
@@ -22,6 +22,7 @@ _LINES: tuple[tuple[str, str, Any], ...] = (
     ("#663377", "v", (0, (4, 1.5))),
     ("#8a4513", "P", (0, (1, 1))),
 )
+"""Colour, marker and dashes of each line of a plot."""
 _DOTTED: Any = (0, (1, 2))
 _LABEL_STEP = 0.11
 _LOWEST, _HIGHEST = -0.03, 1.03
@@ -87,7 +88,7 @@ def power_curves(
         for position, kind in enumerate(kinds):
             # Slightly beside each other, so that intervals at the same share can be told apart.
             nudge = 1.02 ** (position - (len(kinds) - 1) / 2)
-            _draw_curve(axes, curves[kind], _LINES[position % len(_LINES)], nudge)
+            _draw_curve(axes, curves[kind], LINES[position % len(LINES)], nudge)
         _label_curves(axes, [names.get(kind, kind) for kind in kinds], [curves[k] for k in kinds])
         axes.set_xlabel("share of synthetic tiles that are copies (log scale)")
         axes.set_ylabel("power: share of runs that find them")
@@ -133,7 +134,7 @@ def _label_curves(
         floor = _LOWEST + _LABEL_STEP * (len(order) - 1 - place)
         height = min(ceiling, max(powers[index][-1], floor))
         ceiling = height - _LABEL_STEP
-        colour, marker, _ = _LINES[index % len(_LINES)]
+        colour, marker, _ = LINES[index % len(LINES)]
         axes.plot(
             [1.0, 1.03], [powers[index][-1], height],
             transform=frame, color=colour, linewidth=0.8, clip_on=False,
@@ -231,7 +232,7 @@ def _draw_row(axes: Axes, row: ForestRow, lines: Sequence[str], span: tuple[floa
         _beside(axes, row.heading, top - _HEADING / 2 + 4, 6 - _MARGIN_LEFT, weight="bold")
     _beside(axes, "\n".join(lines), middle, 6 - _MARGIN_LEFT)
     _beside(axes, row.text, middle, 10, right=True)
-    colour = svg.SOFT if row.control else _LINES[0][0]
+    colour = svg.SOFT if row.control else LINES[0][0]
     if row.low is not None and row.high is not None:
         axes.hlines(middle, row.low, row.high, color=colour, linewidth=1.8)
         axes.vlines([row.low, row.high], middle - 4, middle + 4, color=colour, linewidth=1.8)

@@ -1,10 +1,12 @@
 """The few lines a person at the terminal should read before opening the report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from privgen import console
 from privgen.reporting import words
+
+_ACROSS = 4  # models side by side: at most 92 columns
 
 
 def print_summary(audit: Mapping[str, Any]) -> None:
@@ -48,32 +50,74 @@ def print_summary(audit: Mapping[str, Any]) -> None:
 
 
 def print_bench(content: Mapping[str, Any]) -> None:
-    """Show balanced accuracy of every arm, and its difference from real tiles alone.
+    """Show an augment-bench: a table of arms by models for each regime, then what it amounts to.
 
     Args:
       content: `BenchReport.to_dict()`.
     """
-    console.table(
-        "augment-bench: balanced accuracy on test patients",
-        ["family", "arm", "balanced accuracy (95 % interval)"],
-        [
-            [row["family"], row["arm"], words.interval(row["metrics"]["balanced_accuracy"])]
-            for row in content["rows"]
-        ],
+    models = list(dict.fromkeys(row["model"] for row in content["rows"]))
+    console.note(
+        "balanced accuracy of real tiles alone; below it, how many points more or less the other "
+        "arms have (95 % intervals)"
     )
-    console.table(
-        "Difference from real tiles alone",
-        ["family", "arm", "difference (95 % interval)", "adjusted p", ""],
-        [
-            [
-                difference["family"],
-                difference["arm"],
-                words.interval(difference["estimate"]),
-                words.p_value(difference["p_holm"]),
-                difference["verdict"],
-            ]
-            for difference in content["differences"]
-        ],
-    )
+    for part in content["regimes"]:
+        for first in range(0, len(models), _ACROSS):
+            _bench_table(content, part, models[first : first + _ACROSS])
+    for histogram in content["histograms"]:
+        accuracy = words.interval(histogram["metrics"]["balanced_accuracy"])
+        share = words.percent(histogram["regime"])
+        console.note(f"control, colour histogram alone, {share} of the tiles: {accuracy}")
+    for point in content["plane"]:
+        if point["outcome"] is not None:
+            console.note(_audited(point))
     for warning in content["warnings"]:
         console.warn(warning)
+    console.note(content["conclusion"])
+
+
+def _bench_table(
+    content: Mapping[str, Any], part: Mapping[str, Any], models: Sequence[str]
+) -> None:
+    """Balanced accuracy of real tiles alone, and how many points each other arm adds."""
+    share = part["share"]
+    rows = [row for row in content["rows"] if row["regime"] == share]
+    cells = {(row["model"], row["arm"]): _accuracy(row) for row in rows}
+    cells |= {
+        (row["model"], row["arm"]): _difference(row)
+        for row in content["differences"]
+        if row["regime"] == share
+    }
+    console.table(
+        f"{words.percent(share)} of the training tiles ({words.count(part['tiles'], 'tile')} of "
+        f"{words.count(part['patients'], content['group_unit'])})",
+        ["arm", *models],
+        [
+            [arm, *(cells.get((model, arm), "–") for model in models)]
+            for arm in dict.fromkeys(row["arm"] for row in rows)
+        ],
+    )
+
+
+def _accuracy(row: Mapping[str, Any]) -> str:
+    return _on_two_lines(words.interval(row["metrics"]["balanced_accuracy"]))
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    """The difference over its interval; only what helps or harms says so."""
+    said = _on_two_lines(words.points_interval(row["estimate"]))
+    return f"{row['verdict']} {said}" if row["verdict"] in ("helps", "harms") else said
+
+
+def _on_two_lines(interval: str) -> str:
+    return interval.replace(" (", "\n").removesuffix(")")
+
+
+def _audited(point: Mapping[str, Any]) -> str:
+    share = "none seen" if point["mdl80"] is None else words.number(point["mdl80"])
+    which = f"{point['generator']}, {words.percent(point['regime'])} of the tiles"
+    filtered = ", filtered" if point["filtered"] else ""
+    mark = ", undominated" if point["undominated"] else ""
+    return (
+        f"{which}{filtered}: {words.points_interval(point['gain'])} points, {point['outcome']}, "
+        f"MDL80 {share}{mark}"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from privgen.reporting import figures, words
+from privgen.reporting import bench, figures, words
 
 _PROOFS = ("identical_tiles", "aligned_copies")
 _CONTROL = "control/"
@@ -51,8 +51,7 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
     roles = report["data"]["roles"] if report["data"] else {}
     shown["roles"] = [(role, *words.ROLES[role]) for role in words.ROLES if role in roles]
     shown["outcomes"], shown["harms"] = words.OUTCOMES, words.HARMS
-    bench = report["augment_bench"]
-    shown["bench"] = _bench(bench) if bench else None
+    shown["bench"] = bench.section(report["augment_bench"]) if report["augment_bench"] else None
     return shown
 
 
@@ -247,55 +246,3 @@ def _policy(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
             ", ".join(words.number(share) for share in policy["fractions"]),
         ),
     ]
-
-
-def _bench(bench: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "unit": bench["group_unit"],
-        "counts": [(words.ROLES[role][0], size) for role, size in bench["counts"].items()],
-        "figure": _bench_figure(bench["differences"], bench["group_unit"]),
-        "differences": [{"title": _arm(row), **row} for row in bench["differences"]],
-        "rows": [{"title": _arm(row), **row} for row in bench["rows"]],
-        "baselines": [row for row in bench["rows"] if row["ratio"] is None],
-        "metrics": {
-            name: words.METRICS.get(name, words.spoken(name))
-            for name in bench["rows"][0]["metrics"]
-        },
-        "families": words.FAMILIES,
-    }
-
-
-def _arm(row: Mapping[str, Any]) -> str:
-    base = row["arm"].partition(" x")[0]
-    title = words.ARMS.get(base, words.spoken(base))
-    return title if row["ratio"] is None else f"{title}, {row['ratio']:g}:1"
-
-
-def _bench_figure(differences: Sequence[Mapping[str, Any]], group_unit: str) -> Markup:
-    rows, family = [], ""
-    for row in differences:
-        name = words.FAMILIES.get(row["family"], row["family"])
-        rows.append(
-            figures.ForestRow(
-                label=_arm(row),
-                value=row["estimate"]["value"],
-                low=row["estimate"]["low"],
-                high=row["estimate"]["high"],
-                text=words.interval(row["estimate"]),
-                control=row["control"],
-                heading="" if name == family else name,
-            )
-        )
-        family = name
-    if not rows:
-        return Markup()
-    figure = figures.forest(
-        rows,
-        reference=(0.0, "no difference"),
-        axis="balanced accuracy less that of real tiles alone",
-        prefix="bench",
-        alt="Differences in balanced accuracy from real tiles alone: "
-        + "; ".join(f"{row.heading} {row.label} {row.text}".strip() for row in rows)
-        + f". Intervals over test {group_unit}s and training seeds.",
-    )
-    return Markup(figure)

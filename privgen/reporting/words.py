@@ -123,18 +123,34 @@ ROLES = {
     "synthetic": ("Synthetic", "tiles made by the generator"),
 }
 
-FAMILIES = {
+MODELS = {
     "mobilenet": "MobileNet",
     "resnet": "ResNet",
     "densenet": "DenseNet",
     "efficientnet": "EfficientNet",
+    "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v3_small": "MobileNetV3 small",
+    "mobilenet_v3_large": "MobileNetV3 large",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "densenet121": "DenseNet-121",
+    "efficientnet_b0": "EfficientNet-B0",
+    "efficientnet_lite0": "EfficientNet-Lite0",
 }
 
 ARMS = {
-    "real": "real tiles alone",
-    "real+synthetic": "real + synthetic",
-    "oversampled": "control: real repeated",
+    "real": ("real tiles alone", "the baseline"),
+    "real+classical": ("real, classical augmentation", "mirrored, turned, stained differently"),
+    "real+synthetic": ("real + synthetic", ""),
+    "real+filtered": ("real + filtered synthetic", "only tiles that the filter kept"),
+    "synthetic": ("synthetic alone", "no real tile in training"),
+    "oversampled": ("control: real repeated", "as many tiles, none of them new"),
+    "shuffled": ("control: shuffled labels", "synthetic tiles with one another's labels"),
 }
+"""Arms of augment-bench: (title, what is special in them)."""
+
+STRESSES = {"hue": "other stain (hue)", "jpeg": "JPEG", "blur": "blur"}
+"""What was done to the test tiles to see how much a classifier depends on."""
 
 METRICS = {
     "balanced_accuracy": "Balanced accuracy",
@@ -145,7 +161,7 @@ METRICS = {
 }
 
 UNITS = {"source_image": "source image"}
-_COUNTED = ("tile", "patient", "slide", "image", "draw", "seed", "pair", "point")
+_COUNTED = ("tile", "patient", "slide", "image", "draw", "seed", "pair", "point", "training")
 
 
 ATTACKS = {
@@ -181,6 +197,18 @@ def spoken(name: str) -> str:
     return name.replace("_", " ").replace("/", ", ")
 
 
+def model(name: str) -> str:
+    """A network of augment-bench as readers know it."""
+    return MODELS.get(name, spoken(name))
+
+
+def arm(label: str, ratio: float | None) -> tuple[str, str]:
+    """What an arm of augment-bench trained on, `real + synthetic, 0.5:1`, and a remark."""
+    base = label if ratio is None else label.rpartition(" x")[0] or label
+    title, remark = ARMS.get(base, (spoken(base), ""))
+    return title if ratio is None else f"{title}, {ratio:g}:1", remark
+
+
 def number(value: float) -> str:
     """Three significant digits, without exponent."""
     if value == 0:
@@ -189,28 +217,51 @@ def number(value: float) -> str:
     return _fixed(value, min(decimals, 9), strip=True)
 
 
-def _fixed(value: float, decimals: int, *, strip: bool = False) -> str:
-    text = f"{round(value, decimals):.{max(decimals, 0)}f}"
+def _fixed(value: float, decimals: int, *, strip: bool = False, signed: bool = False) -> str:
+    text = f"{round(value, decimals):{'+' if signed else ''}.{max(decimals, 0)}f}"
     if strip and "." in text:
         text = text.rstrip("0").rstrip(".")
-    if not text.strip("-0."):
-        text = text.lstrip("-")
+    if not text.strip("-+0."):
+        text = text.lstrip("-+")
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def percent(share: float) -> str:
+    """A share of a whole: `10 %`."""
+    return f"{number(100 * share)} %"
+
+
+def points(value: float, *, signed: bool = True) -> str:
+    """A difference of two shares in percentage points, to a tenth: `+3.1`."""
+    return _fixed(100 * value, 1, signed=signed)
 
 
 def interval(estimate: Mapping[str, Any]) -> str:
     """`0.51 (0.40 to 0.63)`, or the value alone where there is no interval."""
+    return " ".join(_value_and_limits(estimate))
+
+
+def points_interval(estimate: Mapping[str, Any]) -> str:
+    """The same of a difference, in percentage points: `+3.1 (−0.4 to +6.6)`."""
+    scaled = {
+        key: None if estimate[key] is None else 100 * estimate[key]
+        for key in ("value", "low", "high")
+    }
+    return " ".join(_value_and_limits(scaled, signed=True))
+
+
+def _value_and_limits(estimate: Mapping[str, Any], *, signed: bool = False) -> list[str]:
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if low is None or high is None:
-        return number(value)
-    if low == high:
-        return f"{number(value)} ({number(low)} to {number(high)})"
-    half = (high - low) / 2
-    # Two digits up to 34, one from 35 on, whatever the decimal point.
-    decimals = math.floor(1 - math.log10(half / 3.5))
-    return "{} ({} to {})".format(
-        *(_fixed(x, min(max(decimals, 0), 9)) for x in (value, low, high))
-    )
+        return [_fixed(value, 1, signed=True) if signed else number(value)]
+    # Two digits of the half-width up to 34, one from 35 on, whatever the decimal point.
+    decimals = 2
+    if low != high:
+        decimals = math.floor(1 - math.log10((high - low) / 2 / 3.5))
+    elif not signed:
+        return [number(value), f"({number(low)} to {number(high)})"]
+    shown = [_fixed(x, min(max(decimals, 0), 9), signed=signed) for x in (value, low, high)]
+    return [shown[0], f"({shown[1]} to {shown[2]})"]
 
 
 def p_value(p: float | None) -> str:

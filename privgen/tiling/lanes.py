@@ -23,6 +23,7 @@ import cv2
 
 from privgen.errors import Interrupted, PrivgenError, RuntimeFailure, SlideError
 from privgen.tiling.job import Job, Outcome, tile_slide
+from privgen.workers import serve_parent
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -42,20 +43,11 @@ _parent = 0
 
 
 def _start(shared: Any, parent: int) -> None:
-    """Set up a lane's process: Ctrl-C is its parent's affair."""
+    """Set up a lane's process."""
     global _shared, _parent
     _shared, _parent = shared, parent
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve_parent()
     cv2.setNumThreads(1)  # a job's own threads are as many as there are cores for it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed takes its lanes along; the pool would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _tick(read: int, planned: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from privgen.errors import ConfigError
+from privgen.files import private_beside
 from privgen.tiling.labels import open_labels
 from privgen.tiling.lanes import Progress
 from privgen.tiling.names import patient_pattern as compiled
@@ -81,7 +82,7 @@ def tile_slides(
         "output": layout,
     }
     out = Path(out).resolve()
-    hidden = out.with_name(f"{out.name}-private") if private is None else Path(private)
+    hidden = private_beside(out) if private is None else Path(private)
     count = workers or 1
     return run(
         [Path(slide) for slide in slides],

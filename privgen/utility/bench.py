@@ -1,173 +1,271 @@
-"""augment-bench from folders and checkpoints: find the splits, draw the synthetic tiles, report."""
+"""augment-bench from folders and checkpoints: open, train generators, compare, audit, report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from privgen.auditing import write_report
-from privgen.data.layouts import open_tiles
-from privgen.data.phantom import make_phantom
-from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
-from privgen.errors import ConfigError, InputError
-from privgen.files import empty_folder
-from privgen.reporting.terminal import print_bench
-from privgen.roles import match, reopen
-from privgen.sampling import LoadedGenerator, load_generator, sample
+from privgen.errors import ConfigError
+from privgen.files import empty_folder, private_beside
+from privgen.reporting.cells_csv import write_cells
 from privgen.utility.arms import ARMS
 from privgen.utility.classifiers import FAMILIES
-from privgen.utility.protocol import BenchReport, augment_bench
+from privgen.utility.estimate import estimate
+from privgen.utility.fitting import Recipe
+from privgen.utility.generators import estimate_minutes
+from privgen.utility.plan import RATIOS, Plan
+from privgen.utility.privacy import audit_points
+from privgen.utility.protocol import BenchReport, carry_out
+from privgen.utility.sources import OnBadTile, Opened, Request, make_regimes, open_request
 
-OnBadTile = Literal["error", "skip"]
-_VALIDATION = 0.25
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is trained where nothing else is asked for.
+
+    Attributes:
+      seeds: classifier seeds.
+      generator_seeds: generators for each regime.
+      ratios: synthetic tiles for each real one.
+      updates: optimiser updates of every training.
+    """
+
+    seeds: int
+    generator_seeds: int
+    ratios: tuple[float, ...]
+    updates: int
 
 
-def bench(
+FULL = Effort(seeds=5, generator_seeds=2, ratios=RATIOS, updates=100)
+QUICK = Effort(seeds=3, generator_seeds=1, ratios=(1.0,), updates=60)
+_BATCH, _EVALUATIONS = 32, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A benchmark that was carried out.
+
+    Attributes:
+      report: aggregates.
+      document: the whole of report.json.
+    """
+
+    report: BenchReport
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Planned:
+    """A benchmark that is ready to start; nothing is written yet.
+
+    Attributes:
+      opened: the real tiles.
+      plan: of the trainings.
+      audit: whether generators are audited.
+      jobs, scheduler: who trains.
+    """
+
+    opened: Opened
+    plan: Plan
+    audit: bool
+    jobs: int | None
+    scheduler: str | None
+
+    def estimate(self) -> dict[str, Any]:
+        """Trainings and about how long they take, measured from a few updates; writes nothing."""
+        opened, request = self.opened, self.opened.request
+        found = estimate(
+            self.plan,
+            opened.generator_counts(),
+            train=opened.subsets[max(opened.subsets)],
+            validation=len(opened.parts.validation),
+            test=len(opened.parts.test),
+            side=request.side,
+            jobs=self.jobs,
+        )
+        minutes = 0.0
+        if request.train is not None:
+            minutes = request.generator_seeds * sum(
+                estimate_minutes(train, request.train) for train in opened.subsets.values()
+            )
+        return {**found, "generator_minutes": minutes, "regimes": _sizes(opened)}
+
+    def run(self, out: Path | None, private: Path | None = None) -> Bench:
+        """Carry it out, or go on where a run of the same benchmark into `out` was stopped.
+
+        Args:
+          out: gets report.html, report.json, cells.csv and audits/; nothing is written when None.
+          private: keeps what is not for sharing; default `out` + "-private".
+
+        Raises:
+          InputError: tiles, generators or folders cannot be used.
+          RuntimeFailure, Interrupted: it stopped; every finished training is kept.
+        """
+        hidden = None
+        if out is not None:
+            hidden = private or private_beside(out)
+            if not hidden.exists():
+                empty_folder(out)
+            hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
+            out.mkdir(parents=True, exist_ok=True)
+        opened, plan = self.opened, self.plan
+        regimes = make_regimes(opened, ratio=max(plan.ratios), filters=plan.filters, folder=hidden)
+        finished = carry_out(
+            plan,
+            regimes=regimes,
+            validation=opened.parts.validation,
+            test=opened.parts.test,
+            side=opened.request.side,
+            jobs=self.jobs,
+            scheduler=self.scheduler,
+            folder=hidden,
+        )
+        report = finished.report
+        if self.audit:
+            points, warnings = audit_points(
+                report.plane,
+                regimes,
+                outside=opened.outside,
+                kept=finished.kept,
+                seed=plan.seed,
+                out=out,
+            )
+            report = replace(report, plane=points, warnings=(*report.warnings, *warnings))
+        document = bench_document(report, _command(self))
+        if out is not None:
+            write_cells(finished.columns, finished.rows, out / "cells.csv")
+            write_report(document, out)
+        return Bench(report=report, document=document)
+
+
+def plan_bench(
     data: Path | str | TileSet | None = None,
     *,
     synthetic: Path | str | TileSet | None = None,
-    generator: Path | str | None = None,
-    families: Sequence[str] = FAMILIES,
-    ratios: Sequence[float] = (1.0,),
-    seeds: int = 3,
-    updates: int = 150,
-    evaluations: int = 4,
+    generators: Sequence[Path | str] = (),
+    train_generator: Mapping[str, Any] | None = None,
+    generator_seeds: int | None = None,
+    regimes: Sequence[float] = (1.0,),
+    models: Sequence[str] = FAMILIES,
+    ratios: Sequence[float] | None = None,
+    seeds: int | None = None,
+    updates: int | None = None,
+    evaluations: int = _EVALUATIONS,
     arms: Sequence[str] = tuple(ARMS),
-    side: int = 32,
+    resolution: int | None = None,
     size: str = "small",
+    weights: Mapping[str, str] | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    quick: bool = False,
+    audit: bool = True,
     group_by: str | None = None,
     on_bad_tile: OnBadTile = "error",
     seed: int = 0,
-) -> BenchReport:
-    """Measure whether synthetic tiles help classifiers of real tiles, patients kept apart.
+) -> Planned:
+    """Prepare a benchmark: do synthetic tiles help classifiers of real ones, patients kept apart?
 
     A generator's own ledger decides: classifiers train on its training tiles, because a generator
-    trained on more would carry real tiles in by the back door, and are tested on its holdout
-    patients. With a synthetic folder the real tiles are split here.
+    trained on more would carry real tiles in by the back door, and are tested on patients it never
+    met. With a synthetic folder, or where generators are trained here, the real tiles are split.
 
     Args:
-      data: real tiles; with `generator`, where they are now; procedural tiles when neither is
-        given.
-      synthetic: tiles with the real classes; the phantom's own, of further patients, when nothing
-        is given.
-      generator: a private checkpoint.
-      families, ratios, seeds, updates, evaluations, arms, side, size: as `protocol.augment_bench`.
+      data: real tiles; with `generators`, where they are now; procedural tiles when None.
+      synthetic: anybody's tiles with the real classes; for the regime of all training tiles.
+      generators: private checkpoints, one or more for each regime.
+      train_generator: options of generators to train for each regime, fields of `TrainConfig`.
+      generator_seeds: generators trained for each regime; `FULL`'s or `QUICK`'s when None.
+      regimes: shares of the real training tiles.
+      models, arms, size, weights, device, jobs, scheduler: as `protocol.augment_bench`.
+      ratios, seeds, updates: likewise; `FULL`'s or `QUICK`'s when None.
+      evaluations: checkpoints compared on the validation split.
+      resolution: side at which classifiers see tiles, pixels; the tiles' own when None.
+      quick: less of everything, for a first look.
+      audit: whether the generators' tiles are audited for leaks too.
       group_by, on_bad_tile: as `open_tiles`.
-      seed: of split, sampling and training.
+      seed: of splits, sampling and training.
 
     Raises:
-      InputError: the tiles cannot be split or do not fit together.
+      InputError: options or tiles cannot be used.
     """
-    if generator is not None and synthetic is not None:
-        raise ConfigError("give --synthetic or --generator: got both.")
-    wanted = max(ratios)
-    if generator is not None:
-        loaded = load_generator(Path(generator))
-        known, test = _ledger_roles(loaded, data)
-        count = int(np.ceil(wanted * len(known)))
-        tiles, labels = sample(loaded, count, seed=seed)
-        made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
-    else:
-        real, made = _real_and_synthetic(data, synthetic, wanted, side, group_by, on_bad_tile, seed)
-        outer = split_by_patient(real, siblings=0.0, seed=seed)
-        known, test = real.subset(outer.train), real.subset(outer.holdout)
-    inner = split_by_patient(known, holdout=_VALIDATION, siblings=0.0, seed=seed)
-    return augment_bench(
-        train=known.subset(inner.train),
-        validation=known.subset(inner.holdout),
-        test=test,
-        synthetic=made,
-        families=tuple(families),
-        ratios=tuple(ratios),
-        seeds=tuple(range(seeds)),
-        updates=updates,
-        evaluations=evaluations,
+    effort = QUICK if quick else FULL
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs must be 1 or more: got {jobs}.")
+    plan = Plan(
+        models=tuple(models),
+        ratios=tuple(ratios or effort.ratios),
+        seeds=tuple(range(effort.seeds if seeds is None else seeds)),
         arms=tuple(arms),
-        side=side,
+        recipe=Recipe(updates=updates or effort.updates, batch=_BATCH, evaluations=evaluations),
         size=size,
+        weights=tuple(sorted((weights or {}).items())),
+        device=device,
         seed=seed,
+    )
+    request = Request(
+        data=data,
+        synthetic=synthetic,
+        generators=tuple(Path(path) for path in generators),
+        train=train_generator,
+        generator_seeds=generator_seeds or effort.generator_seeds,
+        regimes=tuple(regimes),
+        side=resolution,
+        group_by=group_by,
+        on_bad_tile=on_bad_tile,
+        seed=seed,
+    )
+    return Planned(
+        opened=open_request(request), plan=plan, audit=audit, jobs=jobs, scheduler=scheduler
     )
 
 
-def _ledger_roles(
-    loaded: LoadedGenerator, data: Path | str | TileSet | None
-) -> tuple[TileSet, TileSet]:
-    """Training tiles and holdout tiles of a generator's ledger."""
-    if loaded.ledger is None:
-        raise InputError(
-            "augment-bench needs the private .pt checkpoint: a shareable generator file does not "
-            "say which patients it was trained on."
-        )
-    if isinstance(data, TileSet):
-        roles = match(loaded.ledger, data)
-    else:
-        roles = reopen(loaded.ledger, None if data is None else Path(data))
-    return roles["train"], roles["holdout"]
+def _sizes(opened: Opened) -> dict[str, dict[str, int]]:
+    parts = {"validation": opened.parts.validation, "test": opened.parts.test}
+    parts |= {f"regime {share:g}": train for share, train in opened.subsets.items()}
+    return {
+        name: {"tiles": len(tiles), "patients": len(np.unique(tiles.groups))}
+        for name, tiles in parts.items()
+    }
 
 
-def _real_and_synthetic(
-    data: Path | str | TileSet | None,
-    synthetic: Path | str | TileSet | None,
-    ratio: float,
-    side: int,
-    group_by: str | None,
-    on_bad_tile: OnBadTile,
-    seed: int,
-) -> tuple[TileSet, TileSet]:
-    if data is None:
-        real = make_phantom(patients=24, tiles_per_patient=27, side=side, seed=seed)
-        further = make_phantom(
-            patients=int(np.ceil(24 * ratio)), tiles_per_patient=27, side=side, seed=seed + 1
-        )
-        if synthetic is not None:
-            further = open_tiles(Path(str(synthetic)), on_bad_tile=on_bad_tile)
-        return real, further
-    if synthetic is None:
-        raise ConfigError("real tiles need synthetic ones: give --synthetic or --generator.")
-    opened = [
-        source
-        if isinstance(source, TileSet)
-        else open_tiles(Path(source), group_by=group_by, on_bad_tile=on_bad_tile)
-        for source in (data, synthetic)
+def _command(planned: Planned) -> str:
+    """The command line without its paths: a report names no place."""
+    plan, request = planned.plan, planned.opened.request
+    words = ["privgen augment-bench"]
+    if request.data is not None or request.generators:
+        words.append("DATA")
+    if request.generators:
+        words += ["--generator CHECKPOINT"] * len(request.generators)
+    elif request.train is not None:
+        words.append(f"--train-generator {request.train.get('family', 'cdcgan')}")
+    elif request.synthetic is not None:
+        words.append("--synthetic SYNTHETIC")
+    words += [
+        f"--regimes {_joined(request.regimes)}",
+        f"--models {','.join(plan.models)}",
+        f"--ratios {_joined(plan.ratios)}",
+        f"--seeds {len(plan.seeds)}",
+        f"--updates {plan.recipe.updates}",
+        f"--size {plan.size}",
     ]
-    return opened[0], opened[1]
+    if request.side is not None:
+        words.append(f"--resolution {request.side}")
+    return " ".join([*words, f"--seed {plan.seed}"])
 
 
-def bench_from_options(
-    *,
-    families: str,
-    ratios: str,
-    out: Path | None,
-    seed: int,
-    **options: Any,
-) -> dict[str, Any]:
-    """`privgen augment-bench`: parse the lists, run, print the table, write the report.
-
-    Raises:
-      ConfigError: a list cannot be read.
-    """
-    if out is not None:
-        empty_folder(out)
-    try:
-        shares = [float(item) for item in ratios.split(",")]
-    except ValueError as error:
-        raise ConfigError(f"ratios must be numbers such as 0.5,1,2: got {ratios!r}.") from error
-    names = [name.strip() for name in families.split(",")]
-    report = bench(families=names, ratios=shares, seed=seed, **options)
-    document = bench_document(report, seed)
-    print_bench(document["augment_bench"])
-    if out is not None:
-        write_report(document, out)
-    return document
+def _joined(numbers: Sequence[float]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
 
 
-def bench_document(report: BenchReport, seed: int) -> dict[str, Any]:
+def bench_document(report: BenchReport, command: str) -> dict[str, Any]:
     """A report document that holds the bench alone."""
-    content = report.to_dict()
     return {
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
@@ -175,7 +273,7 @@ def bench_document(report: BenchReport, seed: int) -> dict[str, Any]:
         "data": None,
         "generator": None,
         "audit": None,
-        "augment_bench": content,
-        "reproduce": {"command": f"privgen augment-bench DATA --seed {seed}", "seed": seed},
+        "augment_bench": report.to_dict(),
+        "reproduce": {"command": command, "seed": report.seed},
         "samples_png": None,
     }

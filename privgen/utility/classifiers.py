@@ -1,49 +1,53 @@
-"""Four families of tile classifiers, trained from scratch, with stems fit for small tiles.
+"""Tile classifiers of four families, with stems fit for small tiles.
 
-MobileNetV3 (Howard et al. 2019), ResNet (He et al. 2016), DenseNet (Huang et al. 2017) and
-EfficientNet (Tan & Le 2019) as torchvision builds them, without published weights. Those networks
-were made for 224 px: they shrink a tile 32 times, so that a 32 px tile would end as a single
-position and most layers would see little but padding. Here the first strides are taken out, so that
-32 and 64 px tiles end as 4 x 4 positions:
+MobileNetV2 and V3 (Sandler et al. 2018, Howard et al. 2019), ResNet (He et al. 2016), DenseNet
+(Huang et al. 2017) and EfficientNet (Tan & Le 2019) as torchvision builds them, and
+EfficientNet-Lite0. Those networks were made for 224 px: they shrink a tile 32 times, so that a
+32 px tile would end as a single position and most layers would see little but padding. Here the
+first strides are taken out:
 
-| side, px | shrinks by | layers whose stride is taken out |
-|---|---|---|
-| up to 32 | 8 | the first two: convolution, then convolution or (ResNet, DenseNet) max pooling |
-| 33 to 64 | 16 | the first |
-| above | 32 | none |
+| side, px | standard shrinks by | small shrinks by | layers whose stride is taken out |
+|---|---|---|---|
+| up to 32 | 8 | 16 | standard two, small one |
+| 33 to 64 | 16 | 32 | standard one, small none |
+| above | 32 | 32 | none |
 
-Two sizes. "standard" is MobileNetV3-small, ResNet-18, DenseNet-121 and EfficientNet-B0. "small"
-keeps each family's building block for few updates on a CPU: MobileNetV3-small at half width, one
-block a stage of ResNet, DenseNet with growth 12 and three blocks of six layers (a stage less, made
-up for by one stride more at the start, as in the small ResNet, which thus shrinks twice as much),
-EfficientNet-B0 at half width and depth. A figure names the size it was made with.
+counted from the input: convolution, then convolution or (ResNet, DenseNet) max pooling.
+
+A model is named by its network, `resnet18`, or by its family alone, `resnet`; then a size says
+which network is meant. "standard" is MobileNetV3-small, ResNet-18, DenseNet-121 and
+EfficientNet-B0. "small" keeps each family's building block for few updates on a CPU:
+
+| family | small network |
+|---|---|
+| mobilenet | MobileNetV3-small at half width |
+| resnet | one block a stage instead of two |
+| densenet | growth 12, three blocks of six layers, so it shrinks half as much as the table says |
+| efficientnet | B0 at half width and depth |
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torchvision import models
 from torchvision.models.densenet import DenseNet
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
-from torchvision.models.mobilenetv3 import mobilenet_v3_small
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from privgen.errors import ConfigError
+from privgen.models.effnet_lite import LITE0, WIDTH, EffNetLite
+from privgen.utility.pretrained import UNTRAINED, Normalisation, load_pretrained
 
 SIZES = ("standard", "small")
 
 SMALLEST_SIDE = 16
-"""Below this, pixels, the last feature map of every family is a single position."""
+"""Pixels at which the last feature map of most small networks is a single position."""
 
-BFLOAT16_FAMILIES = frozenset({"resnet", "densenet"})
-"""Families a CPU trains faster under bfloat16 autocast; depthwise convolutions are slower there.
+_FASTER_IN_BFLOAT16 = ("resnet", "densenet")
 
-Measured with AVX-512 BF16, one core, 32 px, batch 32, channels last, updates a second in bfloat16
-and in float32: ResNet-18 2.8 and 1.7, DenseNet-121 1.3 and 0.7, MobileNetV3-small 4.3 and 9.2,
-EfficientNet-B0 1.2 and 2.2.
-"""
-
-_SHRINK_MORE_WHEN_SMALL = frozenset({"resnet", "densenet"})
+_DROPOUT = 0.2
 
 # Expansion, kernel, stride, channels in, channels out, repeats (Tan & Le 2019, table 1).
 _EFFICIENTNET_B0 = (
@@ -57,26 +61,69 @@ _EFFICIENTNET_B0 = (
 )
 
 
-def build(family: str, *, classes: int, side: int, seed: int, size: str = "standard") -> nn.Module:
-    """A freshly initialised classifier; the same arguments give the same weights.
+class Classifier(nn.Module):
+    """A network that takes tiles as they are.
 
     Args:
-      family: one of `FAMILIES`.
+      network: from normalised floats, shape (n, 3, side, side), to logits (n, classes).
+      normalisation: what its weights expect of its input.
+
+    Attributes:
+      network, normalisation: as given.
+    """
+
+    def __init__(self, network: nn.Module, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.network = network
+        self.normalisation = normalisation
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """Logits, shape (n, classes), of uint8 tiles, shape (n, side, side, 3)."""
+        return torch.as_tensor(self.network(self.normalisation(tiles)))
+
+
+class _Lite0(EffNetLite):
+    """EfficientNet-Lite0 that classifies."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(LITE0)
+        self.dropout = nn.Dropout(_DROPOUT)
+        self.classifier = nn.Linear(WIDTH, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.classifier(self.dropout(super().forward(x))))
+
+
+def build(
+    model: str,
+    *,
+    classes: int,
+    side: int,
+    seed: int,
+    size: str = "standard",
+    weights: str | None = None,
+) -> Classifier:
+    """A classifier; the same arguments give the same weights.
+
+    Args:
+      model: one of `MODELS`.
       classes: number of classes, 2 or more.
       side: of the tiles, pixels, `SMALLEST_SIDE` or more.
       seed: of the initial weights; the caller's random state is left as it was.
-      size: "standard" or "small".
+      size: "standard" or "small": which network a family's name means; no network's own name heeds
+        it.
+      weights: of `pretrained`; the last layer is fresh all the same. None starts all layers fresh.
 
     Returns:
-      A module in training mode, channels last, from (n, 3, side, side) to logits (n, classes).
+      A module in training mode, channels last, from uint8 (n, side, side, 3) to logits
+      (n, classes).
 
     Raises:
-      ConfigError: an argument is not one of those.
+      ConfigError: an argument is not one of those, or there are no such weights for that model.
+      WeightsError: the weights are not on this machine and could not be fetched, or do not fit.
     """
-    if family not in _BUILDERS:
-        raise ConfigError(
-            f"a classifier family must be one of {', '.join(FAMILIES)}: got {family!r}"
-        )
+    if model not in MODELS:
+        raise ConfigError(f"a classifier must be one of {', '.join(MODELS)}: got {model!r}")
     if size not in SIZES:
         raise ConfigError(f"a classifier size must be one of {', '.join(SIZES)}: got {size!r}")
     if side < SMALLEST_SIDE:
@@ -86,60 +133,110 @@ def build(family: str, *, classes: int, side: int, seed: int, size: str = "stand
         )
     if classes < 2:
         raise ConfigError(f"a classifier needs 2 classes or more: got {classes}")
+    small = model in FAMILIES and size == "small"
+    if small and weights is not None:
+        raise ConfigError(
+            f"there are no weights for {model} of size small: got {weights!r}. Give size standard, "
+            f"or the name of a network, e.g. {_STANDARD[model]}."
+        )
+    name = _STANDARD.get(model, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _BUILDERS[family](classes, size == "small")
+        network = (_SMALL[model] if small else _NETWORKS[name])(classes)
+    normalisation = UNTRAINED if weights is None else load_pretrained(network, name, weights)
     removed = 2 if side <= 32 else 1 if side <= 64 else 0
-    if size == "small" and family in _SHRINK_MORE_WHEN_SMALL:
+    if small:
         removed = max(0, removed - 1)
     strided = [
         layer
-        for layer in model.modules()
+        for layer in network.modules()
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d) and layer.stride not in (1, (1, 1))
     ]
     for layer in strided[:removed]:
         layer.stride = (1, 1)
-    return model.to(memory_format=torch.channels_last)
+    return Classifier(network, normalisation).to(memory_format=torch.channels_last)
 
 
-def _mobilenet(classes: int, small: bool) -> nn.Module:
-    model: nn.Module = mobilenet_v3_small(
-        weights=None, num_classes=classes, width_mult=0.5 if small else 1.0
+def uses_bfloat16(model: str, device: torch.device) -> bool:
+    """Whether a model trains faster under bfloat16 autocast there.
+
+    Args:
+      model: one of `MODELS`.
+      device: where; a processor without bfloat16 instructions answers no.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
+    return model.startswith(_FASTER_IN_BFLOAT16) and has()
+
+
+def _torchvision(name: str) -> Callable[[int], nn.Module]:
+    def made(classes: int) -> nn.Module:
+        network: nn.Module = models.get_model(name, weights=None, num_classes=classes)
+        return network
+
+    return made
+
+
+def _small_mobilenet(classes: int) -> nn.Module:
+    network: nn.Module = models.mobilenet_v3_small(
+        weights=None, num_classes=classes, width_mult=0.5
     )
-    return model
+    return network
 
 
-def _resnet(classes: int, small: bool) -> nn.Module:
-    blocks = [1, 1, 1, 1] if small else [2, 2, 2, 2]
-    model: nn.Module = ResNet(BasicBlock, blocks, num_classes=classes)
-    return model
+def _small_resnet(classes: int) -> nn.Module:
+    network: nn.Module = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=classes)
+    return network
 
 
-def _densenet(classes: int, small: bool) -> nn.Module:
-    if small:
-        model: nn.Module = DenseNet(12, (6, 6, 6), num_init_features=24, num_classes=classes)
-    else:
-        model = DenseNet(32, (6, 12, 24, 16), num_init_features=64, num_classes=classes)
-    return model
+def _small_densenet(classes: int) -> nn.Module:
+    network: nn.Module = DenseNet(12, (6, 6, 6), num_init_features=24, num_classes=classes)
+    return network
 
 
-def _efficientnet(classes: int, small: bool) -> nn.Module:
-    scale = 0.5 if small else 1.0
-    stages = [
-        MBConvConfig(*stage, width_mult=scale, depth_mult=scale) for stage in _EFFICIENTNET_B0
+def _small_efficientnet(classes: int) -> nn.Module:
+    stages: list[Any] = [
+        MBConvConfig(*stage, width_mult=0.5, depth_mult=0.5) for stage in _EFFICIENTNET_B0
     ]
-    model: nn.Module = EfficientNet(
-        stages, dropout=0.2, num_classes=classes, last_channel=round(1280 * scale)
+    network: nn.Module = EfficientNet(
+        stages, dropout=_DROPOUT, num_classes=classes, last_channel=640
     )
-    return model
+    return network
 
 
-_BUILDERS: dict[str, Callable[[int, bool], nn.Module]] = {
-    "mobilenet": _mobilenet,
-    "resnet": _resnet,
-    "densenet": _densenet,
-    "efficientnet": _efficientnet,
+_SMALL: dict[str, Callable[[int], nn.Module]] = {
+    "mobilenet": _small_mobilenet,
+    "resnet": _small_resnet,
+    "densenet": _small_densenet,
+    "efficientnet": _small_efficientnet,
 }
 
-FAMILIES: tuple[str, ...] = tuple(_BUILDERS)
+FAMILIES: tuple[str, ...] = tuple(_SMALL)
 """The families, in the order of the tables."""
+
+_STANDARD = {
+    "mobilenet": "mobilenet_v3_small",
+    "resnet": "resnet18",
+    "densenet": "densenet121",
+    "efficientnet": "efficientnet_b0",
+}
+
+_NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    **{
+        name: _torchvision(name)
+        for name in (
+            "mobilenet_v2",
+            "mobilenet_v3_small",
+            "mobilenet_v3_large",
+            "resnet18",
+            "resnet50",
+            "densenet121",
+            "efficientnet_b0",
+        )
+    },
+    "efficientnet_lite0": _Lite0,
+}
+
+MODELS: tuple[str, ...] = (*FAMILIES, *_NETWORKS)
+"""Every name `build` knows: the families, then the networks."""

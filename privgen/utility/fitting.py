@@ -1,9 +1,9 @@
-"""Training one classifier, and the guard of the test split.
+"""Training one classifier.
 
-The recipe is the same in every arm: AdamW with decoupled weight decay, learning rate rising over
-  the first fifth and
-falling along a cosine, cross-entropy, no augmentation, a fixed number of updates. The best of a few
-evenly spaced checkpoints is chosen on the validation split alone.
+The recipe is the same in every arm: a fixed number of AdamW updates with decoupled weight decay,
+cross-entropy with smoothed labels (Szegedy et al. 2016), a learning rate that rises over the first
+fifth and falls along half a cosine. The best of a few evenly spaced checkpoints is chosen on the
+validation split alone. Classical augmentation is an arm's, not the recipe's.
 
 Before each evaluation the averages of batch norm are computed anew from training tiles (Wu &
 Johnson 2021, arXiv:2105.07576, "precise" statistics). Running averages lag behind the weights of a
@@ -11,12 +11,16 @@ short training: on the phantom, 60 updates of EfficientNet gave a balanced accur
 and .59 without. A baseline that collapsed this way would turn any change of the training set into a
 gain.
 
-Shapes: tiles are uint8 (n, side, side, 3); networks see float32 (n, 3, side, side), channels last.
+Every draw is a function of the seed: the order of the tiles and dropout do not depend on whether
+tiles are augmented, and what augmentation does to an update depends on nothing drawn before it. On
+a CPU the same number of threads gives the same classifier.
+
+Shapes: tiles are uint8 (n, side, side, 3) throughout; a classifier turns them into floats.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,15 +28,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from privgen.errors import NonFiniteLossError, RuntimeFailure
+from privgen.errors import NonFiniteLossError
+from privgen.training.draws import Purpose, stream
 from privgen.utility.arms import Composition
+from privgen.utility.augmentation import augment as augmented
 
 Tiles = NDArray[np.uint8]
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
 _WARM_UP = 0.2  # share of the updates
-_PROBE_TILES = 256  # training tiles that renew batch norm and give the training accuracy
+_PROBE_TILES = 128  # training tiles that renew batch norm and give the training accuracy
 _NORM_BATCH = 64
 _PREDICTION_BATCH = 32  # measured: larger ones leave the cache and are up to 1.6 times slower
 
@@ -47,6 +53,7 @@ class Recipe:
       evaluations: checkpoints compared on the validation split.
       learning_rate: the highest one.
       weight_decay: of AdamW.
+      label_smoothing: share of each label that is spread over all classes.
     """
 
     updates: int
@@ -54,6 +61,11 @@ class Recipe:
     evaluations: int
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+
+    def short(self, updates: int) -> "Recipe":
+        """The same with `updates` updates and one evaluation: a trial."""
+        return replace(self, updates=updates, evaluations=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +74,8 @@ class CurvePoint:
 
     Attributes:
       update: optimiser updates made so far.
-      train_loss: mean over the updates since the last evaluation, nats.
-      validation_loss: nats.
+      train_loss: mean over the updates since the last evaluation, against smoothed labels, nats.
+      validation_loss: against the labels themselves, nats.
       validation_balanced_accuracy: over the classes the validation split holds.
     """
 
@@ -79,7 +91,7 @@ class Fitted:
 
     Attributes:
       model: the chosen checkpoint, in evaluation mode.
-      updates: optimiser updates that were made.
+      updates: optimiser updates that were made, as the optimiser counted them.
       chosen: update of the chosen checkpoint.
       curve: every evaluation.
       train_accuracy: share of its own training tiles the last checkpoint gets right.
@@ -92,47 +104,6 @@ class Fitted:
     train_accuracy: float
 
 
-class TestGuard:
-    """The only holder of the test tiles: each trained model gets them once.
-
-    Selecting a checkpoint, a threshold or an arm on the test split takes a second look; the second
-    look raises.
-    """
-
-    __test__ = False  # not a test case, whatever pytest makes of the name
-
-    def __init__(self, tiles: Tiles, models: Iterable[str]) -> None:
-        """Guard `tiles` for `models`, the names of all that will ever be tested."""
-        self._tiles = tiles
-        self._waiting = set(models)
-        self._served: set[str] = set()
-
-    def read(self, model: str) -> Tiles:
-        """The test tiles, for the one prediction of `model`.
-
-        Raises:
-          RuntimeFailure: it was not announced, or has had them before.
-        """
-        if model in self._served:
-            raise RuntimeFailure(
-                f"the test split is read once by each model: {model} asked for it again. "
-                "Select on the validation split."
-            )
-        if model not in self._waiting:
-            raise RuntimeFailure(
-                f"the test split is read by announced models only: {model} was not. "
-                "Announce it before training starts."
-            )
-        self._waiting.remove(model)
-        self._served.add(model)
-        return self._tiles
-
-    @property
-    def unread(self) -> frozenset[str]:
-        """Announced models that have not been tested."""
-        return frozenset(self._waiting)
-
-
 def fit(
     model: nn.Module,
     *,
@@ -142,6 +113,7 @@ def fit(
     validation_labels: Indices,
     recipe: Recipe,
     seed: int,
+    augment: bool,
     bfloat16: bool,
     device: torch.device,
     on_update: Callable[[], None],
@@ -149,13 +121,15 @@ def fit(
     """Train a classifier and keep its best checkpoint on the validation split.
 
     Args:
-      model: freshly built; trained in place.
+      model: as `classifiers.build` gives it; trained in place.
       tiles: the pool, shape (m, side, side, 3).
       composition: which rows of the pool it is trained on, and as what.
       validation: shape (v, side, side, 3).
       validation_labels: shape (v,).
       recipe: the same for every arm.
-      seed: of the order of the tiles and of dropout; the caller's random state is left as it was.
+      seed: of the order of the tiles, augmentation and dropout; the caller's random state is left
+        as it was.
+      augment: whether every tile is augmented anew each time it is shown, see `augmentation`.
       bfloat16: whether updates run under bfloat16 autocast; predictions are float32.
       device: where.
       on_update: called after every update.
@@ -165,7 +139,7 @@ def fit(
     """
     model.to(device)
     optimiser = torch.optim.AdamW(
-        model.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.99)
+        model.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True
     )
     rng = np.random.default_rng(seed)
     probe = rng.permutation(len(composition))[:_PROBE_TILES]
@@ -181,12 +155,16 @@ def fit(
             while made < target:
                 _set_rate(optimiser, recipe, made)
                 batch = next(batches)
+                shown = tiles[composition.rows[batch]]
+                if augment:
+                    shown = augmented(shown, stream(seed, made, Purpose.AUGMENT))
                 losses.append(
                     _update(
                         model,
                         optimiser,
-                        tiles[composition.rows[batch]],
+                        shown,
                         composition.labels[batch],
+                        smoothing=recipe.label_smoothing,
                         bfloat16=bfloat16,
                     )
                 )
@@ -204,7 +182,7 @@ def fit(
     model.load_state_dict(kept)
     return Fitted(
         model=model,
-        updates=made,
+        updates=_counted(optimiser),
         chosen=chosen.update,
         curve=tuple(curve),
         train_accuracy=accuracy,
@@ -216,7 +194,7 @@ def predict(model: nn.Module, tiles: Tiles) -> Floats:
     model.eval()
     with torch.inference_mode():
         parts = [
-            model(_network_input(tiles[i : i + _PREDICTION_BATCH], model)).double().softmax(dim=1)
+            model(_on_device(tiles[i : i + _PREDICTION_BATCH], model)).double().softmax(dim=1)
             for i in range(0, len(tiles), _PREDICTION_BATCH)
         ]
     return np.asarray(torch.cat(parts).cpu().numpy())
@@ -253,14 +231,16 @@ def _update(
     tiles: Tiles,
     labels: Indices,
     *,
+    smoothing: float,
     bfloat16: bool,
 ) -> float:
     """One optimiser update; returns its loss, nats."""
     model.train()
-    x = _network_input(tiles, model)
+    x = _on_device(tiles, model)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
         logits = model(x)
-    loss = F.cross_entropy(logits.float(), torch.from_numpy(labels).to(x.device))
+    target = torch.from_numpy(labels).to(x.device)
+    loss = F.cross_entropy(logits.float(), target, label_smoothing=smoothing)
     value = float(loss.detach())
     if not math.isfinite(value):
         raise NonFiniteLossError(
@@ -270,6 +250,11 @@ def _update(
     torch.autograd.backward(loss)
     optimiser.step()
     return value
+
+
+def _counted(optimiser: torch.optim.Optimizer) -> int:
+    """How often the optimiser has changed the weights."""
+    return max(int(state["step"]) for state in optimiser.state.values())
 
 
 def _renew_norm(model: nn.Module, tiles: Tiles) -> None:
@@ -282,7 +267,7 @@ def _renew_norm(model: nn.Module, tiles: Tiles) -> None:
         layer.train()
     with torch.no_grad():
         for part in np.array_split(np.arange(len(tiles)), -(-len(tiles) // _NORM_BATCH)):
-            model(_network_input(tiles[part], model))
+            model(_on_device(tiles[part], model))
 
 
 def _evaluate(
@@ -305,8 +290,6 @@ def _rank(point: CurvePoint) -> tuple[float, float]:
     return point.validation_balanced_accuracy, -point.validation_loss
 
 
-def _network_input(tiles: Tiles, model: nn.Module) -> Tensor:
-    """Float tiles in about [-2, 2], shape (n, 3, side, side), channels last, where the model is."""
-    device = next(model.parameters()).device
-    x = torch.from_numpy(tiles).to(device).permute(0, 3, 1, 2).float()
-    return x.sub_(127.5).div_(63.75)
+def _on_device(tiles: Tiles, model: nn.Module) -> Tensor:
+    """A copy of the tiles, which may be read-only, where the model is."""
+    return torch.tensor(tiles, device=next(model.parameters()).device)

@@ -1,27 +1,39 @@
-"""What a run of augment-bench will do, and the checks made before anything is trained."""
+"""What a run of augment-bench will do: its options, checked, and every training they ask for."""
 
 import difflib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import numpy as np
-
-from privgen.data.splits import require_disjoint
-from privgen.data.tileset import TileSet
-from privgen.errors import ConfigError, InputError, SplitError
-from privgen.utility.arms import ARMS, BASELINE
-from privgen.utility.classifiers import FAMILIES, SIZES
+from privgen.errors import ConfigError
+from privgen.utility.arms import ARMS, BASELINE, FILTERED, Arm
+from privgen.utility.classifiers import FAMILIES, MODELS, SIZES
 from privgen.utility.fitting import Recipe
+
+RATIOS = (0.25, 0.5, 1.0, 2.0, 3.0)
+"""Synthetic tiles a real one, where none are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One training: a family in an arm, at a ratio, with a seed."""
+    """One training.
 
-    family: str
+    Attributes:
+      regime: share of the real training tiles.
+      model: of `classifiers.MODELS`.
+      arm: of `arms.ARMS`.
+      ratio: synthetic tiles for each real one; None where the arm has none.
+      seed: of initial weights, batches and the draw of tiles.
+      generator: whose synthetic tiles, from 0; None where the arm trains on none.
+    """
+
+    regime: float
+    model: str
     arm: str
     ratio: float | None
     seed: int
+    generator: int | None
 
     @property
     def label(self) -> str:
@@ -31,28 +43,43 @@ class Cell:
     @property
     def name(self) -> str:
         """Unique within a run."""
-        return f"{self.family}, {self.label}, seed {self.seed}"
+        made = "" if self.generator is None else f", generator {self.generator}"
+        return f"regime {self.regime:g}, {self.model}, {self.label}{made}, seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The options of one run, checked."""
+    """The options of one run, checked.
 
-    families: tuple[str, ...]
-    ratios: tuple[float, ...]
-    seeds: tuple[int, ...]
-    arms: tuple[str, ...]
+    Attributes:
+      models: of `classifiers.MODELS`.
+      ratios: synthetic tiles for each real training tile.
+      seeds: of the trainings, 2 or more; the same initial weights and test patients in every arm.
+      arms: of `arms.ARMS`; `real` must be among them.
+      recipe: of every training.
+      size: of the networks that are named by family alone, see `classifiers`.
+      weights: pairs of a model and what it starts from, see `pretrained`; from scratch without.
+      device: "auto", "cpu", "cuda" or "cuda:N".
+      seed: of everything random, together with `seeds`.
+    """
+
+    models: tuple[str, ...] = FAMILIES
+    ratios: tuple[float, ...] = RATIOS
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    arms: tuple[str, ...] = tuple(ARMS)
     recipe: Recipe
-    size: str
-    device: str
-    seed: int
+    size: str = "small"
+    weights: tuple[tuple[str, str], ...] = ()
+    device: str = "auto"
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_known("families", self.families, FAMILIES)
+        _require_known("models", self.models, tuple(MODELS))
         _require_known("arms", self.arms, tuple(ARMS))
         _require_known("size", (self.size,), SIZES)
+        _require_known("models with weights", tuple(dict(self.weights)), self.models)
         lists: dict[str, tuple[object, ...]] = {
-            "families": self.families,
+            "models": self.models,
             "arms": self.arms,
             "ratios": self.ratios,
             "seeds": self.seeds,
@@ -81,15 +108,44 @@ class Plan:
             if value < least:
                 raise ConfigError(f"{name} must be {least} or more: got {value}.")
 
-    def cells(self) -> list[Cell]:
-        """Every training, families first, then arms and ratios, then seeds."""
+    @property
+    def primary_ratio(self) -> float:
+        """The ratio nearest to as many synthetic tiles as real ones; of two, the smaller."""
+        return min(self.ratios, key=lambda ratio: (abs(math.log(ratio)), ratio))
+
+    def weights_of(self, model: str) -> str | None:
+        """What a model starts from; None from scratch."""
+        return dict(self.weights).get(model)
+
+    @property
+    def filters(self) -> bool:
+        """Whether synthetic tiles are filtered."""
+        return FILTERED in self.arms
+
+    def cells(self, generators: Mapping[float, int]) -> list[Cell]:
+        """Every training: regimes first, then models, arms and ratios, generators, seeds.
+
+        Args:
+          generators: how many each regime has, by its share.
+        """
         return [
-            Cell(family=family, arm=arm, ratio=ratio, seed=seed)
-            for family in self.families
-            for arm in self.arms
-            for ratio in (self.ratios if ARMS[arm].scales else (None,))
+            Cell(regime=regime, model=model, arm=name, ratio=ratio, seed=seed, generator=made)
+            for regime, count in generators.items()
+            for model in self.models
+            for name in self.arms
+            for ratio in self._ratios(ARMS[name])
+            for made in (range(count) if ARMS[name].synthetic else (None,))
             for seed in self.seeds
         ]
+
+    def _ratios(self, arm: Arm) -> tuple[float | None, ...]:
+        if not arm.sized:
+            return (None,)
+        return self.ratios if arm.scales else (self.primary_ratio,)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data."""
+        return asdict(self)
 
 
 def _require_known(name: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
@@ -98,43 +154,3 @@ def _require_known(name: str, given: tuple[str, ...], known: tuple[str, ...]) ->
             near = difflib.get_close_matches(one, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(f"{name} must be of {', '.join(known)}: got {one!r}.{hint}")
-
-
-def check_splits(*, train: TileSet, validation: TileSet, test: TileSet, synthetic: TileSet) -> None:
-    """Refuse splits and synthetic tiles that would make the figures meaningless.
-
-    Raises:
-      InputError: a class is missing or unknown, validation is empty, or test has one patient.
-      SplitError: two splits share a patient, a picture or pixels, or synthetic tiles stand in one.
-    """
-    if len(train.classes) < 2:
-        raise InputError(
-            f"classifiers need 2 classes or more: the training split has {len(train.classes)}."
-        )
-    for name, tiles in (("validation", validation), ("test", test), ("synthetic", synthetic)):
-        unknown = sorted(set(tiles.classes) - set(train.classes))
-        if unknown:
-            raise InputError(
-                f"every {name} class must be among the training split's: {', '.join(unknown)} is "
-                f"not ({', '.join(train.classes)} are). Correct the labels, or split again."
-            )
-    missing = sorted(set(train.classes) - set(test.classes))
-    if missing:
-        raise InputError(
-            f"every class must be in the test split: {', '.join(missing)} is missing. Split "
-            "again, or leave the class out."
-        )
-    if len(validation) == 0:
-        raise InputError("the validation split must hold tiles: got none. Split again.")
-    if len(np.unique(test.groups)) < 2:
-        raise InputError(
-            f"the test split needs 2 {test.group_unit}s or more: got 1. Add {test.group_unit}s."
-        )
-    require_disjoint(train=train, validation=validation, test=test)
-    for name, tiles in (("validation", validation), ("test", test)):
-        shared = np.intersect1d(synthetic.digests, tiles.digests)
-        if len(shared):
-            raise SplitError(
-                f"synthetic tiles may not stand in the {name} split: {len(shared)} do, pixel for "
-                "pixel. The generator must be trained on the training split alone."
-            )

@@ -1,42 +1,54 @@
 """augment-bench: do synthetic tiles help a classifier of real ones?
 
-Every family is trained in every arm (`arms`) with the same recipe and number of updates
-(`fitting`), from the same initial weights for each seed, and tested once on patients that neither
+Every model is trained in every arm (`arms`) with the same recipe and number of updates (`fitting`),
+from the same initial weights for each seed, and tested once (`guard`) on patients that neither
 training nor selection saw. What counts is the difference from the arm of real tiles alone, seed by
 seed, tile by tile (`statistics`).
 
 A gain can be an artefact of a baseline that did not converge. Beside every figure stand the
-baseline's curve and training accuracy, an arm of repeated real tiles (`oversampled`: as many tiles,
-nothing new), and a logistic regression on colour histograms, which no network should lose to.
+baseline's curve and training accuracy, arms that add no information (`oversampled`, `shuffled`),
+and a logistic regression on colour histograms, which no network should lose to.
 
 Source: METHODS.md 7.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from privgen import console
+from audits.results import Estimate
 from privgen.data.tileset import TileSet
-from privgen.errors import InputError
-from privgen.training.devices import choose_device, working_type
-from privgen.utility import histogram
-from privgen.utility.arms import ARMS, Pool, require_enough
-from privgen.utility.caveats import data_caveats, result_caveats
-from privgen.utility.classifiers import BFLOAT16_FAMILIES, FAMILIES, SMALLEST_SIDE, build
-from privgen.utility.fitting import Recipe, TestGuard, fit, predict
-from privgen.utility.plan import Cell, Plan, check_splits
-from privgen.utility.statistics import (
-    PRIMARY,
-    SIGNIFICANCE,
-    arm_metrics,
-    metric_draws,
-    resample_patients,
+from privgen.training.devices import choose_device
+from privgen.utility.arms import ARMS
+from privgen.utility.caveats import data_caveats, require_patients, result_caveats
+from privgen.utility.classifiers import FAMILIES
+from privgen.utility.conclusion import conclude
+from privgen.utility.execution import Setting, default_jobs, histogram_name, run_cells
+from privgen.utility.filtering import Kept
+from privgen.utility.fitting import Recipe
+from privgen.utility.guard import TestGuard
+from privgen.utility.histogram import colour_histograms, fit_histogram
+from privgen.utility.material import class_numbers, common_side, decided_by, put_material
+from privgen.utility.plan import RATIOS, Plan
+from privgen.utility.plane import Point, gains
+from privgen.utility.regimes import Regime, Source, check_parts
+from privgen.utility.statistics import PRIMARY, SIGNIFICANCE, resample_patients
+from privgen.utility.summary import (
+    BenchReport,
+    GeneratorRow,
+    RegimeRow,
+    cells_table,
+    histogram_row,
+    summarise,
 )
-from privgen.utility.summary import BenchReport, CellResult, summarise
+from privgen.utility.workspace import Workspace
 
 __all__ = ["BenchReport", "augment_bench"]
 
@@ -45,230 +57,276 @@ DRAWS = 2000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Material:
-    """Pixels and class numbers of everything but the test split.
+class Finished:
+    """A benchmark that was carried out.
 
     Attributes:
-      pool: uint8 tiles, real then synthetic, shape (r + s, side, side, 3).
-      labels: of the pool.
-      validation: uint8 tiles, shape (v, side, side, 3).
-      validation_labels: shape (v,).
-      classes: how many there are.
+      report: aggregates.
+      columns, rows: a table of every training, aggregates over the test split too.
+      kept: which synthetic tiles the filter kept, by regime and generator; empty without a filter.
     """
 
-    pool: NDArray[np.uint8]
-    labels: Pool
-    validation: NDArray[np.uint8]
-    validation_labels: NDArray[np.intp]
-    classes: int
-
-    @property
-    def side(self) -> int:
-        """Pixels a side."""
-        return int(self.pool.shape[1])
+    report: BenchReport
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    kept: Mapping[tuple[float, int], NDArray[np.bool_]]
 
 
 def augment_bench(
     *,
-    train: TileSet,
+    regimes: Sequence[Regime],
     validation: TileSet,
     test: TileSet,
-    synthetic: TileSet,
-    families: Sequence[str] = FAMILIES,
-    ratios: Sequence[float] = (1.0,),
-    seeds: Sequence[int] = (0, 1, 2),
-    updates: int = 400,
+    models: Sequence[str] = FAMILIES,
+    ratios: Sequence[float] = RATIOS,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    updates: int = 150,
     batch: int = 32,
-    evaluations: int = 4,
+    evaluations: int = 3,
     side: int | None = None,
-    size: str = "standard",
+    size: str = "small",
+    weights: Mapping[str, str] | None = None,
     arms: Sequence[str] = tuple(ARMS),
     device: str = "auto",
     seed: int = 0,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    folder: Path | None = None,
 ) -> BenchReport:
-    """Train every family in every arm and compare them on the test patients.
+    """Train every model in every arm and compare them on the test patients.
 
     Args:
-      train: real tiles; the synthetic ones must come from a generator that saw no others.
+      regimes: real training tiles, and synthetic ones by generators that saw no others.
       validation: real tiles of other patients, on which checkpoints are chosen.
       test: real tiles of further patients, read once by each trained classifier.
-      synthetic: tiles of some or all of the same classes.
-      families: of `FAMILIES`.
+      models: of `classifiers.MODELS`.
       ratios: synthetic tiles for each real training tile.
       seeds: of the trainings, 2 or more; the same initial weights and test patients in every arm.
       updates: optimiser updates of every training.
       batch: tiles an update.
       evaluations: checkpoints compared on the validation split, 2 or more.
       side: pixels at which all tiles are seen; the training tiles' own when None.
-      size: of the networks, see `classifiers`.
-      arms: of `ARMS`; `real` must be among them.
+      size: of networks named by their family alone, see `classifiers`.
+      weights: what to start models from, see `pretrained`; from scratch where it names none.
+      arms: of `arms.ARMS`; `real` must be among them.
       device: "auto", "cpu", "cuda" or "cuda:N".
       seed: of everything random, together with `seeds`.
+      jobs: processes of this machine; one a core when None, and one on a GPU.
+      scheduler: address of a Dask scheduler whose workers train instead; needs `folder`.
+      folder: private; keeps each training's result, so that a run that was stopped can go on.
 
     Returns:
-      The report. The same arguments give the same report on the same machine.
+      The report. The same arguments give the same report on the same machine, whatever `jobs` is.
 
     Raises:
       ConfigError: an option is unknown or out of range.
-      InputError: a class is missing from a split or not among the real ones, the test split has one
-        patient, or there are too few synthetic tiles.
+      InputError: a class is missing, the test split has too few patients, or there are too few
+        synthetic tiles.
       SplitError: two splits share a patient, a picture or pixels.
       NonFiniteLossError: a training diverged.
 
     Source: METHODS.md 7.
     """
     plan = Plan(
-        families=tuple(families),
+        models=tuple(models),
         ratios=tuple(ratios),
         seeds=tuple(seeds),
         arms=tuple(arms),
         recipe=Recipe(updates=updates, batch=batch, evaluations=evaluations),
         size=size,
+        weights=tuple(sorted((weights or {}).items())),
         device=device,
         seed=seed,
     )
-    where = choose_device(device)
-    check_splits(train=train, validation=validation, test=test, synthetic=synthetic)
-    material = _load(train, validation, synthetic, side)
-    for ratio in plan.ratios:
-        require_enough(material.labels, ratio)
-    cells = plan.cells()
-    guard = TestGuard(test.load(material.side), [*(cell.name for cell in cells), histogram.NAME])
-    labels = _numbers(test, train.classes)
-    results = _run(cells, plan, material, guard, where)
-    colours = histogram.fit_histogram(
-        train=material.pool[: len(train)],
-        train_labels=material.labels.real,
-        validation=material.validation,
-        validation_labels=material.validation_labels,
-    ).predict_proba(histogram.colour_histograms(guard.read(histogram.NAME)))
-    assert not guard.unread, "every classifier is tested, once"
-
-    resamples = resample_patients(test.groups, draws=DRAWS, rng=np.random.default_rng(seed))
-    rows, differences = summarise(results, labels=labels, resamples=resamples)
-    control = arm_metrics(
-        {
-            metric: draws[np.newaxis]
-            for metric, draws in metric_draws(labels, colours, resamples).items()
-        },
-        resamples,
+    finished = carry_out(
+        plan,
+        regimes=regimes,
+        validation=validation,
+        test=test,
+        side=side,
+        jobs=jobs,
+        scheduler=scheduler,
+        folder=folder,
     )
-    return BenchReport(
+    return finished.report
+
+
+def carry_out(
+    plan: Plan,
+    *,
+    regimes: Sequence[Regime],
+    validation: TileSet,
+    test: TileSet,
+    side: int | None,
+    jobs: int | None,
+    scheduler: str | None,
+    folder: Path | None,
+) -> Finished:
+    """`augment_bench` with its options checked."""
+    regimes = sorted(regimes, key=lambda regime: regime.share)
+    choose_device(plan.device)
+    check_parts(regimes, validation=validation, test=test)
+    require_patients(test)
+    side = common_side(regimes[-1].train, side)
+    classes = regimes[-1].train.classes
+    with ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="privgen-")))
+        setting = Setting(
+            folder=place,
+            plan=plan,
+            generators=tuple((regime.share, len(regime.generators)) for regime in regimes),
+            classes=len(classes),
+            side=side,
+        )
+        setting.workspace.claim(
+            decided_by(plan, regimes, validation=validation, test=test, side=side)
+        )
+        stack.callback(setting.workspace.drop_material)
+        kept = put_material(setting, regimes, validation=validation, test=test)
+        results = run_cells(setting, jobs=jobs or _jobs(plan), scheduler=scheduler)
+        guard = setting.guard(class_numbers(test, classes))
+        colours = {
+            regime.share: _test_histogram(setting.workspace, guard, regime.share)
+            for regime in regimes
+        }
+        labels = guard.labels()
+
+    resamples = resample_patients(test.groups, draws=DRAWS, rng=np.random.default_rng(plan.seed))
+    rows, differences = summarise(results, labels=labels, resamples=resamples)
+    histograms = tuple(
+        histogram_row(share, probabilities, labels=labels, resamples=resamples)
+        for share, probabilities in colours.items()
+    )
+    columns, cells = cells_table(results, labels=labels)
+    masks = {key: found.kept for key, found in kept.items()}
+    report = BenchReport(
         rows=rows,
         differences=differences,
-        colour_histogram=control,
+        histograms=histograms,
+        regimes=tuple(_regime_row(regime, kept) for regime in regimes),
+        plane=_plane(
+            regimes,
+            gains(results, labels=labels, resamples=resamples, primary_ratio=plan.primary_ratio),
+        ),
+        conclusion=conclude(
+            rows=rows,
+            differences=differences,
+            histograms=histograms,
+            tiles=len(test),
+            patients=resamples.patients,
+            group_unit=test.group_unit,
+        ),
         warnings=(
-            *data_caveats(train=train, validation=validation, test=test, synthetic=synthetic),
-            *result_caveats(rows, differences, histogram=control[PRIMARY], seeds=len(plan.seeds)),
+            *data_caveats(
+                train={regime.share: regime.train for regime in regimes},
+                validation=validation,
+                test=test,
+                synthetic={
+                    regime.share: [one.tiles for one in regime.generators] for regime in regimes
+                },
+                kept={
+                    regime.share: [masks[regime.share, g] for g in range(len(regime.generators))]
+                    for regime in regimes
+                }
+                if masks
+                else None,
+            ),
+            *result_caveats(
+                rows,
+                differences,
+                histograms=histograms,
+                patients=resamples.patients,
+                group_unit=test.group_unit,
+            ),
         ),
-        classes=train.classes,
-        counts=_counts(train=train, validation=validation, test=test, synthetic=synthetic),
-        group_unit=test.group_unit,
-        config={
-            **asdict(plan),
-            "side": material.side,
-            "primary_metric": PRIMARY,
-            "significance": SIGNIFICANCE,
-            "draws": DRAWS,
+        classes=classes,
+        counts={
+            name: {"tiles": len(tiles), "patients": len(np.unique(tiles.groups))}
+            for name, tiles in (("validation", validation), ("test", test))
         },
-        seed=seed,
+        group_unit=test.group_unit,
+        config=_config(plan, regimes, side),
+        seed=plan.seed,
+    )
+    return Finished(report=report, columns=columns, rows=cells, kept=masks)
+
+
+def _jobs(plan: Plan) -> int:
+    return default_jobs(choose_device(plan.device))
+
+
+def _test_histogram(workspace: Workspace, guard: TestGuard, share: float) -> NDArray[np.float64]:
+    """Probabilities of the colour histogram of one regime on the test tiles."""
+    tiles, pool = workspace.get_pool(share, 0)
+    fitted = fit_histogram(
+        train=np.asarray(tiles[: len(pool.real)]),
+        train_labels=pool.real,
+        validation=workspace.get("validation"),
+        validation_labels=np.array(workspace.get("validation-labels")),
+    )
+    return guard.test_pixels(
+        histogram_name(share),
+        lambda test: np.asarray(fitted.predict_proba(colour_histograms(test))),
+        digest=hashlib.sha256(fitted.coef_.tobytes() + fitted.intercept_.tobytes()).hexdigest(),
     )
 
 
-def _load(train: TileSet, validation: TileSet, synthetic: TileSet, side: int | None) -> _Material:
-    real = train.load(side)
-    height, side = real.shape[1:3]
-    if height != side or side < SMALLEST_SIDE:
-        raise InputError(
-            f"classifiers need square tiles of {SMALLEST_SIDE} px or more: got {side}x{height} px. "
-            "Give a larger --side, or cut the tiles square."
+def _regime_row(regime: Regime, kept: Mapping[tuple[float, int], Kept]) -> RegimeRow:
+    def row(number: int, source: Source) -> GeneratorRow:
+        found = kept.get((regime.share, number))
+        return GeneratorRow(
+            name=source.name,
+            synthetic=len(source.tiles),
+            kept=None if found is None else int(found.kept.sum()),
+            dropped_confidence=None if found is None else found.dropped_confidence,
+            dropped_distance=None if found is None else found.dropped_distance,
         )
-    return _Material(
-        pool=np.concatenate([real, synthetic.load(side)]),
-        labels=Pool(
-            real=_numbers(train, train.classes), synthetic=_numbers(synthetic, train.classes)
-        ),
-        validation=validation.load(side),
-        validation_labels=_numbers(validation, train.classes),
-        classes=len(train.classes),
+
+    return RegimeRow(
+        share=regime.share,
+        tiles=len(regime.train),
+        patients=len(np.unique(regime.train.groups)),
+        generators=tuple(row(number, one) for number, one in enumerate(regime.generators)),
     )
 
 
-def _numbers(tiles: TileSet, classes: tuple[str, ...]) -> NDArray[np.intp]:
-    """Class number of each tile, shape (n,)."""
-    return np.searchsorted(np.array(classes), tiles.labels)
-
-
-def _run(
-    cells: Sequence[Cell],
-    plan: Plan,
-    material: _Material,
-    guard: TestGuard,
-    device: torch.device,
-) -> list[CellResult]:
-    """Train and test every cell; each is a function of its name and `plan.seed` alone."""
-    results = []
-    with console.progress() as bar:
-        task = bar.add_task("classifiers", total=len(cells) * plan.recipe.updates)
-        for cell in cells:
-            bar.update(task, description=cell.name)
-            results.append(
-                _run_cell(cell, plan, material, guard, device, lambda: bar.advance(task))
-            )
-    return results
-
-
-def _run_cell(
-    cell: Cell,
-    plan: Plan,
-    material: _Material,
-    guard: TestGuard,
-    device: torch.device,
-    on_update: Callable[[], None],
-) -> CellResult:
-    """Train one classifier, choose its checkpoint on the validation split, test it once.
-
-    Initial weights, batch order and the draw of synthetic tiles depend on `plan.seed` and the
-    cell's seed only, so that arms and families differ in nothing else.
-    """
-    weights, order, draw = np.random.SeedSequence([plan.seed, cell.seed]).spawn(3)
-    arm = ARMS[cell.arm]
-    composition = arm.compose(material.labels, cell.ratio or 0.0, np.random.default_rng(draw))
-    fitted = fit(
-        build(
-            cell.family,
-            classes=material.classes,
-            side=material.side,
-            seed=int(weights.generate_state(1)[0]),
-            size=plan.size,
-        ),
-        tiles=material.pool,
-        composition=composition,
-        validation=material.validation,
-        validation_labels=material.validation_labels,
-        recipe=plan.recipe,
-        seed=int(order.generate_state(1)[0]),
-        bfloat16=working_type("auto", device) == torch.bfloat16
-        and (device.type != "cpu" or cell.family in BFLOAT16_FAMILIES),
-        device=device,
-        on_update=on_update,
-    )
-    return CellResult(
-        cell=cell,
-        train_tiles=len(composition),
-        updates=fitted.updates,
-        chosen=fitted.chosen,
-        curve=fitted.curve,
-        train_accuracy=fitted.train_accuracy,
-        probabilities=predict(fitted.model, guard.read(cell.name)),
+def _plane(
+    regimes: Sequence[Regime], found: Mapping[tuple[float, int, bool], Estimate]
+) -> tuple[Point, ...]:
+    """The gains, before anybody audited."""
+    names = {
+        (regime.share, number): source.name
+        for regime in regimes
+        for number, source in enumerate(regime.generators)
+    }
+    return tuple(
+        Point(
+            regime=share,
+            generator=names[share, number],
+            filtered=filtered,
+            gain=gain,
+            outcome=None,
+            mdl80=None,
+        )
+        for (share, number, filtered), gain in found.items()
     )
 
 
-def _counts(**splits: TileSet) -> dict[str, dict[str, int]]:
-    """Tiles of each split, and patients of the real ones."""
+def _config(plan: Plan, regimes: Sequence[Regime], side: int) -> dict[str, Any]:
+    options = plan.to_dict()
+    weights = dict.fromkeys(plan.models, "scratch") | {
+        # A specification may end in the path of a file, which a report does not name.
+        model: spec.partition(":")[0]
+        for model, spec in plan.weights
+        if model in plan.models
+    }
     return {
-        name: {"tiles": len(tiles)}
-        if name == "synthetic"
-        else {"tiles": len(tiles), "patients": len(np.unique(tiles.groups))}
-        for name, tiles in splits.items()
+        **options,
+        "weights": weights,
+        "regimes": [regime.share for regime in regimes],
+        "side": side,
+        "primary_ratio": plan.primary_ratio,
+        "primary_metric": PRIMARY,
+        "significance": SIGNIFICANCE,
+        "draws": DRAWS,
     }

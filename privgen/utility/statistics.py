@@ -1,30 +1,51 @@
-"""What a trained classifier is worth, with patients and training seeds as the sources of chance.
+"""What a trained classifier is worth, with patients, seeds and generators as sources of chance.
 
 Metrics on a test split, all fractions: balanced accuracy (mean recall), macro F1, AUROC (one class
 against the rest, mean over classes), ECE (expected calibration error, 15 bins; Guo et al. 2017) and
-the recall of the worst class.
+the recall of the worst class. A class that a bootstrap draw does not hold is left out of its means.
 
-Two things vary between repetitions of the benchmark: which patients stand in the test split, and
-how training went (initial weights, batches, which synthetic tiles were drawn). Every seed is tested
-on the same patients, so the two are crossed. A difference between two arms is taken seed by seed on
-the same tiles, then averaged over seeds. Its variance is the sum of
-- the patient part: the same resampled patients for both arms and all seeds (a paired,
-  patient-clustered bootstrap of the seed average), times g/(g - 1) for g patients;
-- the seed part: the variance of the per-seed differences over the number of seeds.
-The interval is Student's t with Satterthwaite's degrees of freedom, from g - 1 and seeds - 1.
-Resampling the seeds along with the patients, as one would first think of, is wrong with few of
-them: two differences of one sign never reach 0, so that half of all comparisons without any effect
-look significant. Simulated without an effect (3 to 40 patients; patients, seeds, their interaction,
-or all at once as sources of chance), this test rejects at 5 % in .01 to .06 of runs with 5 seeds,
-in up to .07 with 3 and up to .12 with 2.
+Three things vary between repetitions of the benchmark: which patients stand in the test split, how
+training went (seed: initial weights, batches, which synthetic tiles were drawn), and how the
+training of the generator went. Every cell is tested on the same patients, and every seed is run
+with every generator, so all three are crossed. A difference between two arms is taken seed by seed
+on the same tiles, then averaged over seeds and generators. Its variance is the sum of
+- the patient part: the same resampled patients for both arms and all cells (a paired,
+  patient-clustered bootstrap of the average), times g/(g - 1) for g patients;
+- the seed part: the variance of the seeds' means over the number of seeds, K;
+- the generator part: the same of the G generators' means; none with one generator, whose interval
+  then speaks of that generator and not of the method.
+In mean squares of the two-way layout the last two are (MS_seed + MS_generator) / KG. The unbiased
+form subtracts MS_interaction; left in, the sum is never negative and errs towards wide intervals.
+The interval is Student's t with Satterthwaite's degrees of freedom, from g - 1, K - 1 and G - 1.
+Resampling seeds along with the patients, as one would first think of, is wrong with few of them:
+two differences of one sign never reach 0, and half of all comparisons without an effect look
+significant.
 
-A class that a bootstrap draw happens not to hold is left out of that draw's mean over classes.
+Share of comparisons without any effect that this test calls significant at .05 (6,000 normal data
+sets a figure; K = 3 and 5, worst of both; patients vary by sd 1 each, seeds by .15, interactions
+by .1 to .2, generators as given):
 
-Source: METHODS.md 7; Owen 2007, "The pigeonhole bootstrap".
+| generators | generator sd | g = 3 | g = 6 | g = 10 | g = 16 |
+|---|---|---|---|---|---|
+| 2 | 0 | .06 | .05 | .04 | .05 |
+| 2 | .5 | .04 | .05 | .06 | .08 |
+| 2 | 1.5 to 3 | .08 | .11 | .11 | .13 |
+| 3 | 0 | .07 | .05 | .04 | .04 |
+| 3 | .5 | .05 | .04 | .05 | .06 |
+| 3 | 1.5 to 3 | .05 | .07 | .08 | .08 |
+| 1 | 0 | .07 | .05 | .05 | .05 |
+| 1 | .5 | .11 | .16 | .24 | .34 |
+
+Two generators that differ much are a poor sample twice over: .13 where .05 was meant, and where
+nothing else varies an interval of 6 generator sds to either side (t with one degree of freedom; 2
+with three generators). With two seeds the rates reach .13 as well. Interactions alone: .02 or less.
+
+Source: METHODS.md 7; Owen 2007, "The pigeonhole bootstrap"; Satterthwaite 1946.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +56,7 @@ from audits.results import Estimate
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+Key = TypeVar("Key", bound=Hashable)
 
 METRICS = ("balanced_accuracy", "macro_f1", "auroc", "ece", "worst_class_recall")
 PRIMARY = "balanced_accuracy"
@@ -43,12 +65,14 @@ PRIMARY = "balanced_accuracy"
 ECE_BINS = 15
 SIGNIFICANCE = 0.05
 CONFIDENCE = 0.95
+POWER = 0.8
 
 HELPS = "helps"
 HARMS = "harms"
 NO_EVIDENCE = "no evidence of benefit"
 
 _CHUNK = 2_000_000  # weights held at a time, 16 MB
+_TABLE = 400  # measured: the table of patients is the faster way up to g^2 = 400 n
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,10 +121,8 @@ def metric_draws(labels: Indices, probabilities: Floats, resamples: Resamples) -
     Returns:
       For each of `METRICS` an array of shape (draws + 1,); element 0 is the metric itself.
     """
-    classes = probabilities.shape[1]
     predicted = probabilities.argmax(axis=1)
-    table = _patient_sums(labels * classes + predicted, resamples, classes**2)
-    confusion = (resamples.weights @ table).reshape(-1, classes, classes)
+    confusion = _confusions(labels, probabilities, resamples)
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     true, called = confusion.sum(axis=2), confusion.sum(axis=1)
     present = true > 0
@@ -112,6 +134,20 @@ def metric_draws(labels: Indices, probabilities: Floats, resamples: Resamples) -
         "ece": _ece_draws(predicted == labels, probabilities.max(axis=1), resamples),
         "worst_class_recall": np.where(present, recall, np.inf).min(axis=1),
     }
+
+
+def balanced_accuracy_draws(labels: Indices, probabilities: Floats, resamples: Resamples) -> Floats:
+    """The first of `metric_draws` alone, shape (draws + 1,)."""
+    confusion = _confusions(labels, probabilities, resamples)
+    true = confusion.sum(axis=2)
+    return _mean_over(_ratio(np.diagonal(confusion, axis1=1, axis2=2), true), true > 0)
+
+
+def _confusions(labels: Indices, probabilities: Floats, resamples: Resamples) -> Floats:
+    """Tiles by true class and by called class in each draw, shape (draws + 1, c, c)."""
+    c = probabilities.shape[1]
+    table = _patient_sums(labels * c + probabilities.argmax(axis=1), resamples, c**2)
+    return np.asarray((resamples.weights @ table).reshape(-1, c, c))
 
 
 def _patient_sums(
@@ -149,53 +185,115 @@ def _ece_draws(correct: NDArray[np.bool_], confidence: Floats, resamples: Resamp
 
 def _auroc_draws(labels: Indices, probabilities: Floats, resamples: Resamples) -> Floats:
     """Mean over classes of the weighted rank statistic P(own class above the rest) + P(tie) / 2."""
-    draws, classes = len(resamples.weights), probabilities.shape[1]
-    area = np.zeros((draws, classes))
-    defined = np.zeros((draws, classes), dtype=np.bool_)
-    step = max(1, _CHUNK // len(labels))
-    for label in range(classes):
+    weights, owner = resamples.weights, resamples.owner
+    area = np.zeros((len(weights), probabilities.shape[1]))
+    defined = np.zeros(area.shape, dtype=np.bool_)
+    few = resamples.patients**2 <= _TABLE * len(labels)
+    for label in range(area.shape[1]):
         order = np.argsort(probabilities[:, label], kind="stable")
         scores, own = probabilities[order, label], labels[order] == label
         starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))
-        for first in range(0, draws, step):
-            rows = slice(first, first + step)
-            weight = resamples.weights[rows][:, resamples.owner[order]]
-            positive = np.add.reduceat(weight * own, starts, axis=1)
-            negative = np.add.reduceat(weight * ~own, starts, axis=1)
-            below = np.cumsum(negative, axis=1) - negative / 2
-            pairs = positive.sum(axis=1) * negative.sum(axis=1)
-            concordant = (positive * below).sum(axis=1)
-            defined[rows, label] = pairs > 0
-            area[rows, label] = _ratio(concordant, pairs)
+        count = _concordant_by_patient if few else _concordant_by_tile
+        concordant = count(weights, owner[order], own, starts)
+        positive, negative = (
+            weights @ np.bincount(owner[order][side], minlength=resamples.patients)
+            for side in (own, ~own)
+        )
+        defined[:, label] = positive * negative > 0
+        area[:, label] = _ratio(concordant, positive * negative)
     return _mean_over(area, defined)
+
+
+def _concordant_by_patient(
+    weights: Floats, owner: Indices, own: NDArray[np.bool_], starts: Indices
+) -> Floats:
+    """Weighted pairs in which the tile of the class scores higher, ties half; a (g, g) table.
+
+    Args:
+      weights: of each patient in each draw, shape (d, g).
+      owner, own: patient of each tile, and whether it is of the class, by rising score, shape (n,).
+      starts: where each new score begins, shape (s,).
+
+    Returns:
+      Shape (d,).
+    """
+    tiles = np.zeros((2, len(owner), weights.shape[1]))
+    tiles[own.astype(np.intp), np.arange(len(owner)), owner] = 1
+    negative, positive = np.add.reduceat(tiles, starts, axis=1)
+    table = positive.T @ (np.cumsum(negative, axis=0) - negative / 2)
+    return np.asarray(((weights @ table) * weights).sum(axis=1))
+
+
+def _concordant_by_tile(
+    weights: Floats, owner: Indices, own: NDArray[np.bool_], starts: Indices
+) -> Floats:
+    """The same without a table of patients: for as many patients as tiles, or nearly."""
+    found = np.empty(len(weights))
+    step = max(1, _CHUNK // len(owner))
+    for first in range(0, len(weights), step):
+        weight = weights[first : first + step][:, owner]
+        positive = np.add.reduceat(weight * own, starts, axis=1)
+        negative = np.add.reduceat(weight * ~own, starts, axis=1)
+        below = np.cumsum(negative, axis=1) - negative / 2
+        found[first : first + step] = (positive * below).sum(axis=1)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossed:
+    """A mean over seeds and generators, tested against 0.
+
+    Attributes:
+      estimate: with its interval.
+      p: two-sided, of the hypothesis that its expectation is 0.
+      error: its standard error.
+      freedom: degrees of freedom of `error`.
+    """
+
+    estimate: Estimate
+    p: float
+    error: float
+    freedom: float
+
+    @property
+    def detectable(self) -> float | None:
+        """Smallest true value found with power `POWER` at the level .05; None without an error."""
+        if self.error == 0:
+            return None
+        reach = stats.t.ppf(0.5 + CONFIDENCE / 2, self.freedom) + stats.t.ppf(POWER, self.freedom)
+        return float(reach) * self.error
 
 
 def crossed_estimate(
     draws: Floats, resamples: Resamples, *, bounds: tuple[float, float]
-) -> tuple[Estimate, float]:
-    """Average over seeds, with patients and seeds both counted as chance.
+) -> Crossed:
+    """Average over seeds and generators, with these and the patients counted as chance.
 
     Args:
-      draws: of each seed the statistic and its bootstrap draws, shape (seeds, draws + 1); one row
-        when nothing was trained at random.
+      draws: of each seed and generator the statistic and its bootstrap draws, shape (seeds,
+        generators, draws + 1); (1, 1, draws + 1) when nothing was trained at random.
       resamples: the draws' patients, 2 or more.
       bounds: where the statistic can lie; the interval is cut there.
-
-    Returns:
-      The estimate, and the two-sided p of the hypothesis that its expectation is 0.
     """
-    seeds, g = len(draws), resamples.patients
-    value = float(draws[:, 0].mean())
-    average = draws[:, 1:].mean(axis=0)
-    by_patient = float(np.nanvar(average, ddof=1)) * g / (g - 1)
-    by_seed = float(draws[:, 0].var(ddof=1)) / seeds if seeds > 1 else 0.0
-    variance = by_patient + by_seed
+    g = resamples.patients
+    cells = draws[:, :, 0]
+    value = float(cells.mean())
+    parts = np.array(
+        [
+            float(np.nanvar(draws[:, :, 1:].mean(axis=(0, 1)), ddof=1)) * g / (g - 1),
+            _part(cells.mean(axis=1)),
+            _part(cells.mean(axis=0)),
+        ]
+    )
+    variance, error = float(parts.sum()), 0.0
+    freedom = float(g - 1)
     if variance < 1e-20:
         # No draw differs from another: the least p that this many draws can support, never 0.
-        p = 1.0 if abs(value) < 1e-10 else 1 / draws.shape[1]
+        p = 1.0 if abs(value) < 1e-10 else 1 / draws.shape[2]
         half = 0.0
     else:
-        freedom = variance**2 / (by_patient**2 / (g - 1) + by_seed**2 / max(1, seeds - 1))
+        each = np.maximum(1, np.array([g, *cells.shape]) - 1)
+        freedom = variance**2 / float((parts**2 / each).sum())
         error = float(np.sqrt(variance))
         half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
         p = float(2 * stats.t.sf(abs(value) / error, freedom))
@@ -207,47 +305,54 @@ def crossed_estimate(
         n=g,
         unit="patient",
     )
-    return estimate, p
+    return Crossed(estimate=estimate, p=p, error=error, freedom=freedom)
 
 
-def arm_metrics(draws: Mapping[str, Floats], resamples: Resamples) -> dict[str, Estimate]:
-    """Every metric of one arm; `draws[metric]` has shape (seeds, draws + 1)."""
+def _part(means: Floats) -> float:
+    """Variance of the mean of `means`; 0 where there is one."""
+    return float(means.var(ddof=1)) / len(means) if len(means) > 1 else 0.0
+
+
+def arm_estimates(draws: Mapping[str, Floats], resamples: Resamples) -> dict[str, Estimate]:
+    """Every given metric of one arm; each of shape (seeds, generators, draws + 1)."""
     return {
-        metric: crossed_estimate(draws[metric], resamples, bounds=(0.0, 1.0))[0]
-        for metric in METRICS
+        metric: crossed_estimate(values, resamples, bounds=(0.0, 1.0)).estimate
+        for metric, values in draws.items()
     }
 
 
 def arm_differences(
     arm: Mapping[str, Floats], baseline: Mapping[str, Floats], resamples: Resamples
-) -> tuple[dict[str, Estimate], float]:
-    """Arm minus baseline, seed by seed, for every metric, and the p of the primary one.
+) -> dict[str, Crossed]:
+    """Arm minus baseline in every metric of the arm, seed by seed, for each generator.
 
     Args:
-      arm, baseline: for each metric shape (seeds, draws + 1), the same seeds in the same order.
+      arm: for each metric shape (seeds, generators, draws + 1).
+      baseline: the same seeds in the same order, shape (seeds, 1, draws + 1).
+      resamples: shared by both.
     """
-    found = {
-        metric: crossed_estimate(arm[metric] - baseline[metric], resamples, bounds=(-1.0, 1.0))
-        for metric in METRICS
+    return {
+        metric: crossed_estimate(values - baseline[metric], resamples, bounds=(-1.0, 1.0))
+        for metric, values in arm.items()
     }
-    return {metric: pair[0] for metric, pair in found.items()}, found[PRIMARY][1]
 
 
 def verdicts(
-    tested: Mapping[str, tuple[Estimate, float]], *, significance: float = SIGNIFICANCE
-) -> dict[str, tuple[float, str]]:
+    tested: Mapping[Key, Crossed], *, significance: float = SIGNIFICANCE
+) -> dict[Key, tuple[float, str]]:
     """Holm-adjusted p and verdict of each tested comparison.
 
     Args:
-      tested: for each comparison the difference and its unadjusted p; together they are the family.
+      tested: the differences, which together are the family.
       significance: family-wise error rate.
 
     Returns:
       For each comparison the adjusted p and "helps", "harms" or "no evidence of benefit".
     """
-    adjusted = holm({name: p for name, (_, p) in tested.items()})
+    adjusted = holm({str(place): found.p for place, found in enumerate(tested.values())})
     words = {}
-    for name, (difference, _) in tested.items():
-        direction = HELPS if difference.value > 0 else HARMS
-        words[name] = direction if adjusted[name] <= significance else NO_EVIDENCE
-    return {name: (adjusted[name], words[name]) for name in tested}
+    for place, (key, found) in enumerate(tested.items()):
+        p = adjusted[str(place)]
+        direction = HELPS if found.estimate.value > 0 else HARMS
+        words[key] = (p, direction if p <= significance else NO_EVIDENCE)
+    return words

@@ -1,4 +1,10 @@
-"""From trained and tested classifiers to the report of augment-bench."""
+"""From trained and tested classifiers to the tables of augment-bench.
+
+Everything here is an aggregate over the test split: no record speaks of a single tile. Figures are
+fractions; `statistics` says how their intervals are made.
+
+Source: METHODS.md 7.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,18 +17,28 @@ from audits.results import Estimate
 from privgen.utility.arms import ARMS, BASELINE
 from privgen.utility.fitting import CurvePoint
 from privgen.utility.plan import Cell
+from privgen.utility.plane import Point
 from privgen.utility.statistics import (
+    METRICS,
     PRIMARY,
+    SIGNIFICANCE,
+    Crossed,
     Resamples,
     arm_differences,
-    arm_metrics,
+    arm_estimates,
+    balanced_accuracy_draws,
     metric_draws,
     verdicts,
 )
 
-CONTROL = "control"
-"""Verdict of a difference that is shown and not tested."""
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Plain = str | int | float | None
 
+_CELL = (
+    *("regime", "model", "arm", "ratio", "seed", "generator", "role", "train_tiles", "updates"),
+    *("chosen", "train_accuracy"),
+)
 _RISE = 0.01  # validation balanced accuracy between the last two evaluations
 
 
@@ -38,6 +54,7 @@ class CellResult:
       curve: its evaluations.
       train_accuracy: of the last checkpoint.
       probabilities: on the test split, shape (n, classes).
+      stressed: the same under each of `stress.STRESSES`.
     """
 
     cell: Cell
@@ -46,17 +63,18 @@ class CellResult:
     chosen: int
     curve: tuple[CurvePoint, ...]
     train_accuracy: float
-    probabilities: NDArray[np.float64]
+    probabilities: Floats
+    stressed: Mapping[str, Floats]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Convergence:
-    """How far training had come, means over seeds.
+    """How far training had come, means over seeds and generators.
 
     Attributes:
       curve: evaluations during training.
       train_accuracy: share of training tiles the last checkpoint gets right.
-      chosen: for each seed the update of the chosen checkpoint.
+      chosen: of each training the update of the chosen checkpoint.
       still_improving: validation balanced accuracy rose by more than a point between the last two
         evaluations.
     """
@@ -69,50 +87,111 @@ class Convergence:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmRow:
-    """One family in one arm.
+    """One model in one arm of one regime.
 
     Attributes:
-      family, arm: as the tables call them; `arm` names the ratio.
+      regime, model: which.
+      arm: as the tables call it, with its ratio.
       ratio: synthetic tiles for each real one; None without.
-      control: whether the arm is a control.
-      train_tiles: tiles in its training set.
+      role: of the arm: "baseline", "comparison", "tested" or "control".
+      train_tiles: tiles in its training set; the mean, rounded, where generators differ.
       updates: optimiser updates, the same in every arm.
-      metrics: on the test split, means over seeds.
+      seeds, generators: how many of each were crossed; one generator where the arm has none.
+      metrics: on the test split, means over seeds and generators.
+      robustness: balanced accuracy under each stress, likewise.
       convergence: of its trainings.
     """
 
-    family: str
+    regime: float
+    model: str
     arm: str
     ratio: float | None
-    control: bool
+    role: str
     train_tiles: int
     updates: int
+    seeds: int
+    generators: int
     metrics: Mapping[str, Estimate]
+    robustness: Mapping[str, Estimate]
     convergence: Convergence
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """An arm less the arm of real tiles alone, paired by seed and tile.
+    """An arm less the arm of real tiles alone, same regime and model, paired by seed and tile.
 
     Attributes:
-      family, arm, ratio, control: of the arm.
+      regime, model, arm, ratio, role: of the arm.
       estimate: in balanced accuracy.
       metrics: in every metric; for ECE less is better.
+      robustness: in balanced accuracy under each stress.
       p: two-sided, before adjustment.
-      p_holm: after Holm over all families and ratios; None for a control.
-      verdict: "helps", "harms", "no evidence of benefit", or "control".
+      p_holm: after Holm over all tested comparisons of the regime; None unless tested.
+      verdict: "helps", "harms" or "no evidence of benefit" of a tested arm; else its role.
+      detectable: smallest true gain this comparison would have found with power .8, before Holm;
+        None where nothing varied.
     """
 
-    family: str
+    regime: float
+    model: str
     arm: str
     ratio: float | None
-    control: bool
+    role: str
     estimate: Estimate
     metrics: Mapping[str, Estimate]
+    robustness: Mapping[str, Estimate]
     p: float
     p_holm: float | None
     verdict: str
+    detectable: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistogramRow:
+    """The control that sees colours only, in one regime.
+
+    Attributes:
+      regime: which.
+      metrics: on the test split.
+    """
+
+    regime: float
+    metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorRow:
+    """One generator of a regime.
+
+    Attributes:
+      name: as the tables call it.
+      synthetic: tiles it made.
+      kept: of these after the filter; None without a filter, like the two that follow.
+      dropped_confidence: left out because a classifier doubts their class.
+      dropped_distance: left out because they lie far from the real tiles of their class.
+    """
+
+    name: str
+    synthetic: int
+    kept: int | None
+    dropped_confidence: int | None
+    dropped_distance: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegimeRow:
+    """One share of the real training tiles.
+
+    Attributes:
+      share: of the training tiles.
+      tiles, patients: how many that is.
+      generators: each trained on these tiles alone.
+    """
+
+    share: float
+    tiles: int
+    patients: int
+    generators: tuple[GeneratorRow, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +199,15 @@ class BenchReport:
     """Everything one benchmark found; aggregates only.
 
     Attributes:
-      rows: every family in every arm.
+      rows: every model in every arm of every regime.
       differences: of every arm but the baseline.
-      colour_histogram: metrics of the control that sees colours only.
+      histograms: the colour histogram of each regime.
+      regimes: what stood in each, and its generators.
+      plane: gain and leak of each generator.
+      conclusion: one paragraph for a reader who is no statistician.
       warnings: what limits the figures; to be read with them.
       classes: names, sorted.
-      counts: tiles, and where they are known patients, of each split.
+      counts: tiles and patients of the validation and the test split.
       group_unit: what "patient" really is in these data.
       config: every setting.
       seed: of every random draw.
@@ -133,7 +215,10 @@ class BenchReport:
 
     rows: tuple[ArmRow, ...]
     differences: tuple[Difference, ...]
-    colour_histogram: Mapping[str, Estimate]
+    histograms: tuple[HistogramRow, ...]
+    regimes: tuple[RegimeRow, ...]
+    plane: tuple[Point, ...]
+    conclusion: str
     warnings: tuple[str, ...]
     classes: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]
@@ -147,59 +232,93 @@ class BenchReport:
 
 
 def summarise(
-    results: Sequence[CellResult], *, labels: NDArray[np.intp], resamples: Resamples
+    results: Sequence[CellResult],
+    *,
+    labels: Indices,
+    resamples: Resamples,
+    significance: float = SIGNIFICANCE,
 ) -> tuple[tuple[ArmRow, ...], tuple[Difference, ...]]:
     """Rows and differences of all trainings.
 
     Args:
-      results: every family in the same arms with the same seeds; grouped in this order.
+      results: seeds and generators fully crossed in every arm, the same seeds in each; rows come in
+        this order.
       labels: true class of each test tile, shape (n,).
       resamples: of the same tiles, shared by all arms so that differences are paired.
+      significance: family-wise, over the tested comparisons of one regime.
     """
-    trained: dict[tuple[str, str], list[CellResult]] = {}
+    trained: dict[tuple[float, str, str], list[CellResult]] = {}
     for result in results:
-        trained.setdefault((result.cell.family, result.cell.label), []).append(result)
-    draws = {
-        key: _stack([metric_draws(labels, one.probabilities, resamples) for one in group])
-        for key, group in trained.items()
+        cell = result.cell
+        trained.setdefault((cell.regime, cell.model, cell.label), []).append(result)
+    baselines = {
+        (regime, model): _draws(group, labels, resamples)
+        for (regime, model, label), group in trained.items()
+        if label == BASELINE
     }
-    rows = tuple(_row(group, draws[key], resamples) for key, group in trained.items())
-    compared = [
-        (row, *arm_differences(draws[row.family, row.arm], draws[row.family, BASELINE], resamples))
-        for row in rows
-        if row.arm != BASELINE
-    ]
-    decided = verdicts(
-        {
-            f"{row.family}, {row.arm}": (metrics[PRIMARY], p)
-            for row, metrics, p in compared
-            if not row.control
+    rows: list[ArmRow] = []
+    compared: list[tuple[ArmRow, dict[str, Crossed]]] = []
+    for (regime, model, label), group in trained.items():
+        baseline = baselines[regime, model]
+        draws = baseline if label == BASELINE else _draws(group, labels, resamples)
+        rows.append(_row(group, draws, resamples))
+        if label != BASELINE:
+            compared.append((rows[-1], arm_differences(draws, baseline, resamples)))
+    return tuple(rows), _decided(compared, significance)
+
+
+def histogram_row(
+    regime: float, probabilities: Floats, *, labels: Indices, resamples: Resamples
+) -> HistogramRow:
+    """Metrics of the colour histogram's probabilities on the test split, shape (n, classes)."""
+    draws = metric_draws(labels, probabilities, resamples)
+    return HistogramRow(
+        regime=regime,
+        metrics=arm_estimates({name: one[None, None] for name, one in draws.items()}, resamples),
+    )
+
+
+def _draws(group: Sequence[CellResult], labels: Indices, resamples: Resamples) -> dict[str, Floats]:
+    """Every metric, and balanced accuracy by stress, shape (seeds, generators, draws + 1) each."""
+    ordered = sorted(group, key=lambda one: (one.cell.seed, one.cell.generator or 0))
+    seeds = len({one.cell.seed for one in group})
+    found = [
+        metric_draws(labels, one.probabilities, resamples)
+        | {
+            stress: balanced_accuracy_draws(labels, probabilities, resamples)
+            for stress, probabilities in one.stressed.items()
         }
-    )
-    return rows, tuple(
-        _difference(row, metrics, p, decided.get(f"{row.family}, {row.arm}"))
-        for row, metrics, p in compared
-    )
+        for one in ordered
+    ]
+    return {
+        name: np.stack([one[name] for one in found]).reshape(seeds, len(group) // seeds, -1)
+        for name in found[0]
+    }
 
 
-def _stack(seeds: Sequence[Mapping[str, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
-    """For each metric the draws of all seeds, shape (seeds, draws + 1)."""
-    return {metric: np.stack([one[metric] for one in seeds]) for metric in seeds[0]}
+def _split(found: Mapping[str, Estimate]) -> dict[str, dict[str, Estimate]]:
+    """Metrics apart from stresses."""
+    return {
+        "metrics": {name: found[name] for name in METRICS},
+        "robustness": {name: one for name, one in found.items() if name not in METRICS},
+    }
 
 
-def _row(
-    group: Sequence[CellResult], draws: Mapping[str, NDArray[np.float64]], resamples: Resamples
-) -> ArmRow:
+def _row(group: Sequence[CellResult], draws: Mapping[str, Floats], resamples: Resamples) -> ArmRow:
     cell = group[0].cell
+    seeds, generators = draws[PRIMARY].shape[:2]
     return ArmRow(
-        family=cell.family,
+        regime=cell.regime,
+        model=cell.model,
         arm=cell.label,
         ratio=cell.ratio,
-        control=ARMS[cell.arm].control,
-        train_tiles=group[0].train_tiles,
+        role=ARMS[cell.arm].role,
+        train_tiles=round(float(np.mean([one.train_tiles for one in group]))),
         updates=group[0].updates,
-        metrics=arm_metrics(draws, resamples),
+        seeds=seeds,
+        generators=generators,
         convergence=_convergence(group),
+        **_split(arm_estimates(draws, resamples)),
     )
 
 
@@ -224,18 +343,69 @@ def _convergence(group: Sequence[CellResult]) -> Convergence:
     )
 
 
-def _difference(
-    row: ArmRow, metrics: dict[str, Estimate], p: float, decided: tuple[float, str] | None
-) -> Difference:
-    p_holm, verdict = decided or (None, CONTROL)
-    return Difference(
-        family=row.family,
-        arm=row.arm,
-        ratio=row.ratio,
-        control=row.control,
-        estimate=metrics[PRIMARY],
-        metrics=metrics,
-        p=p,
-        p_holm=p_holm,
-        verdict=verdict,
-    )
+def _decided(
+    compared: Sequence[tuple[ArmRow, dict[str, Crossed]]], significance: float
+) -> tuple[Difference, ...]:
+    """Differences with their verdicts; the tested ones of a regime are one family."""
+    decided: dict[tuple[float, str, str], tuple[float, str]] = {}
+    for regime in {row.regime for row, _ in compared}:
+        decided |= verdicts(
+            {
+                (row.regime, row.model, row.arm): found[PRIMARY]
+                for row, found in compared
+                if row.regime == regime and row.role == "tested"
+            },
+            significance=significance,
+        )
+    differences = []
+    for row, found in compared:
+        p_holm, verdict = decided.get((row.regime, row.model, row.arm), (None, row.role))
+        differences.append(
+            Difference(
+                regime=row.regime,
+                model=row.model,
+                arm=row.arm,
+                ratio=row.ratio,
+                role=row.role,
+                estimate=found[PRIMARY].estimate,
+                p=found[PRIMARY].p,
+                p_holm=p_holm,
+                verdict=verdict,
+                detectable=found[PRIMARY].detectable,
+                **_split({name: one.estimate for name, one in found.items()}),
+            )
+        )
+    return tuple(differences)
+
+
+def cells_table(
+    results: Sequence[CellResult], *, labels: Indices
+) -> tuple[tuple[str, ...], list[tuple[Plain, ...]]]:
+    """Every training as a row of plain values: aggregates over the test split, without intervals.
+
+    Args:
+      results: one or more, with the same stresses each.
+      labels: true class of each test tile, shape (n,).
+
+    Returns:
+      Names of the columns, and the rows in the order of the results.
+    """
+    whole = Resamples(owner=np.zeros(len(labels), dtype=np.intp), weights=np.ones((1, 1)))
+    stresses = tuple(results[0].stressed)
+    columns = (*_CELL, *METRICS, *(f"{PRIMARY}_{stress}" for stress in stresses))
+    table: list[tuple[Plain, ...]] = []
+    for one in results:
+        found = metric_draws(labels, one.probabilities, whole)
+        stressed = (
+            balanced_accuracy_draws(labels, one.stressed[stress], whole) for stress in stresses
+        )
+        table.append(
+            (
+                *(one.cell.regime, one.cell.model, one.cell.arm, one.cell.ratio, one.cell.seed),
+                *(one.cell.generator, ARMS[one.cell.arm].role, one.train_tiles, one.updates),
+                *(one.chosen, one.train_accuracy),
+                *(float(found[metric][0]) for metric in METRICS),
+                *(float(draws[0]) for draws in stressed),
+            )
+        )
+    return columns, table

@@ -8,6 +8,7 @@ from privgen.data.stain import (
     RGB_FROM_HED,
     jitter,
     optical_density,
+    restained,
     rgb_from_density,
     turned_stains,
 )
@@ -69,6 +70,26 @@ def _midtones(count: int) -> np.ndarray:
     rng = np.random.default_rng(5)
     stains = rng.uniform([0.3, 0.3, 0.0], [0.8, 0.7, 0.05], (count, 8, 8, 3))
     return rgb_from_density((stains @ RGB_FROM_HED).astype(np.float32))
+
+
+def test_restaining_scales_and_shifts_each_stain_of_each_tile() -> None:
+    tiles = _midtones(2)
+    scale = np.array([[1.2, 0.8, 1.0], [0.5, 1.5, 1.0]])
+    shift = np.array([[0.1, 0.0, 0.05], [0.0, -0.1, 0.0]])
+    stains = optical_density(tiles) @ HED_FROM_RGB
+    wanted = stains * scale[:, None, None] + shift[:, None, None]
+    oracle = rgb_from_density((wanted @ RGB_FROM_HED).astype(np.float32))
+    found = restained(tiles, scale, shift)
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - oracle).max() <= 1
+    assert (found == oracle).mean() > 0.99
+
+
+def test_restaining_beyond_black_and_white_is_clipped() -> None:
+    tiles = _midtones(1)
+    one, dark = np.ones((1, 3)), np.full((1, 3), 20.0)
+    assert (restained(tiles, one, dark) == 0).all()
+    assert (restained(tiles, one, -dark) == 255).all()
 
 
 def test_jitter_of_strength_zero_changes_nothing() -> None:

@@ -3,6 +3,8 @@
 import pytest
 
 from privgen.reporting import words
+from privgen.utility.arms import ARMS
+from privgen.utility.stress import STRESSES
 
 
 def _estimate(value: float, low: float | None, high: float | None) -> dict[str, object]:
@@ -71,3 +73,44 @@ def test_the_unit_is_what_the_data_call_a_patient() -> None:
 )
 def test_small_shares_are_also_said_as_one_in_so_many(share: float, shown: str) -> None:
     assert words.one_in(share) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "shown"),
+    [
+        (0.0312, -0.0036, 0.0660, "+3.1 (−0.4 to +6.6)"),
+        (-0.164, -0.193, -0.136, "−16.4 (−19.3 to −13.6)"),
+        (0.3536, 0.12, 0.58, "+35 (+12 to +58)"),
+        (-0.0001, -0.034, 0.033, "0.0 (−3.4 to +3.3)"),
+        (0.05, None, None, "+5.0"),
+        (0.0, 0.0, 0.0, "0.00 (0.00 to 0.00)"),
+    ],
+)
+def test_differences_are_signed_percentage_points(
+    value: float, low: float | None, high: float | None, shown: str
+) -> None:
+    assert words.points_interval(_estimate(value, low, high)) == shown
+
+
+def test_points_and_percents_without_an_interval() -> None:
+    assert [words.points(x) for x in (0.0312, -0.2, 0.0)] == ["+3.1", "−20.0", "0.0"]
+    assert words.points(0.0312, signed=False) == "3.1"
+    assert [words.percent(x) for x in (0.1, 1.0, 0.005)] == ["10 %", "100 %", "0.5 %"]
+
+
+@pytest.mark.parametrize(
+    ("label", "ratio", "shown"),
+    [
+        ("real", None, "real tiles alone"),
+        ("real+synthetic x0.5", 0.5, "real + synthetic, 0.5:1"),
+        ("next_arm x2", 2.0, "next arm, 2:1"),
+        ("odd", 1.0, "odd, 1:1"),
+    ],
+)
+def test_arms_are_named_with_their_ratio(label: str, ratio: float | None, shown: str) -> None:
+    assert words.arm(label, ratio)[0] == shown
+
+
+def test_every_arm_and_stress_of_the_bench_has_words() -> None:
+    assert set(words.ARMS) == set(ARMS)
+    assert set(words.STRESSES) == set(STRESSES)

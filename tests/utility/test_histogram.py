@@ -16,6 +16,13 @@ def test_histogram_of_two_known_colours() -> None:
     assert np.count_nonzero(found) == 2
 
 
+def test_each_tile_is_counted_by_itself() -> None:
+    tiles = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3), dtype=np.uint8)
+    together = colour_histograms(tiles)
+    assert np.array_equal(together[3:4], colour_histograms(tiles[3:4]))
+    np.testing.assert_allclose((together**2).sum(axis=1), 1.0)
+
+
 def accuracy(textures: Callable[..., TileSet], *, colour_tells: bool) -> float:
     splits = {
         name: textures(name, colour_tells=colour_tells) for name in ("train", "choose", "test")
@@ -38,3 +45,16 @@ def test_solves_what_colour_tells(textures: Callable[..., TileSet]) -> None:
 
 def test_is_lost_where_only_structure_tells(textures: Callable[..., TileSet]) -> None:
     assert accuracy(textures, colour_tells=False) < 0.7
+
+
+def test_a_class_that_validation_lacks_is_no_obstacle(textures: Callable[..., TileSet]) -> None:
+    train, choose = (textures(name, colour_tells=True) for name in ("train", "choose"))
+    choose = choose.subset(np.flatnonzero(choose.labels != "down"))
+    model = fit_histogram(
+        train=train.load(),
+        train_labels=np.searchsorted(train.classes, train.labels),
+        validation=choose.load(),
+        validation_labels=np.searchsorted(train.classes, choose.labels),
+    )
+    assert model.classes_.tolist() == [0, 1, 2]
+    assert (model.predict(colour_histograms(train.load())) == 2).any()

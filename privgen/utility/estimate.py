@@ -1,0 +1,95 @@
+"""How long a benchmark will take, measured from a few updates of each model."""
+
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privgen.data.tileset import TileSet
+from privgen.training.devices import choose_device, threads
+from privgen.utility.arms import Composition
+from privgen.utility.classifiers import build, uses_bfloat16
+from privgen.utility.execution import VIEWS, default_jobs
+from privgen.utility.fitting import fit, predict
+from privgen.utility.material import common_side
+from privgen.utility.plan import Plan
+
+_TRIAL_UPDATES = 4
+
+
+def estimate(
+    plan: Plan,
+    generators: Mapping[float, int],
+    *,
+    train: TileSet,
+    validation: int,
+    test: int,
+    side: int | None,
+    jobs: int | None,
+) -> dict[str, Any]:
+    """Trainings of a benchmark and about how long they take on this machine, as busy as it is.
+
+    Args:
+      plan: the options.
+      generators: how many each regime has.
+      train: real training tiles, of which some are trained on for a moment.
+      validation, test: tiles in these splits.
+      side: pixels a side.
+      jobs: processes of this machine.
+
+    Returns:
+      "models": of each the trainings and seconds of each; "trainings", "minutes" of all.
+    """
+    side = common_side(train, side)
+    tiles = train.subset(np.arange(min(len(train), plan.recipe.batch))).load(side)
+    cells = plan.cells(generators)
+    looks = plan.recipe.evaluations * validation + len(VIEWS) * test
+    models = {}
+    for model in plan.models:
+        update, look = _measured(plan, model, tiles, len(train.classes))
+        models[model] = {
+            "trainings": sum(cell.model == model for cell in cells),
+            "seconds_each": plan.recipe.updates * update + looks * look,
+        }
+    total = sum(one["trainings"] * one["seconds_each"] for one in models.values())
+    at_once = jobs or default_jobs(choose_device(plan.device))
+    return {"models": models, "trainings": len(cells), "minutes": total / at_once / 60}
+
+
+def _measured(
+    plan: Plan, model: str, tiles: NDArray[np.uint8], classes: int
+) -> tuple[float, float]:
+    """Seconds of an update, and of predicting one tile."""
+    device = choose_device(plan.device)
+    rows = np.resize(np.arange(len(tiles)), plan.recipe.batch)
+    labels = np.resize(np.arange(classes), len(rows))
+    network = build(
+        model,
+        classes=classes,
+        side=tiles.shape[1],
+        seed=0,
+        size=plan.size,
+        weights=plan.weights_of(model),
+    )
+    moments: list[float] = []
+    with threads(1) if device.type == "cpu" else nullcontext():
+        fit(
+            network,
+            tiles=tiles,
+            composition=Composition(rows=rows, labels=labels),
+            validation=tiles[:1],
+            validation_labels=labels[:1],
+            recipe=replace(plan.recipe, updates=_TRIAL_UPDATES, evaluations=1),
+            seed=0,
+            augment=False,
+            bfloat16=uses_bfloat16(model, device),
+            device=device,
+            on_update=lambda: moments.append(time.perf_counter()),
+        )
+        start = time.perf_counter()
+        predict(network, tiles[rows])
+    return float(np.diff(moments).min()), (time.perf_counter() - start) / len(rows)

@@ -1,0 +1,124 @@
+"""Training the generators of each regime, on that regime's tiles alone.
+
+A generator trained here keeps a ledger as any other: its regime's tiles in `train`, the validation
+patients in `reference` (they choose classifiers, so they must not judge), and in `holdout` the test
+patients and those known patients of whom it saw nothing. So `privgen audit --generator` works on
+it, and `privgen augment-bench --generator` finds the same parts again.
+
+The budget is a number of tiles, not of minutes, and the number of threads is fixed, so that a run
+that was stopped and goes on ends with the same weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from privgen import console
+from privgen.config import TrainConfig
+from privgen.data.splits import Split
+from privgen.data.tileset import TileSet
+from privgen.models.presets import configure
+from privgen.roles import ledger_of
+from privgen.training import planning
+from privgen.training.session import Session
+from privgen.training.state import GENERATOR
+from privgen.utility.regimes import Parts
+
+DEFAULT_KIMG = 5.0
+"""Thousand real tiles each generator is shown where nothing else is asked for."""
+
+
+def train_generators(
+    tiles: TileSet,
+    parts: Parts,
+    subsets: Mapping[float, TileSet],
+    *,
+    options: Mapping[str, Any],
+    count: int,
+    folder: Path,
+    group_by: str | None = None,
+    on_bad_tile: str = "error",
+) -> dict[float, tuple[Path, ...]]:
+    """Train `count` generators for every regime, or take up those begun in `folder`.
+
+    Args:
+      tiles: the whole real set.
+      parts: its split.
+      subsets: real training tiles of each regime.
+      options: fields of `TrainConfig`; `seed` is that of the first generator.
+      count: generators a regime, which differ in their seed.
+      folder: private; gets a folder of run folders for each generator.
+      group_by, on_bad_tile: how `tiles` was opened.
+
+    Returns:
+      For each regime the run folders, which `load_generator` takes.
+    """
+    wanted = _configured(options)
+    made: dict[float, tuple[Path, ...]] = {}
+    for share, train in subsets.items():
+        runs = []
+        for number in range(count):
+            config = replace(wanted, seed=wanted.seed + number)
+            place = folder / f"regime-{share:g}-seed-{config.seed}"
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            begun = next(iter(sorted(place.iterdir())), None)
+            if begun is None or not (begun / GENERATOR).exists():
+                console.note(
+                    f"training {config.family} for regime {share:g}, seed {config.seed}: "
+                    f"{len(train)} tiles of {len(np.unique(train.groups))} {train.group_unit}s"
+                )
+                chosen = _split(tiles, parts, train)
+                session = Session(
+                    config=config,
+                    roles={
+                        role: tiles.subset(rows)
+                        for role, rows in chosen.roles().items()
+                        if len(rows)
+                    },
+                    ledger=ledger_of(
+                        tiles,
+                        chosen,
+                        parameters={"seed": config.seed},
+                        group_by=group_by,
+                        on_bad_tile=on_bad_tile,
+                    ),
+                    name=f"regime-{share:g}",
+                    resume=begun if begun and any(begun.glob("checkpoints/ckpt-*.pt")) else None,
+                )
+                begun = session.run(place).parent.parent
+            runs.append(begun)
+        made[share] = tuple(runs)
+    return made
+
+
+def _split(tiles: TileSet, parts: Parts, train: TileSet) -> Split:
+    """Roles of one generator, as rows of the whole set; tiles it has no use for are in none."""
+    row = {record.path: number for number, record in enumerate(tiles.records)}
+
+    def rows(chosen: TileSet) -> NDArray[np.intp]:
+        return np.array(sorted(row[record.path] for record in chosen.records), dtype=np.intp)
+
+    unseen = ~np.isin(parts.known.groups, train.groups)
+    others = parts.known.subset(np.flatnonzero(unseen))
+    return Split(
+        train=rows(train),
+        siblings=np.empty(0, dtype=np.intp),
+        holdout=np.sort(np.concatenate([rows(parts.test), rows(others)])),
+        reference=rows(parts.validation),
+    )
+
+
+def estimate_minutes(train: TileSet, options: Mapping[str, Any]) -> float:
+    """About how long one generator takes to train, measured from a few of its steps."""
+    return float(planning.plan(train, _configured(options))["minutes"])
+
+
+def _configured(options: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of the first generator."""
+    wanted = configure({"kimg": DEFAULT_KIMG, "watch_kimg": 0.0, **options})
+    return replace(wanted, threads=wanted.threads or torch.get_num_threads())

@@ -1,0 +1,123 @@
+"""From tile sets to the arrays that classifiers are trained and tested on."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from privgen import console
+from privgen.data.tileset import TileSet
+from privgen.errors import InputError
+from privgen.evidence.encoders import load_encoder
+from privgen.utility.arms import Pool, require_enough
+from privgen.utility.classifiers import SMALLEST_SIDE
+from privgen.utility.execution import VIEWS, Setting
+from privgen.utility.filtering import Kept, choose_synthetic
+from privgen.utility.plan import Plan
+from privgen.utility.regimes import Regime
+from privgen.utility.stress import STRESSES
+
+_FILTER_ENCODER = "effnet_lite0"
+
+
+def common_side(train: TileSet, side: int | None) -> int:
+    """Pixels a side at which all tiles are seen; the training tiles' own when None.
+
+    Raises:
+      InputError: the tiles are not square, or smaller than classifiers need.
+    """
+    height, width = train.subset([0]).load(side).shape[1:3]
+    if height != width or width < SMALLEST_SIDE:
+        raise InputError(
+            f"classifiers need square tiles of {SMALLEST_SIDE} px or more: got {width}x{height} "
+            "px. Give a larger --resolution, or cut the tiles square."
+        )
+    return int(width)
+
+
+def class_numbers(tiles: TileSet, classes: Sequence[str]) -> NDArray[np.intp]:
+    """Class number of each tile, shape (n,)."""
+    return np.searchsorted(np.array(classes), tiles.labels)
+
+
+def decided_by(
+    plan: Plan,
+    regimes: Sequence[Regime],
+    *,
+    validation: TileSet,
+    test: TileSet,
+    side: int,
+) -> dict[str, Any]:
+    """Everything the numbers of a benchmark depend on: options, tiles by digest, PyTorch."""
+    sets = {"validation": validation, "test": test}
+    for regime in regimes:
+        sets[f"training tiles of regime {regime.share:g}"] = regime.train
+        for source in regime.generators:
+            sets[f"synthetic tiles of regime {regime.share:g}, {source.name}"] = source.tiles
+    return {
+        **plan.to_dict(),
+        "resolution": side,
+        **{name: _digest(tiles) for name, tiles in sets.items()},
+        "PyTorch": torch.__version__,
+    }
+
+
+def _digest(tiles: TileSet) -> str:
+    """Of pixels, classes and patients, in their order."""
+    facts = [tiles.digests.tolist(), tiles.labels.tolist(), tiles.groups.tolist()]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def put_material(
+    setting: Setting, regimes: Sequence[Regime], *, validation: TileSet, test: TileSet
+) -> dict[tuple[float, int], Kept]:
+    """Write what the trainings read, and filter the synthetic tiles where the plan asks for it.
+
+    Returns:
+      What the filter kept, by regime and generator.
+
+    Raises:
+      InputError: a generator has too few tiles for the ratios.
+    """
+    plan, workspace, side = setting.plan, setting.workspace, setting.side
+    classes = regimes[-1].train.classes
+    encoder = load_encoder(_FILTER_ENCODER) if plan.filters else None
+    kept: dict[tuple[float, int], Kept] = {}
+    for regime in regimes:
+        real, labels = regime.train.load(side), class_numbers(regime.train, classes)
+        embeddings = None if encoder is None else encoder.embed(real)
+        for number, source in enumerate(regime.generators):
+            made, made_labels = source.tiles.load(side), class_numbers(source.tiles, classes)
+            require_enough(Pool(real=labels, synthetic=made_labels), max(plan.ratios))
+            if encoder is not None and embeddings is not None:
+                console.note(
+                    f"filtering {len(made)} tiles of {source.name}, regime {regime.share:g}"
+                )
+                kept[regime.share, number] = choose_synthetic(
+                    train_embeddings=embeddings,
+                    train_labels=labels,
+                    train_groups=regime.train.groups,
+                    synthetic_embeddings=encoder.embed(made),
+                    synthetic_labels=made_labels,
+                )
+            found = kept.get((regime.share, number))
+            workspace.put_pool(
+                regime.share,
+                number,
+                np.concatenate([real, made]),
+                Pool(
+                    real=labels,
+                    synthetic=made_labels,
+                    kept=None if found is None else found.kept,
+                ),
+            )
+    workspace.put("validation", validation.load(side))
+    workspace.put("validation-labels", class_numbers(validation, classes))
+    tiles = test.load(side)
+    seen = {name: STRESSES[name](tiles) for name in VIEWS if name in STRESSES}
+    workspace.put("test", np.stack([seen.get(name, tiles) for name in VIEWS]))
+    return kept

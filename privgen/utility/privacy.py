@@ -1,0 +1,112 @@
+"""The privacy audit of the very tiles that classifiers were trained on, beside what they gain.
+
+Every generator's tiles are audited against its own training tiles and all tiles of patients it saw
+nothing of; where a filter chose among them, what it kept is audited too, because a filter that
+prefers tiles near to real ones may prefer copies.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import audits
+from privgen import console
+from privgen.auditing import audit
+from privgen.data.tileset import TileSet
+from privgen.errors import PrivgenError
+from privgen.files import empty_folder
+from privgen.utility.plane import Point, undominated
+from privgen.utility.regimes import Regime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """What an audit says of one set of tiles.
+
+    Attributes:
+      outcome: the verdict's word.
+      mdl80: of the kinds of copies that the policy names, the largest; None where one of them was
+        not seen at any share tried.
+    """
+
+    outcome: str
+    mdl80: float | None
+
+
+def audit_points(
+    points: Sequence[Point],
+    regimes: Sequence[Regime],
+    *,
+    outside: Mapping[float, TileSet],
+    kept: Mapping[tuple[float, int], NDArray[np.bool_]],
+    seed: int,
+    out: Path | None,
+) -> tuple[tuple[Point, ...], tuple[str, ...]]:
+    """The same points with the verdict on their tiles.
+
+    Args:
+      points: gains without a verdict.
+      regimes: the tiles.
+      outside: for each regime the real tiles of patients its generators saw nothing of.
+      kept: which tiles the filter kept, by regime and generator.
+      seed: of the audits.
+      out: gets `audits/NAME/report.html`; an audit that lies there already is not repeated.
+
+    Returns:
+      The points, and a warning for each that could not be audited.
+    """
+    sources = {
+        (regime.share, source.name): (number, regime, source.tiles)
+        for regime in regimes
+        for number, source in enumerate(regime.generators)
+    }
+    judged, warnings = [], []
+    for point in points:
+        number, regime, tiles = sources[point.regime, point.generator]
+        if point.filtered:
+            tiles = tiles.subset(np.flatnonzero(kept[point.regime, number]))
+        name = f"regime {point.regime:g}, {point.generator}{', filtered' * point.filtered}"
+        console.note(f"auditing {len(tiles)} tiles: {name}")
+        try:
+            leak = _leak(
+                regime.train,
+                outside[point.regime],
+                tiles,
+                seed=seed,
+                out=None if out is None else out / "audits" / _slug(name),
+            )
+            judged.append(replace(point, outcome=leak.outcome, mdl80=leak.mdl80))
+        except (PrivgenError, audits.AuditInputError) as error:
+            judged.append(point)
+            warnings.append(f"{name} could not be audited: {error}")
+    return undominated(judged), tuple(warnings)
+
+
+def _slug(name: str) -> str:
+    return name.replace(",", "").replace(" ", "-")
+
+
+def _leak(
+    train: TileSet, holdout: TileSet, synthetic: TileSet, *, seed: int, out: Path | None
+) -> Leak:
+    if out is not None and (out / "report.json").exists():
+        return _read(json.loads((out / "report.json").read_text(encoding="utf-8")))
+    found = audit(train=train, holdout=holdout, synthetic=synthetic, align=False, seed=seed)
+    if out is not None:
+        found.write(empty_folder(out))
+    return _read(found.document)
+
+
+def _read(document: Mapping[str, Any]) -> Leak:
+    judged = document["audit"]
+    shares = [judged["mdl80"].get(kind) for kind in judged["policy"]["copying_kinds"]]
+    seen = [share for share in shares if share is not None]
+    return Leak(
+        outcome=judged["verdict"]["outcome"],
+        mdl80=max(seen) if len(seen) == len(shares) else None,
+    )
