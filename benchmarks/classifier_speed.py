@@ -10,12 +10,13 @@ many classifiers at a time as there are cores, each in a process of one thread; 
 trains one after another with all cores in every layer.
 
 Accuracy: both sides train on the phantom and are tested on other patients of it after the last
-update. So that nothing but arithmetic differs, the plain side follows the recipe's learning rates,
-decay and label smoothing and renews its batch norm as ours does. The difference in balanced accuracy is
+update. So that little but arithmetic differs, the plain side follows the recipe's learning rates,
+decay and label smoothing, and renews its batch norm too. The difference in balanced accuracy is
 paired by family and seed; the interval is Student's t over those pairs, and each family's is
-Bonferroni's for four. CPU only, and on a machine with nothing else to do: where others want the
-cores, the plain side's threads wait for one another in every layer, and its machine figure is no
-longer its own.
+Bonferroni's for four.
+
+CPU only, and on a machine with nothing else to do: where others want the cores, the plain side's
+threads wait for one another in every layer, and its machine figure is no longer its own.
 """
 
 import math

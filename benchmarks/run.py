@@ -32,6 +32,8 @@ NAMES = {
     "generator-quality": "generator_quality",
     "tile-speed": "tile_speed",
     "classifier-speed": "classifier_speed",
+    "augment-known-answer": "augment_known_answer",
+    "colour-histogram": "colour_histogram",
 }
 
 

@@ -121,3 +121,38 @@ def _audited(point: Mapping[str, Any]) -> str:
         f"{which}{filtered}: {words.points_interval(point['gain'])} points, {point['outcome']}, "
         f"MDL80 {share}{mark}"
     )
+
+
+def print_bench_plan(estimate: Mapping[str, Any]) -> None:
+    """Show what a benchmark would do, and about how long it takes.
+
+    Args:
+      estimate: `utility.bench.Planned.estimate()`.
+    """
+    console.table(
+        "Tiles",
+        ["split", "tiles", "patients"],
+        [
+            [name, f"{size['tiles']:,}", f"{size['patients']:,}"]
+            for name, size in estimate["regimes"].items()
+        ],
+    )
+    console.table(
+        "Trainings",
+        ["arm", "ratios", "of each network"],
+        [[row["arm"], row["ratios"], f"{row['trainings']:,}"] for row in estimate["arms"]],
+    )
+    console.table(
+        "Time, measured from a few updates on this machine as busy as it is",
+        ["network", "trainings", "seconds each, one thread"],
+        [
+            [words.model(model), f"{one['trainings']:,}", f"{one['seconds_each']:.1f}"]
+            for model, one in estimate["models"].items()
+        ],
+    )
+    made = estimate["generator_minutes"]
+    before = f", after about {made:.0f} minutes for the generators" if made else ""
+    console.note(
+        f"{estimate['trainings']:,} trainings, about {estimate['minutes']:.0f} minutes{before}; "
+        "audits of the generators come on top. Nothing was written."
+    )

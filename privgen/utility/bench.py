@@ -14,6 +14,7 @@ from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import empty_folder, private_beside
 from privgen.reporting.cells_csv import write_cells
+from privgen.training.devices import choose_device
 from privgen.utility.arms import ARMS
 from privgen.utility.classifiers import FAMILIES
 from privgen.utility.estimate import estimate
@@ -23,6 +24,7 @@ from privgen.utility.plan import RATIOS, Plan
 from privgen.utility.privacy import audit_points
 from privgen.utility.protocol import BenchReport, carry_out
 from privgen.utility.sources import OnBadTile, Opened, Request, make_regimes, open_request
+from privgen.utility.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,7 @@ class Planned:
         hidden = None
         if out is not None:
             hidden = private or private_beside(out)
-            if not hidden.exists():
+            if not Workspace(hidden).begun:
                 empty_folder(out)
             hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
             out.mkdir(parents=True, exist_ok=True)
@@ -200,10 +202,14 @@ def plan_bench(
         raise ConfigError(f"jobs must be 1 or more: got {jobs}.")
     plan = Plan(
         models=tuple(models),
-        ratios=tuple(ratios or effort.ratios),
+        ratios=effort.ratios if ratios is None else tuple(ratios),
         seeds=tuple(range(effort.seeds if seeds is None else seeds)),
         arms=tuple(arms),
-        recipe=Recipe(updates=updates or effort.updates, batch=_BATCH, evaluations=evaluations),
+        recipe=Recipe(
+            updates=effort.updates if updates is None else updates,
+            batch=_BATCH,
+            evaluations=evaluations,
+        ),
         size=size,
         weights=tuple(sorted((weights or {}).items())),
         device=device,
@@ -214,13 +220,14 @@ def plan_bench(
         synthetic=synthetic,
         generators=tuple(Path(path) for path in generators),
         train=train_generator,
-        generator_seeds=generator_seeds or effort.generator_seeds,
+        generator_seeds=effort.generator_seeds if generator_seeds is None else generator_seeds,
         regimes=tuple(regimes),
         side=resolution,
         group_by=group_by,
         on_bad_tile=on_bad_tile,
         seed=seed,
     )
+    choose_device(device)
     return Planned(
         opened=open_request(request), plan=plan, audit=audit, jobs=jobs, scheduler=scheduler
     )

@@ -1,7 +1,7 @@
 """How long a benchmark will take, measured from a few updates of each model."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from privgen.utility.classifiers import build, uses_bfloat16
 from privgen.utility.execution import VIEWS, default_jobs
 from privgen.utility.fitting import fit, predict
 from privgen.utility.material import common_side
-from privgen.utility.plan import Plan
+from privgen.utility.plan import Cell, Plan
 
 _TRIAL_UPDATES = 4
 
@@ -42,7 +42,8 @@ def estimate(
       jobs: processes of this machine.
 
     Returns:
-      "models": of each the trainings and seconds of each; "trainings", "minutes" of all.
+      "models": of each the trainings and seconds of each; "arms": of each the trainings a model;
+      "trainings", "minutes" of all.
     """
     side = common_side(train, side)
     tiles = train.subset(np.arange(min(len(train), plan.recipe.batch))).load(side)
@@ -57,7 +58,23 @@ def estimate(
         }
     total = sum(one["trainings"] * one["seconds_each"] for one in models.values())
     at_once = jobs or default_jobs(choose_device(plan.device))
-    return {"models": models, "trainings": len(cells), "minutes": total / at_once / 60}
+    return {
+        "models": models,
+        "arms": [_arm_row(name, plan, cells) for name in plan.arms],
+        "trainings": len(cells),
+        "minutes": total / at_once / 60,
+    }
+
+
+def _arm_row(name: str, plan: Plan, cells: Sequence[Cell]) -> dict[str, Any]:
+    """How often each model is trained in an arm, over regimes, ratios, generators and seeds."""
+    own = [cell for cell in cells if cell.arm == name and cell.model == plan.models[0]]
+    ratios = dict.fromkeys(cell.ratio for cell in own if cell.ratio is not None)
+    return {
+        "arm": name,
+        "ratios": ", ".join(f"{ratio:g}" for ratio in ratios),
+        "trainings": len(own),
+    }
 
 
 def _measured(

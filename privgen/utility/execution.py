@@ -101,6 +101,7 @@ def run_cells(setting: Setting, *, jobs: int, scheduler: str | None) -> list[Cel
       RuntimeFailure: a process died, or a training met a loss that is not finite.
     """
     cells = setting.cells()
+    _guard.cache_clear()  # of a run that was stopped in this process
     left = [cell for cell in cells if not setting.workspace.done(cell)]
     if left and len(left) < len(cells):
         console.note(f"{len(cells) - len(left)} of {len(cells)} trainings were done before.")

@@ -22,11 +22,13 @@ from privgen import console
 from privgen.config import TrainConfig
 from privgen.data.splits import Split
 from privgen.data.tileset import TileSet
+from privgen.errors import ConfigError
 from privgen.models.presets import configure
 from privgen.roles import ledger_of
 from privgen.training import planning
+from privgen.training.checks import same_run
 from privgen.training.session import Session
-from privgen.training.state import GENERATOR
+from privgen.training.state import GENERATOR, load_checkpoint
 from privgen.utility.regimes import Parts
 
 DEFAULT_KIMG = 5.0
@@ -57,6 +59,9 @@ def train_generators(
 
     Returns:
       For each regime the run folders, which `load_generator` takes.
+
+    Raises:
+      ConfigError, CheckpointError: those begun are of other options or tiles.
     """
     wanted = _configured(options)
     made: dict[float, tuple[Path, ...]] = {}
@@ -66,29 +71,31 @@ def train_generators(
             config = replace(wanted, seed=wanted.seed + number)
             place = folder / f"regime-{share:g}-seed-{config.seed}"
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            begun = next(iter(sorted(place.iterdir())), None)
+            begun = max(place.iterdir(), default=None)
+            if begun and not any(begun.glob("checkpoints/ckpt-*.pt")):
+                begun = None
+            chosen = _split(tiles, parts, train)
+            session = Session(
+                config=config,
+                roles={
+                    role: tiles.subset(rows) for role, rows in chosen.roles().items() if len(rows)
+                },
+                ledger=ledger_of(
+                    tiles,
+                    chosen,
+                    parameters={"seed": config.seed},
+                    group_by=group_by,
+                    on_bad_tile=on_bad_tile,
+                ),
+                name=f"regime-{share:g}",
+                resume=begun,
+            )
+            if begun:
+                _require_same(begun, session)
             if begun is None or not (begun / GENERATOR).exists():
                 console.note(
                     f"training {config.family} for regime {share:g}, seed {config.seed}: "
                     f"{len(train)} tiles of {len(np.unique(train.groups))} {train.group_unit}s"
-                )
-                chosen = _split(tiles, parts, train)
-                session = Session(
-                    config=config,
-                    roles={
-                        role: tiles.subset(rows)
-                        for role, rows in chosen.roles().items()
-                        if len(rows)
-                    },
-                    ledger=ledger_of(
-                        tiles,
-                        chosen,
-                        parameters={"seed": config.seed},
-                        group_by=group_by,
-                        on_bad_tile=on_bad_tile,
-                    ),
-                    name=f"regime-{share:g}",
-                    resume=begun if begun and any(begun.glob("checkpoints/ckpt-*.pt")) else None,
                 )
                 begun = session.run(place).parent.parent
             runs.append(begun)
@@ -111,6 +118,25 @@ def _split(tiles: TileSet, parts: Parts, train: TileSet) -> Split:
         holdout=np.sort(np.concatenate([rows(parts.test), rows(others)])),
         reference=rows(parts.validation),
     )
+
+
+def _require_same(begun: Path, session: Session) -> None:
+    """Refuse a generator that was begun otherwise.
+
+    Raises:
+      ConfigError, CheckpointError: options or tiles changed.
+    """
+    kept, asked = load_checkpoint(begun), session.config
+    same_run(kept, asked, session.roles["train"], session.ledger)
+    for name, old, new in (
+        ("kimg", kept.config.kimg, asked.kimg),
+        ("minutes", kept.config.minutes, asked.minutes),
+    ):
+        if old != new:
+            raise ConfigError(
+                f"generators that were begun keep their budget; changed: {name}: {old} -> {new}. "
+                "Repeat the command they were begun with, or give a new --out."
+            )
 
 
 def estimate_minutes(train: TileSet, options: Mapping[str, Any]) -> float:

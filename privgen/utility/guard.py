@@ -120,12 +120,15 @@ class TestGuard:
 
     def _tested_otherwise(self, name: str, digest: str) -> bool:
         """Whether other weights were tested under this name; notes these where none were."""
+        note = self._note(name)
         try:
-            handle = os.open(self._note(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+            handle = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
         except FileExistsError:
-            noted = self._note(name).read_text(encoding="ascii")
+            noted = note.read_text(encoding="ascii")
+            if len(noted) == len(digest):
+                return noted != digest
             # Killed while it was noted: nothing had been predicted yet.
-            return noted not in ("", digest)
+            handle = os.open(note, os.O_WRONLY | os.O_TRUNC)
         with os.fdopen(handle, "w", encoding="ascii") as stream:
             stream.write(digest)
             stream.flush()

@@ -18,8 +18,7 @@ import audits
 from privgen import console
 from privgen.auditing import audit
 from privgen.data.tileset import TileSet
-from privgen.errors import PrivgenError
-from privgen.files import empty_folder
+from privgen.errors import InputError, WeightsError
 from privgen.utility.plane import Point, undominated
 from privgen.utility.regimes import Regime
 
@@ -81,7 +80,7 @@ def audit_points(
                 out=None if out is None else out / "audits" / _slug(name),
             )
             judged.append(replace(point, outcome=leak.outcome, mdl80=leak.mdl80))
-        except (PrivgenError, audits.AuditInputError) as error:
+        except (InputError, WeightsError, audits.AuditInputError) as error:
             judged.append(point)
             warnings.append(f"{name} could not be audited: {error}")
     return undominated(judged), tuple(warnings)
@@ -94,11 +93,12 @@ def _slug(name: str) -> str:
 def _leak(
     train: TileSet, holdout: TileSet, synthetic: TileSet, *, seed: int, out: Path | None
 ) -> Leak:
-    if out is not None and (out / "report.json").exists():
+    if out is not None and (out / "report.html").exists():  # the last that is written
         return _read(json.loads((out / "report.json").read_text(encoding="utf-8")))
     found = audit(train=train, holdout=holdout, synthetic=synthetic, align=False, seed=seed)
     if out is not None:
-        found.write(empty_folder(out))
+        out.mkdir(parents=True, exist_ok=True)
+        found.write(out)
     return _read(found.document)
 
 

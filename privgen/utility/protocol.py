@@ -171,6 +171,7 @@ def carry_out(
     classes = regimes[-1].train.classes
     with ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="privgen-")))
+        place = place.resolve()  # Dask workers may stand elsewhere
         setting = Setting(
             folder=place,
             plan=plan,

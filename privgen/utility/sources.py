@@ -19,8 +19,17 @@ from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError
 from privgen.roles import opened_by
 from privgen.sampling import LoadedGenerator, load_generator, sample
+from privgen.utility.caveats import require_patients
 from privgen.utility.generators import train_generators
-from privgen.utility.regimes import Parts, Regime, Source, cut, from_ledgers, split
+from privgen.utility.regimes import (
+    Parts,
+    Regime,
+    Source,
+    check_parts,
+    cut,
+    from_ledgers,
+    split,
+)
 
 OnBadTile = Literal["error", "skip"]
 
@@ -122,9 +131,26 @@ class Opened:
 def open_request(request: Request) -> Opened:
     """Open and split the real tiles; trains nothing.
 
+    What the real tiles forbid is refused here, not after hours of training generators.
+
     Raises:
-      InputError: tiles or checkpoints cannot be used.
+      InputError: tiles or checkpoints cannot be used, a class is missing from a part, or there are
+        too few test patients.
     """
+    opened = _opened(request)
+    require_patients(opened.parts.test)
+    check_parts(
+        [
+            Regime(share=share, train=train, generators=())
+            for share, train in sorted(opened.subsets.items())
+        ],
+        validation=opened.parts.validation,
+        test=opened.parts.test,
+    )
+    return opened
+
+
+def _opened(request: Request) -> Opened:
     if request.generators:
         loaded = {Path(path): load_generator(Path(path)) for path in request.generators}
         tiles = _tiles_of(loaded, request)

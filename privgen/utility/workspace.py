@@ -10,6 +10,8 @@ a folder of mode 0700).
 
 import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from privgen.utility.summary import CellResult
 
 _DECIDED = "benchmark.json"
 _FILES = ("material", "cells", "tested")
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Workspace:
     """The folder; nothing is written before `claim`."""
 
     folder: Path
+
+    @property
+    def begun(self) -> bool:
+        """Whether a benchmark claimed the folder before."""
+        return (self.folder / _DECIDED).exists()
 
     def claim(self, decided: Mapping[str, Any]) -> None:
         """Make the folder, or take it up again where it was made for the same benchmark.
@@ -144,7 +152,7 @@ class Workspace:
                     probabilities=views.pop(CLEAN),
                     stressed=views,
                 )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except _DAMAGED as error:
             raise OutputError(
                 f"the result of {cell.name} must be readable: {path} is damaged "
                 f"({type(error).__name__}). Delete it, and run again."

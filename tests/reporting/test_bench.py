@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from privgen.errors import RuntimeFailure
 from privgen.reporting import bench as shown_bench
 from privgen.reporting import html, words
 from privgen.utility.arms import ARMS
@@ -134,9 +135,7 @@ def test_what_augment_bench_writes_is_valid_and_can_be_shown(wrap: Wrap) -> None
             "test": {"tiles": 36, "patients": 6},
         },
         group_unit="patient",
-        config={
-            key: value for key, value in asdict(plan).items() if key != "pretrained"
-        }
+        config=asdict(plan)
         | {
             "regimes": [0.5], "weights": {"resnet": "scratch", "mobilenet": "scratch"}, "side": 32,
             "primary_ratio": 0.5, "primary_metric": "balanced_accuracy", "significance": 0.05,
@@ -147,6 +146,35 @@ def test_what_augment_bench_writes_is_valid_and_can_be_shown(wrap: Wrap) -> None
     text = _text(_section(wrap, found.to_dict()))
     for difference in found.to_dict()["differences"]:
         assert words.points_interval(difference["estimate"]) in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "where"),
+    [
+        (("differences", 1, "p_holm"), None, "differences[1]"),
+        (("differences", 1, "verdict"), "control", "differences[1]"),
+        (("differences", 0, "verdict"), "helps", "differences[0]"),
+        (("differences", 0, "p_holm"), 0.2, "differences[0]"),
+        (("differences", 1, "verdict"), "promising", "differences[1]"),
+        (("rows", 0, "regime"), 0, "rows[0].regime"),
+        (("rows", 0, "probabilities"), [0.1], "rows[0]"),
+        (("config", "folder"), "tiles", "config"),
+        (("regimes", 0, "generators", 0, "kept"), 1.5, "regimes[0].generators[0].kept"),
+        (("plane", 0, "outcome"), "PASS", "plane[0].outcome"),
+        (("conclusion",), "", "conclusion"),
+        (("conclusion",), "see /data/P0012/tiles", "conclusion"),
+    ],
+)
+def test_a_fault_is_refused_with_its_json_path(
+    wrap: Wrap, small: dict[str, Any], keys: tuple[str | int, ...], value: object, where: str
+) -> None:
+    html.validate(wrap(None, augment_bench=small))
+    place: Any = small
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    with pytest.raises(RuntimeFailure, match=re.escape(f" at $.augment_bench.{where}")):
+        html.validate(wrap(None, augment_bench=small))
 
 
 def test_the_conclusion_comes_first_then_the_warnings(wrap: Wrap, small: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Small tiles whose class is a texture, so that a network learns them in a few updates."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from privgen.data.tileset import TileSet
+from privgen.utility.regimes import Regime, Source
 
 CLASSES = ("across", "check", "down")
 
@@ -70,5 +72,31 @@ def textures() -> Callable[..., TileSet]:
         return TileSet.from_arrays(
             draw(labels, rng, side=side, tint=tint), labels, patients=owners if grouped else None
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def material(textures: Callable[..., TileSet]) -> Callable[..., dict[str, Any]]:
+    """`material(generators=2)`: one regime whose generators are perfect, and the other parts."""
+
+    def make(*, generators: int = 1, **options: Any) -> dict[str, Any]:
+        return {
+            "regimes": (
+                Regime(
+                    share=1.0,
+                    train=textures("train", **options),
+                    generators=tuple(
+                        Source(
+                            name=f"perfect {number}",
+                            tiles=textures(f"made{number}", patients=8, grouped=False),
+                        )
+                        for number in range(generators)
+                    ),
+                ),
+            ),
+            "validation": textures("choose", patients=3),
+            "test": textures("test", patients=5),
+        }
 
     return make

@@ -5,11 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from privgen.data.tileset import TileSet
-from privgen.errors import NonFiniteLossError, RuntimeFailure
+from privgen.errors import NonFiniteLossError
+from privgen.training.draws import Purpose, stream
 from privgen.utility import fitting
 from privgen.utility.arms import Composition
+from privgen.utility.augmentation import augment
 from privgen.utility.classifiers import build
 from privgen.utility.fitting import Fitted, Recipe, fit, predict
 
@@ -27,6 +30,7 @@ def train(
     *,
     seed: int = 0,
     family: str = "densenet",
+    augment: bool = False,
     on_update: Callable[[], None] = lambda: None,
 ) -> Fitted:
     real, validation = textures("train"), textures("choose", patients=2)
@@ -38,6 +42,7 @@ def train(
         validation_labels=numbers(validation),
         recipe=recipe,
         seed=seed,
+        augment=augment,
         bfloat16=False,
         device=CPU,
         on_update=on_update,
@@ -114,9 +119,10 @@ def test_batch_norm_is_renewed_from_the_tiles_under_the_present_weights(
     fitting._renew_norm(model, tiles)
     x = (torch.from_numpy(tiles).permute(0, 3, 1, 2).float() - 127.5) / 63.75
     with torch.no_grad():
-        first = model.conv1(x)
-    assert torch.allclose(model.bn1.running_mean, first.mean(dim=(0, 2, 3)), atol=1e-5)
-    assert torch.allclose(model.bn1.running_var, first.var(dim=(0, 2, 3)), rtol=1e-3)
+        first = model.network.conv1(x)
+    norm = model.network.bn1
+    assert torch.allclose(norm.running_mean, first.mean(dim=(0, 2, 3)), atol=1e-5)
+    assert torch.allclose(norm.running_var, first.var(dim=(0, 2, 3)), rtol=1e-3)
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
@@ -146,16 +152,100 @@ def test_predictions_are_probabilities_one_row_a_tile(textures: Callable[..., Ti
     assert np.allclose(found.sum(axis=1), 1)
 
 
-def test_the_guard_gives_each_model_the_test_tiles_once() -> None:
-    tiles = np.zeros((2, 16, 16, 3), dtype=np.uint8)
-    guard = fitting.TestGuard(tiles, ["a", "b"])
-    assert guard.read("a") is tiles
-    with pytest.raises(RuntimeFailure, match="once by each model: a asked for it again"):
-        guard.read("a")
-    assert guard.unread == {"b"}
+def test_read_only_tiles_are_no_trouble(textures: Callable[..., TileSet]) -> None:
+    tiles = textures("test").load().copy()
+    tiles.setflags(write=False)
+    model = build("densenet", classes=3, side=16, seed=0, size="small")
+    assert predict(model, tiles).shape == (len(tiles), 3)
 
 
-def test_the_guard_refuses_a_model_that_was_not_announced() -> None:
-    guard = fitting.TestGuard(np.zeros((2, 16, 16, 3), dtype=np.uint8), ["a"])
-    with pytest.raises(RuntimeFailure, match="announced models only"):
-        guard.read("a, second try")
+def test_labels_are_smoothed_by_the_recipe() -> None:
+    """By hand: two classes, logits (1, -1), label 0, smoothing .1."""
+
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logits = nn.Parameter(torch.tensor([[1.0, -1.0]]))
+
+        def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+            return self.logits.expand(len(tiles), 2)
+
+    model = Fixed()
+    loss = fitting._update(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.0),
+        np.zeros((3, 2, 2, 3), dtype=np.uint8),
+        np.zeros(3, dtype=np.intp),
+        smoothing=0.1,
+        bfloat16=False,
+    )
+    own, other = -np.log(1 / (1 + np.exp(-2))), -np.log(1 / (1 + np.exp(2)))
+    assert loss == pytest.approx(0.95 * own + 0.05 * other)
+
+
+def recorded(
+    textures: Callable[..., TileSet],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    seed: int = 0,
+    **rest: bool,
+) -> tuple[list[np.ndarray[Any, np.dtype[np.uint8]]], Fitted]:
+    """What every update was shown."""
+    shown: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+    true = fitting._update
+
+    def spy(model: Any, optimiser: Any, tiles: Any, labels: Any, **options: Any) -> float:
+        shown.append(tiles)
+        return true(model, optimiser, tiles, labels, **options)
+
+    monkeypatch.setattr(fitting, "_update", spy)
+    fitted = train(textures, Recipe(updates=4, batch=12, evaluations=2), seed=seed, **rest)
+    monkeypatch.undo()
+    return shown, fitted
+
+
+def test_augmentation_changes_pixels_but_neither_the_order_nor_the_number_of_updates(
+    textures: Callable[..., TileSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, fitted = recorded(textures, monkeypatch)
+    changed, other = recorded(textures, monkeypatch, augment=True)
+    assert fitted.updates == other.updates == len(changed) == 4
+    for update, (before, after) in enumerate(zip(plain, changed, strict=True)):
+        assert not np.array_equal(before, after)
+        assert np.array_equal(after, augment(before, stream(0, update, Purpose.AUGMENT)))
+    real = textures("train").load()
+    assert all((tile == real).all(axis=(1, 2, 3)).any() for tiles in plain for tile in tiles)
+
+
+def test_augmentation_is_drawn_anew_at_each_update_and_for_each_seed(
+    textures: Callable[..., TileSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+
+    def spy(tiles: Any, rng: np.random.Generator) -> Any:
+        seen.append(rng.integers(0, 2**40, 2))
+        return tiles
+
+    monkeypatch.setattr(fitting, "augmented", spy)
+    for seed in (0, 1):
+        train(textures, Recipe(updates=3, batch=4, evaluations=1), seed=seed, augment=True)
+    assert len({tuple(draws) for draws in seen}) == 6
+
+
+def test_updates_are_those_the_optimiser_made(
+    textures: Callable[..., TileSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that is left out is missing from the count, whatever the loop believes."""
+    true, calls = torch.optim.AdamW.step, []
+
+    def forgetful(self: torch.optim.AdamW) -> None:
+        calls.append(1)
+        if len(calls) != 3:
+            true(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", forgetful)
+    assert train(textures, Recipe(updates=5, batch=4, evaluations=1)).updates == 4
+
+
+def test_a_short_recipe_differs_in_its_length_alone() -> None:
+    assert RECIPE.short(3) == replace(RECIPE, updates=3, evaluations=1)

@@ -1,55 +1,84 @@
 import math
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 
-from privgen.data.tileset import TileSet
-from privgen.errors import ConfigError, InputError, PrivgenError, SplitError
+from privgen.errors import ConfigError
+from privgen.utility.arms import ARMS
 from privgen.utility.fitting import Recipe
-from privgen.utility.plan import Plan, check_splits
+from privgen.utility.plan import Plan
 
 RECIPE = Recipe(updates=10, batch=8, evaluations=2)
 
 
 def plan(**changed: Any) -> Plan:
     options: dict[str, Any] = {
-        "families": ("mobilenet", "resnet"),
+        "models": ("mobilenet", "resnet18"),
         "ratios": (0.5, 1.0),
         "seeds": (0, 1),
-        "arms": ("real", "real+synthetic", "oversampled"),
         "recipe": RECIPE,
-        "size": "small",
-        "device": "cpu",
-        "seed": 0,
     }
     return Plan(**(options | changed))
 
 
-def test_every_family_is_trained_in_every_arm_at_every_ratio_with_every_seed() -> None:
-    cells = plan().cells()
-    assert len(cells) == len({cell.name for cell in cells}) == 2 * (1 + 2 + 2) * 2
-    assert {cell.label for cell in cells} == {
-        "real",
-        "real+synthetic x0.5",
-        "real+synthetic x1",
-        "oversampled x0.5",
-        "oversampled x1",
+def test_arms_seeds_and_generators_are_fully_crossed() -> None:
+    cells = plan().cells({0.1: 2, 1.0: 1})
+    labels = {
+        "real": 1,
+        "real+classical": 1,
+        "real+synthetic x0.5": 2,
+        "real+synthetic x1": 2,
+        "real+filtered x1": 2,
+        "synthetic x1": 2,
+        "oversampled x1": 1,
+        "shuffled x1": 2,
     }
+    assert len(cells) == len({cell.name for cell in cells})
+    for regime, generators in ((0.1, 2), (1.0, 1)):
+        for model in ("mobilenet", "resnet18"):
+            for label, repeated in labels.items():
+                own = [
+                    (cell.seed, cell.generator)
+                    for cell in cells
+                    if (cell.regime, cell.model, cell.label) == (regime, model, label)
+                ]
+                made = range(generators) if repeated == 2 else (None,)
+                assert sorted(own, key=str) == sorted(
+                    ((seed, one) for seed in (0, 1) for one in made), key=str
+                )
+    assert {cell.label for cell in cells} == set(labels)
+
+
+def test_controls_are_run_at_the_ratio_nearest_to_one() -> None:
+    assert plan(ratios=(0.25, 0.8, 3.0)).primary_ratio == 0.8
+    assert plan(ratios=(2.0, 0.5)).primary_ratio == 0.5  # equally near: the smaller
+    cells = plan(ratios=(0.25, 3.0), arms=("real", "shuffled", "real+synthetic")).cells({1.0: 1})
+    assert {cell.ratio for cell in cells if cell.arm == "shuffled"} == {3.0}
+    assert {cell.ratio for cell in cells if cell.arm == "real+synthetic"} == {0.25, 3.0}
+
+
+def test_every_arm_is_run_unless_some_are_named() -> None:
+    assert plan().arms == tuple(ARMS)
+    assert plan().filters
+    assert not plan(arms=("real", "shuffled")).filters
 
 
 @pytest.mark.parametrize(
     ("changed", "rule"),
     [
-        ({"families": ("resnett",)}, "families .* got 'resnett'. Did you mean resnet?"),
-        ({"families": ()}, "families must be one or more"),
+        ({"models": ("resnt",)}, "models .* got 'resnt'. Did you mean resnet?"),
+        ({"models": ("resnet81",)}, r"got 'resnet81'. Did you mean resnet18\?"),
+        ({"models": ()}, "models must be one or more"),
+        ({"models": ("resnet", "resnet")}, "models must be one or more different"),
         ({"arms": ("real", "real+fake")}, "got 'real\\+fake'"),
         ({"arms": ("oversampled",)}, "arms must hold 'real'"),
-        ({"size": "medium"}, "size must be of standard, small: got 'medium'"),
+        ({"size": "medium"}, "size must be of .*small.*: got 'medium'"),
+        ({"weights": (("densenet", "torchvision"),)}, "models with weights .* got 'densenet'"),
         ({"ratios": (1.0, 1.0)}, "ratios must be one or more different ones"),
+        ({"ratios": ()}, "ratios must be one or more"),
         ({"ratios": (0.0,)}, "ratios must be above 0"),
         ({"ratios": (math.nan,)}, "ratios must be above 0"),
+        ({"ratios": (math.inf,)}, "ratios must be above 0"),
         ({"seeds": (0,)}, "seeds must be 2 or more"),
         ({"seeds": (-1, 0)}, "from 0"),
         ({"recipe": Recipe(updates=10, batch=1, evaluations=2)}, "batch must be 2 or more: got 1"),
@@ -59,66 +88,12 @@ def test_every_family_is_trained_in_every_arm_at_every_ratio_with_every_seed() -
     ],
 )
 def test_options_out_of_range_are_refused(changed: dict[str, Any], rule: str) -> None:
-    with pytest.raises(ConfigError, match=rule):
+    with pytest.raises(ConfigError, match=rule) as raised:
         plan(**changed)
-
-
-def splits(textures: Callable[..., TileSet], **changed: TileSet) -> dict[str, TileSet]:
-    return {
-        "train": textures("train"),
-        "validation": textures("choose", patients=2),
-        "test": textures("test"),
-        "synthetic": textures("made", grouped=False),
-    } | changed
-
-
-def without(tiles: TileSet, label: str) -> TileSet:
-    return tiles.subset(np.flatnonzero(tiles.labels != label))
-
-
-def test_disjoint_splits_with_all_classes_pass(textures: Callable[..., TileSet]) -> None:
-    check_splits(**splits(textures))
-
-
-def test_synthetic_may_lack_a_class(textures: Callable[..., TileSet]) -> None:
-    check_splits(**splits(textures, synthetic=without(textures("made"), "down")))
-
-
-@pytest.mark.parametrize(
-    ("role", "change", "error", "rule"),
-    [
-        ("test", lambda t: without(t("test"), "down"), InputError, "test split: down is missing"),
-        ("train", lambda t: without(t("train"), "down"), InputError, "validation class.*: down is"),
-        ("train", lambda t: t("train", classes=("down",)), InputError, "2 classes or more"),
-        ("test", lambda t: t("test", patients=1), InputError, "2 patients or more: got 1"),
-        ("validation", lambda t: t("choose").subset(np.arange(0)), InputError, "must hold tiles"),
-        ("test", lambda t: t("train"), SplitError, "may not share a patient"),
-        ("validation", lambda t: t("train", patients=2), SplitError, "may not share a patient"),
-        ("synthetic", lambda t: t("test", grouped=False), SplitError, "in the test split: 36 do"),
-        (
-            "synthetic",
-            lambda t: t("choose", patients=2, grouped=False),
-            SplitError,
-            "in the validation split",
-        ),
-    ],
-)
-def test_unusable_splits_are_refused(
-    textures: Callable[..., TileSet],
-    role: str,
-    change: Callable[[Callable[..., TileSet]], TileSet],
-    error: type[PrivgenError],
-    rule: str,
-) -> None:
-    with pytest.raises(error, match=rule) as raised:
-        check_splits(**splits(textures, **{role: change(textures)}))
     assert "\n" not in str(raised.value)
 
 
-def test_synthetic_tiles_of_another_class_are_refused(textures: Callable[..., TileSet]) -> None:
-    made = textures("made")
-    relabelled = TileSet.from_arrays(
-        made.load(), np.where(made.labels == "down", "up", made.labels)
-    )
-    with pytest.raises(InputError, match=r"synthetic class .* up is not \(across, check, down are"):
-        check_splits(**splits(textures, synthetic=relabelled))
+def test_a_model_starts_from_scratch_unless_weights_are_named() -> None:
+    given = plan(weights=(("resnet18", "torchvision"),))
+    assert given.weights_of("resnet18") == "torchvision"
+    assert given.weights_of("mobilenet") is None
