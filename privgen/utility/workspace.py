@@ -139,7 +139,8 @@ class Workspace:
         """
         path = self._result(cell)
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # NumPy would leave a damaged file open that it opened itself.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 facts = json.loads(str(stored["facts"]))
                 views = {name: stored[name] for name in stored.files if name != "facts"}
                 return CellResult(

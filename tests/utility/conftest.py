@@ -1,6 +1,8 @@
 """Small tiles whose class is a texture, so that a network learns them in a few updates."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,27 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from privgen.data.layouts import open_tiles
+from privgen.data.phantom import write_phantom
 from privgen.data.tileset import TileSet
-from privgen.utility.regimes import Regime, Source
+from privgen.utility.generators import train_generators
+from privgen.utility.protocol import BenchReport, augment_bench
+from privgen.utility.regimes import Parts, Regime, Source, cut, split
 
 CLASSES = ("across", "check", "down")
+
+TINY = {
+    "family": "cdcgan",
+    "discriminator": "own",
+    "resolution": 32,
+    "kimg": 0.024,
+    "batch": 8,
+    "width": 4,
+    "head_width": 4,
+    "threads": 1,
+    "device": "cpu",
+}
+"""A generator that is trained within a second."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -100,3 +119,58 @@ def material(textures: Callable[..., TileSet]) -> Callable[..., dict[str, Any]]:
         }
 
     return make
+
+
+@pytest.fixture(scope="session")
+def bench(material: Callable[..., dict[str, Any]]) -> Callable[..., BenchReport]:
+    """`bench(updates=3)`: a run of a few updates in this process, options changed as given."""
+
+    def run(**changed: Any) -> BenchReport:
+        options: dict[str, Any] = {
+            "models": ("mobilenet",),
+            "seeds": (0, 1),
+            "ratios": (1.0,),
+            "arms": ("real", "real+synthetic"),
+            "updates": 2,
+            "batch": 8,
+            "evaluations": 2,
+            "device": "cpu",
+            "jobs": 1,
+        }
+        return augment_bench(**(material() | options | changed))
+
+    return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Generators of two regimes, and what they were trained on."""
+
+    folder: Path
+    tiles: TileSet
+    parts: Parts
+    subsets: dict[float, TileSet]
+    runs: dict[float, tuple[Path, ...]]
+
+
+@pytest.fixture(scope="session")
+def real_folder(
+    textures: Callable[..., TileSet], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """12 patients of 9 tiles of 32 px, in class folders."""
+    folder = tmp_path_factory.mktemp("real") / "tiles"
+    write_phantom(folder, textures("real", patients=12, side=32))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(real_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """One tiny generator for a quarter of the known tiles, two for all of them."""
+    tiles = open_tiles(real_folder)
+    parts = split(tiles, seed=0)
+    subsets = cut(parts.known, (0.25, 1.0), seed=0)
+    folder = tmp_path_factory.mktemp("generators")
+    runs = train_generators(
+        tiles, parts, {1.0: subsets[1.0]}, options=TINY, count=2, folder=folder
+    ) | train_generators(tiles, parts, {0.25: subsets[0.25]}, options=TINY, count=1, folder=folder)
+    return Trained(folder=folder, tiles=tiles, parts=parts, subsets=subsets, runs=runs)
