@@ -13,16 +13,23 @@ A control gains where its 95 % interval, unadjusted, lies wholly above 0. With n
 
 Why the first answer is known. `RATIO` fresh tiles a real one make of a tenth of the training split
 a training set of as many tiles as the whole split, from more patients: the gain must be what the
-family gains between those regimes. For that the family must be able to use more tiles, and there
-must be something left to learn:
-- few updates are spent on the optimiser, not on tiles. With 9 classes and 30 updates MobileNet had
-  .34 from 27 tiles and .37 from 279, and gained nothing from a perfect generator;
-- at x1 it climbs a tenth of the way. With `CLASSES` and 80 updates of 16 tiles MobileNet had .37
-  from 20 tiles, .40 from 36 and .55 from 372; x1 added .01 to .04, x3 .02 to .07, x10 .13.
-`CLASSES` are cellular and fibrous tissues that patients' stains confuse: a colour histogram gains
-.3 there between three patients and sixty. All of this was found in one exploration with one family
-(MobileNet, phantoms 77 and 78, which no seed below 77 uses here); the others were not tried, and
-seed 0 was run with the configuration that came of it.
+family gains between those regimes. For that tiles must be what it lacks, not updates, and there
+must be something left to learn. Balanced accuracy at 32 px, three seeds, one generator:
+
+| classes | family | updates x batch | real | with fresh tiles |
+|---|---|---|---|---|
+| all nine | mobilenet | 30 x 32 | .34 (27 tiles), .37 (279) | x3 .37 |
+| LYM MUS STR TUM | mobilenet | 80 x 16 | .40 (36 tiles), .55 (372) | x1 .41, x3 .47, x10 .53 |
+| LYM MUS STR TUM | efficientnet | 80 x 16 | .39 (36 tiles) | x9 .42 |
+| LYM MUS STR TUM | efficientnet | 160 x 16 | .38 (36 tiles) | x9 .52 |
+| ADI DEB LYM TUM | efficientnet | 100 x 16 | .59 (36 tiles) | x9 .77 |
+
+Where even the whole split does not help, no generator can: the first and third rows lack updates.
+So the task is the last row's, whose classes differ most in colour, which is learnt soon, and which
+the stains of few patients confuse: a colour histogram has .67 from three patients and .92 from
+sixty more. All of this is exploration on phantoms 77 and 78, which no `--seed` draws here, with the
+family that seemed the cheapest and the one that learnt most slowly; the other two were not tried on
+it. Before the classes were chosen, a quick run of the second row's had been seen on seed 0.
 
 The null uses few tiles and many epochs on purpose: with more tiles than the updates can show,
 repeated ones stand in the place of new ones and do harm. It runs fewer updates than the rest, for
@@ -54,14 +61,14 @@ from privgen.utility.regimes import Parts, Regime, Source, cut, split
 from privgen.utility.statistics import HARMS, HELPS, PRIMARY
 from privgen.utility.summary import Difference
 
-CLASSES = ("LYM", "MUS", "STR", "TUM")
+CLASSES = ("ADI", "DEB", "LYM", "TUM")
 SIDE = 32
 TILES = 12  # a patient
 PATIENTS, NULL_PATIENTS = 60, 36
 LOW, FULL = (0.05, 0.1), 1.0
 NULL_SHARE = 0.2  # as many tiles as .1 of the larger phantom
 RATIO, FULL_RATIO, NULL_RATIO = 9.0, 1.0, 1.0
-UPDATES, NULL_UPDATES = 80, 24
+UPDATES, NULL_UPDATES = 100, 20
 BATCH = 16
 SEEDS = (0, 1, 2, 3, 4)
 GENERATORS = 2
@@ -90,7 +97,7 @@ class Extent:
 
 
 QUICK = Extent(
-    families=("mobilenet", "densenet"), low=(0.1,), seeds=(0, 1, 2), full=False, repeats=4
+    families=("mobilenet", "efficientnet"), low=(0.1,), seeds=(0, 1, 2), full=False, repeats=4
 )
 
 

@@ -135,6 +135,7 @@ class Planned:
                 regimes,
                 outside=opened.outside,
                 kept=finished.kept,
+                ratio=plan.primary_ratio,
                 seed=plan.seed,
                 out=out,
             )

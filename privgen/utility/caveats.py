@@ -109,6 +109,7 @@ def result_caveats(
     differences: Sequence[Difference],
     *,
     histograms: Sequence[HistogramRow],
+    classes: int,
     patients: int,
     group_unit: str,
 ) -> list[str]:
@@ -117,12 +118,14 @@ def result_caveats(
     Args:
       rows, differences: of the whole run.
       histograms: the colour histogram of each regime.
+      classes: how many there are.
       patients: in the test split.
       group_unit: what these really are.
     """
     return [
         *_patient_caveats(differences, patients, _noun(group_unit)),
         *_repetition_caveats(rows),
+        *_chance_caveats(rows, 1 / classes),
         *_baseline_caveats(rows, histograms),
         *_control_caveats(differences),
     ]
@@ -160,6 +163,19 @@ def _repetition_caveats(rows: Sequence[ArmRow]) -> Iterable[str]:
                 "generator, not of the method: another one of the same recipe may differ by more. "
                 "Give 2 or more, better 3."
             )
+
+
+def _chance_caveats(rows: Sequence[ArmRow], chance: float) -> Iterable[str]:
+    """Baselines that recognise nothing in patients they have not seen."""
+    blind = [
+        row for row in rows if row.arm == BASELINE and (row.metrics[PRIMARY].low or 0.0) <= chance
+    ]
+    if blind:
+        yield (
+            f"real tiles alone are not above chance ({chance:.2f}) on new patients with "
+            f"{_models(blind)}: where nothing is learned that holds for others, neither a gain nor "
+            "its absence means much. Give more patients, or classes that patients share."
+        )
 
 
 def _baseline_caveats(rows: Sequence[ArmRow], histograms: Sequence[HistogramRow]) -> Iterable[str]:

@@ -227,7 +227,8 @@ def _halving_block(before: int, after: int) -> nn.Module:
     shortcut = nn.Sequential(
         nn.Conv2d(before, after, 1, stride=2, bias=False), nn.BatchNorm2d(after)
     )
-    return BasicBlock(before, after, stride=2, downsample=shortcut)
+    block: nn.Module = BasicBlock(before, after, stride=2, downsample=shortcut)
+    return block
 
 
 def _small_densenet(classes: int) -> nn.Module:

@@ -1,7 +1,7 @@
 """The privacy audit of the very tiles that classifiers were trained on, beside what they gain.
 
-Every generator's tiles are audited against its own training tiles and all tiles of patients it saw
-nothing of; where a filter chose among them, what it kept is audited too, because a filter that
+Of every generator as many tiles as the primary ratio takes are audited, against its own training
+tiles and all tiles of patients it saw nothing of; where a filter chose among them, what it kept is audited too, because a filter that
 prefers tiles near to real ones may prefer copies.
 """
 
@@ -19,6 +19,7 @@ from privgen import console
 from privgen.auditing import audit
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError, WeightsError
+from privgen.utility.arms import synthetic_count
 from privgen.utility.plane import Point, undominated
 from privgen.utility.regimes import Regime
 
@@ -43,6 +44,7 @@ def audit_points(
     *,
     outside: Mapping[float, TileSet],
     kept: Mapping[tuple[float, int], NDArray[np.bool_]],
+    ratio: float,
     seed: int,
     out: Path | None,
 ) -> tuple[tuple[Point, ...], tuple[str, ...]]:
@@ -53,6 +55,7 @@ def audit_points(
       regimes: the tiles.
       outside: for each regime the real tiles of patients its generators saw nothing of.
       kept: which tiles the filter kept, by regime and generator.
+      ratio: the primary one; as many tiles are audited as are released at it.
       seed: of the audits.
       out: gets `audits/NAME/report.html`; an audit that lies there already is not repeated.
 
@@ -69,6 +72,7 @@ def audit_points(
         number, regime, tiles = sources[point.regime, point.generator]
         if point.filtered:
             tiles = tiles.subset(np.flatnonzero(kept[point.regime, number]))
+        tiles = tiles.subset(np.arange(min(len(tiles), synthetic_count(len(regime.train), ratio))))
         name = f"regime {point.regime:g}, {point.generator}{', filtered' * point.filtered}"
         console.note(f"auditing {len(tiles)} tiles: {name}")
         try:

@@ -179,6 +179,7 @@ def carry_out(
             classes=len(classes),
             side=side,
         )
+        stack.enter_context(setting.workspace.held())
         setting.workspace.claim(
             decided_by(plan, regimes, validation=validation, test=test, side=side)
         )
@@ -236,6 +237,7 @@ def carry_out(
                 rows,
                 differences,
                 histograms=histograms,
+                classes=len(classes),
                 patients=resamples.patients,
                 group_unit=test.group_unit,
             ),

@@ -12,7 +12,8 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privgen.errors import OutputError
-from privgen.files import PRIVATE, atomic_write, sweep_partial_files, write_json
+from privgen.files import PRIVATE, atomic_write, locked, sweep_partial_files, write_json
 from privgen.utility.arms import Pool
 from privgen.utility.fitting import CurvePoint
 from privgen.utility.guard import CLEAN
@@ -38,6 +39,18 @@ class Workspace:
     """The folder; nothing is written before `claim`."""
 
     folder: Path
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep a second run of the same benchmark out.
+
+        Raises:
+          OutputError: it is under way.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.folder / ".lock").touch(mode=PRIVATE)
+        with locked(self.folder, purpose="benchmarking"):
+            yield
 
     @property
     def begun(self) -> bool:

@@ -124,10 +124,9 @@ def test_generator_file_cannot_be_audited_without_real_tiles(checkpoint: Path) -
 
 def test_augment_bench_on_a_generator(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
-    arguments = ["--generator", checkpoint, "--families", "mobilenet", "--seeds", 2]
-    result = succeeded(
-        run("augment-bench", *arguments, "--updates", 4, "--side", 32, "--out", out, "--json")
-    )
+    arguments = ["--generator", checkpoint, "--models", "mobilenet", "--seeds", 2, "--ratios", 1]
+    few = ["--arms", "real,real+synthetic", "--updates", 4, "--no-audit"]
+    result = succeeded(run("augment-bench", *arguments, *few, "--out", out, "--json"))
     html.validate(json.loads(result.stdout))
     assert "mobilenet" in (out / "report.html").read_text()
 

@@ -154,9 +154,7 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def real_folder(
-    textures: Callable[..., TileSet], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def real_folder(textures: Callable[..., TileSet], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 patients of 9 tiles of 32 px, in class folders."""
     folder = tmp_path_factory.mktemp("real") / "tiles"
     write_phantom(folder, textures("real", patients=12, side=32))

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_the_ratio_counts_different_synthetic_tiles_for_each_real_one(
 
 def test_smaller_ratios_draw_parts_of_larger_ones() -> None:
     drawn = [set(compose("real+synthetic", ratio).rows) for ratio in (0.25, 0.5, 1.0, 2.0, 3.0)]
-    assert all(small < large for small, large in zip(drawn, drawn[1:], strict=False))
+    assert all(small < large for small, large in pairwise(drawn))
 
 
 def test_seeds_draw_different_synthetic_tiles() -> None:

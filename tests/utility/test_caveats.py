@@ -69,6 +69,7 @@ def found_in(
     differences: list[Difference],
     *,
     histogram: float = 0.8,
+    classes: int = 20,
     patients: int = 9,
     group_unit: str = "patient",
 ) -> list[str]:
@@ -77,6 +78,7 @@ def found_in(
         rows,
         differences,
         histograms=[HistogramRow(regime=1.0, metrics=metrics)],
+        classes=classes,
         patients=patients,
         group_unit=group_unit,
     )
@@ -271,3 +273,11 @@ def test_glas_is_called_confounded(real_data: Callable[[str], Path]) -> None:
         synthetic={1.0: [train]},
     )
     assert any("confounded" in line and "healthy (1)" in line for line in found)
+
+
+def test_a_baseline_whose_interval_reaches_chance_is_named() -> None:
+    low = row(0.25)
+    assert (low.metrics["balanced_accuracy"].low or 0) <= 0.25
+    (said,) = (one for one in found_in([low], [], classes=4) if "chance" in one)
+    assert "not above chance (0.25)" in said and "mobilenet (regime" in said
+    assert not [one for one in found_in([low], [], classes=20) if "above chance" in one]

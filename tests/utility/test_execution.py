@@ -78,13 +78,13 @@ def test_a_finished_run_is_only_read_again(
 def test_stopped_between_its_test_and_its_result_a_classifier_is_tested_again(
     bench: Bench, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    def stop(workspace: Workspace, result: object) -> None:
+        raise KeyboardInterrupt
 
-        def stop(workspace: Workspace, result: object) -> None:
-            raise KeyboardInterrupt
-
+    with monkeypatch.context() as patch:
         patch.setattr(Workspace, "save", stop)
-        bench(folder=tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            bench(folder=tmp_path)
     assert len(list((tmp_path / "tested").iterdir())) == 1
     assert bench(folder=tmp_path).to_dict() == alone
 
@@ -141,9 +141,16 @@ def test_changed_tiles_are_refused_and_named(
     (source,) = regime.generators
     fewer = replace(source, tiles=source.tiles.subset(range(60)))
     with pytest.raises(OutputError, match="synthetic tiles of regime 1, perfect 0 changed"):
-        bench(
-            folder=tmp_path, arms=("real",), regimes=(replace(regime, generators=(fewer,)),)
-        )
+        bench(folder=tmp_path, arms=("real",), regimes=(replace(regime, generators=(fewer,)),))
+
+
+def test_a_second_run_into_the_same_folder_is_kept_out(
+    bench: Bench, trainings: list[int], tmp_path: Path
+) -> None:
+    with Workspace(tmp_path).held(), pytest.raises(OutputError, match="another process is bench"):
+        bench(folder=tmp_path)
+    assert trainings == []
+    bench(folder=tmp_path, arms=("real",))
 
 
 @pytest.mark.slow
@@ -174,7 +181,7 @@ def test_a_scheduler_that_is_not_there_is_refused(
 
 
 def test_test_tiles_are_seen_as_they_are_first_and_then_stressed() -> None:
-    assert VIEWS == ("clean", *STRESSES)
+    assert list(VIEWS) == ["clean", *STRESSES]
 
 
 def test_a_job_a_core_and_one_on_a_gpu() -> None:

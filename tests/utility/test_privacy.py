@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ class Audited:
         return self
 
     def write(self, folder: Path) -> None:
-        privacy.json.dump(self.document, (folder / "report.json").open("w"))
+        (folder / "report.json").write_text(json.dumps(self.document))
         (folder / "report.html").touch()
 
 
@@ -78,6 +79,7 @@ def sets(textures: Textures) -> dict[str, Any]:
         "regimes": (regime,),
         "outside": {1.0: textures("test")},
         "kept": {(1.0, 1): np.arange(36) < 10},
+        "ratio": 1.0,
         "seed": 3,
     }
 
@@ -104,6 +106,13 @@ def test_every_point_is_audited_on_its_own_tiles(audited: Audited, sets: dict[st
         assert call["train"] is regime.train
         assert call["holdout"] is sets["outside"][1.0]
         assert call["seed"] == 3
+
+
+def test_as_many_tiles_are_audited_as_the_ratio_takes(
+    audited: Audited, sets: dict[str, Any]
+) -> None:
+    audit_points([point("g 1"), point("g 1", filtered=True)], out=None, **sets | {"ratio": 0.5})
+    assert [len(call["synthetic"]) for call in audited.calls] == [18, 10]
 
 
 def test_a_kind_of_copies_that_was_not_seen_has_no_mdl80(
@@ -161,11 +170,9 @@ def test_finished_audits_are_read_again_and_half_written_ones_made_anew(
 def test_a_generator_of_copies_is_a_leak(textures: Textures) -> None:
     train, outside = textures("train", patients=8, each=5), textures("test", patients=8, each=5)
     copies = TileSet.from_arrays(train.load(), train.labels)
-    regime = Regime(
-        share=1.0, train=train, generators=(Source(name="copier", tiles=copies),)
-    )
+    regime = Regime(share=1.0, train=train, generators=(Source(name="copier", tiles=copies),))
     ((judged,), warnings) = audit_points(
-        [point("copier")], [regime], outside={1.0: outside}, kept={}, seed=0, out=None
+        [point("copier")], [regime], outside={1.0: outside}, kept={}, ratio=1.0, seed=0, out=None
     )
     assert warnings == ()
     assert judged.outcome == "LEAK"

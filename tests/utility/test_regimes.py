@@ -169,7 +169,9 @@ def test_a_class_missing_from_a_small_regime_is_refused(textures: Textures) -> N
 
 
 def find(trained: Trained, runs: Sequence[Path], shares: Sequence[float], seed: int = 0) -> Any:
-    return from_ledgers(trained.tiles, {run: load_generator(run) for run in runs}, shares, seed=seed)
+    return from_ledgers(
+        trained.tiles, {run: load_generator(run) for run in runs}, shares, seed=seed
+    )
 
 
 def test_ledgers_of_trained_generators_give_back_the_same_parts(trained: Trained) -> None:
@@ -205,16 +207,16 @@ def test_a_regime_without_a_generator_is_refused(trained: Trained) -> None:
         find(trained, trained.runs[1.0], (0.25, 1.0))
 
 
-def test_a_generator_trained_on_test_patients_is_refused(
-    trained: Trained, tmp_path: Path
-) -> None:
+def test_a_generator_trained_on_test_patients_is_refused(trained: Trained, tmp_path: Path) -> None:
     swapped = Parts(
         known=trained.parts.test, validation=trained.parts.validation, test=trained.parts.known
     )
     other = train_generators(
         trained.tiles, swapped, {1.0: swapped.known}, options=TINY, count=1, folder=tmp_path
     )[1.0][0]
-    with pytest.raises(SplitError, match=r"training split alone: .*00000.* was trained on \d+ tile"):
+    with pytest.raises(
+        SplitError, match=r"training split alone: .*00000.* was trained on \d+ tile"
+    ):
         find(trained, [trained.runs[1.0][0], other], (1.0,))
 
 

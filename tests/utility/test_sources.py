@@ -74,9 +74,7 @@ def test_without_data_the_generator_is_perfect_and_of_other_patients(
 
 def test_ledgers_say_what_the_regimes_are(trained: Trained) -> None:
     opened = open_request(
-        Request(
-            generators=(*trained.runs[1.0], *trained.runs[0.25]), regimes=(0.25, 1.0), seed=5
-        )
+        Request(generators=(*trained.runs[1.0], *trained.runs[0.25]), regimes=(0.25, 1.0), seed=5)
     )
     assert opened.generator_counts() == {0.25: 1, 1.0: 2}
     assert set(opened.parts.test.digests) == set(trained.parts.test.digests)
@@ -116,7 +114,7 @@ def test_a_generator_that_lacks_a_class_is_refused(
             self.classes = load(path).classes[:-1]
 
     monkeypatch.setattr(sources, "load_generator", Lacking)
-    with pytest.raises(InputError, match="must make every class: .* does not make down"):
+    with pytest.raises(InputError, match=r"must make every class: .* does not make down"):
         make_regimes(opened, ratio=1.0, filters=False, folder=None)
 
 
@@ -128,7 +126,7 @@ def test_a_shareable_generator_file_is_refused(trained: Trained) -> None:
 def test_generators_trained_here_need_a_place(real_folder: Path) -> None:
     opened = open_request(Request(data=real_folder, train=TINY, generator_seeds=3))
     assert opened.generator_counts() == {1.0: 3}
-    with pytest.raises(ConfigError, match="got no output folder. Give --out"):
+    with pytest.raises(ConfigError, match=r"got no output folder\. Give --out"):
         make_regimes(opened, ratio=1.0, filters=False, folder=None)
 
 

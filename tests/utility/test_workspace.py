@@ -54,13 +54,13 @@ def test_a_result_is_read_back_to_the_last_bit(place: Workspace) -> None:
         assert getattr(found, name) == getattr(saved, name)
     assert np.array_equal(found.probabilities, saved.probabilities)
     assert found.stressed.keys() == saved.stressed.keys()
-    assert all(np.array_equal(found.stressed[view], saved.stressed[view]) for view in saved.stressed)
+    assert all(
+        np.array_equal(found.stressed[view], saved.stressed[view]) for view in saved.stressed
+    )
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, -40])
-def test_a_damaged_result_is_one_line_that_says_what_to_delete(
-    place: Workspace, kept: int
-) -> None:
+def test_a_damaged_result_is_one_line_that_says_what_to_delete(place: Workspace, kept: int) -> None:
     place.save(result())
     (path,) = (place.folder / "cells").iterdir()
     path.write_bytes(path.read_bytes()[:kept])
