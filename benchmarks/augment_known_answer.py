@@ -29,7 +29,10 @@ So the task is the last row's, whose classes differ most in colour, which is lea
 the stains of few patients confuse: a colour histogram has .67 from three patients and .92 from
 sixty more. All of this is exploration on phantoms 77 and 78, which no `--seed` draws here, with the
 family that seemed the cheapest and the one that learnt most slowly; the other two were not tried on
-it. Before the classes were chosen, a quick run of the second row's had been seen on seed 0.
+it. On seed 0 two quick runs were seen: the second row's classes before these were chosen, and
+one of these with three seeds, where MobileNet gained .16 [-.02, .33]: with three seeds Student's t
+has two degrees of freedom, so that quick runs train as many as full ones, and these eight, not
+five. Nothing else was changed.
 
 The null uses few tiles and many epochs on purpose: with more tiles than the updates can show,
 repeated ones stand in the place of new ones and do harm. It runs fewer updates than the rest, for
@@ -70,7 +73,7 @@ NULL_SHARE = 0.2  # as many tiles as .1 of the larger phantom
 RATIO, FULL_RATIO, NULL_RATIO = 9.0, 1.0, 1.0
 UPDATES, NULL_UPDATES = 100, 20
 BATCH = 16
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS, NULL_SEEDS = tuple(range(8)), tuple(range(5))
 GENERATORS = 2
 BOUND = 0.08
 NULL_PHANTOM = 100  # number of the first repetition's; the others follow
@@ -84,21 +87,17 @@ class Extent:
     Attributes:
       families: in the first three questions.
       low: regimes in them.
-      seeds: of classifiers, in them.
       full: whether the regime of all tiles is shown too.
       repeats: of the null.
     """
 
     families: tuple[str, ...] = FAMILIES
     low: tuple[float, ...] = LOW
-    seeds: tuple[int, ...] = SEEDS
     full: bool = True
     repeats: int = 40
 
 
-QUICK = Extent(
-    families=("mobilenet", "efficientnet"), low=(0.1,), seeds=(0, 1, 2), full=False, repeats=4
-)
+QUICK = Extent(families=("mobilenet",), low=(0.1,), full=False, repeats=4)
 
 
 def run(options: Options) -> Outcome:
@@ -157,7 +156,7 @@ def run(options: Options) -> Outcome:
             *(
                 [
                     f"quick: {', '.join(extent.families)} alone, regime {extent.low[0]:g} alone, "
-                    f"{len(extent.seeds)} seeds, {extent.repeats} repetitions of the null"
+                    f"{extent.repeats} repetitions of the null"
                 ]
                 if options.quick
                 else []
@@ -182,7 +181,7 @@ def perfect(options: Options, extent: Extent) -> list[BenchReport]:
             Plan(
                 models=extent.families,
                 ratios=(RATIO,),
-                seeds=extent.seeds,
+                seeds=SEEDS,
                 arms=("real", "real+synthetic", "oversampled", "shuffled"),
                 recipe=Recipe(updates=UPDATES, batch=BATCH, evaluations=3),
                 device=options.device,
@@ -219,7 +218,7 @@ def repetition(number: int, *, seed: int, device: str) -> list[str]:
     plan = Plan(
         models=(_family(number),),
         ratios=(NULL_RATIO,),
-        seeds=SEEDS,
+        seeds=NULL_SEEDS,
         arms=("real", "real+synthetic"),
         recipe=Recipe(updates=NULL_UPDATES, batch=BATCH, evaluations=3),
         device=device,

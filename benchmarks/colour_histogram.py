@@ -30,14 +30,9 @@ from privgen.data.tileset import TileSet
 from privgen.errors import InputError, SplitError
 from privgen.utility.histogram import colour_histograms, fit_histogram
 from privgen.utility.material import class_numbers
+from privgen.utility.metrics import balanced_accuracy_draws
 from privgen.utility.regimes import Parts, Regime, check_parts, split
-from privgen.utility.statistics import (
-    PRIMARY,
-    Resamples,
-    balanced_accuracy_draws,
-    crossed_estimate,
-    resample_patients,
-)
+from privgen.utility.statistics import PRIMARY, Resamples, crossed_estimate, resample_patients
 from privgen.utility.summary import histogram_row
 
 SIDE = 64
@@ -80,7 +75,7 @@ def run(options: Options) -> Outcome:
                 for number in range(permutations)
             ]
             chance = 1 / len(control.classes)
-            covers = sum(one.low <= chance <= one.high for one in found)
+            covers = sum(_holds(one, chance) for one in found)
             held, tried = held + covers, tried + permutations
             rows.append(
                 [
@@ -224,9 +219,14 @@ def _sees_no_structure(tiles: TileSet) -> bool:
     return bool(np.array_equal(colour_histograms(pixels), colour_histograms(other)))
 
 
+def _holds(one: Estimate, value: float) -> bool:
+    low, high = one.low, one.high
+    return low is not None and high is not None and low <= value <= high
+
+
 def _figure(one: Estimate) -> str:
     return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
 
 
-def _plain(one: Estimate) -> dict[str, float]:
+def _plain(one: Estimate) -> dict[str, float | None]:
     return {"value": one.value, "low": one.low, "high": one.high}

@@ -44,8 +44,8 @@ class Effort:
     updates: int
 
 
-FULL = Effort(seeds=5, generator_seeds=2, ratios=RATIOS, updates=100)
-QUICK = Effort(seeds=3, generator_seeds=1, ratios=(1.0,), updates=60)
+FULL = Effort(seeds=5, generator_seeds=2, ratios=RATIOS, updates=80)
+QUICK = Effort(seeds=3, generator_seeds=1, ratios=(1.0,), updates=40)
 _BATCH, _EVALUATIONS = 32, 3
 
 
@@ -112,6 +112,11 @@ class Planned:
         hidden = None
         if out is not None:
             hidden = private or private_beside(out)
+            if hidden.resolve().is_relative_to(out.resolve()):
+                raise ConfigError(
+                    f"what is private may not lie in what is shared: --private {hidden} is in "
+                    f"--out {out}. Give a folder beside it."
+                )
             if not Workspace(hidden).begun:
                 empty_folder(out)
             hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,6 +143,7 @@ class Planned:
                 ratio=plan.primary_ratio,
                 seed=plan.seed,
                 out=out,
+                private=hidden,
             )
             report = replace(report, plane=points, warnings=(*report.warnings, *warnings))
         document = bench_document(report, _command(self))
@@ -255,6 +261,10 @@ def _command(planned: Planned) -> str:
         words.append(f"--train-generator {request.train.get('family', 'cdcgan')}")
     elif request.synthetic is not None:
         words.append("--synthetic SYNTHETIC")
+    if request.train is not None and "kimg" in request.train:
+        words.append(f"--generator-kimg {request.train['kimg']:g}")
+    if request.synthetic is None and not request.generators:
+        words.append(f"--generator-seeds {request.generator_seeds}")
     words += [
         f"--regimes {_joined(request.regimes)}",
         f"--models {','.join(plan.models)}",
@@ -263,8 +273,16 @@ def _command(planned: Planned) -> str:
         f"--updates {plan.recipe.updates}",
         f"--size {plan.size}",
     ]
-    if request.side is not None:
-        words.append(f"--resolution {request.side}")
+    words += [f"--weights {model}={spec.partition(':')[0]}" for model, spec in plan.weights]
+    further: dict[str, bool] = {
+        f"--arms {','.join(plan.arms)}": plan.arms != tuple(ARMS),
+        f"--resolution {request.side}": request.side is not None,
+        f"--device {plan.device}": plan.device != "auto",
+        f"--group-by {request.group_by}": request.group_by is not None,
+        f"--on-bad-tile {request.on_bad_tile}": request.on_bad_tile != "error",
+        "--no-audit": not planned.audit,
+    }
+    words += [option for option, given in further.items() if given]
     return " ".join([*words, f"--seed {plan.seed}"])
 
 

@@ -68,6 +68,12 @@ def data_caveats(
             f"class and {unit} are confounded: fewer than {_CLASS_PATIENTS} test {unit}s have "
             f"{', '.join(named)}. Recall there may be recognition of a {unit}."
         )
+    alone = [label for label, count in thin.items() if count == 1]
+    if alone:
+        found[-1] += (
+            f" With one {unit}, the intervals leave out how {unit}s differ in {', '.join(alone)} "
+            "and are too narrow."
+        )
     missing = sorted({label for tiles in train.values() for label in tiles.classes})
     missing = [label for label in missing if label not in validation.classes]
     if missing:
@@ -143,8 +149,8 @@ def _patient_caveats(differences: Sequence[Difference], patients: int, unit: str
         else ""
     )
     yield (
-        f"the test split has {patients} {unit}s: its intervals rest on {patients - 1} degrees of "
-        f"freedom.{advice}"
+        f"the test split has {patients} {unit}s: its intervals rest on {patients - 1} degrees "
+        f"of freedom at most.{advice}"
     )
 
 

@@ -19,6 +19,7 @@ def conclude(
     rows: Sequence[ArmRow],
     differences: Sequence[Difference],
     histograms: Sequence[HistogramRow],
+    classes: int,
     tiles: int,
     patients: int,
     group_unit: str,
@@ -28,6 +29,7 @@ def conclude(
     Args:
       rows, differences: of all regimes.
       histograms: the colour histogram of each regime.
+      classes: how many there are.
       tiles, patients: in the test split.
       group_unit: what "patient" really is in these data.
     """
@@ -42,8 +44,10 @@ def conclude(
         own = [one for one in differences if one.regime == regime]
         sentences += _regime(regime, own)
         sentences += _controls(own)
+        baselines = [row for row in rows if row.regime == regime and row.arm == BASELINE]
+        sentences += _chance(baselines, 1 / classes)
         sentences += _histogram(
-            [row for row in rows if row.regime == regime and row.arm == BASELINE],
+            baselines,
             [one for one in histograms if one.regime == regime],
         )
     this, them = ("this", "it") if patients == 1 else ("these", "them")
@@ -111,6 +115,17 @@ def _controls(differences: Sequence[Difference]) -> Iterable[str]:
         yield (
             f"{what} gained beyond chance with {gained} of {_counted(len(own), 'model')} and lost "
             f"with {lost} ({_points(mean, signed=True)} on average)."
+        )
+
+
+def _chance(baselines: Sequence[ArmRow], chance: float) -> Iterable[str]:
+    """Whether real tiles alone teach anything that holds for new patients."""
+    blind = [row.model for row in baselines if (row.metrics[PRIMARY].low or 0.0) <= chance]
+    if blind:
+        yield (
+            f"Trained on real tiles alone, {_listed(blind)} cannot be told from guessing "
+            f"({100 * chance:.0f} %) on new patients, so that neither a gain nor its absence "
+            "means much there."
         )
 
 

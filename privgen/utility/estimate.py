@@ -15,7 +15,7 @@ from privgen.utility.arms import Composition
 from privgen.utility.classifiers import build, uses_bfloat16
 from privgen.utility.execution import VIEWS, default_jobs
 from privgen.utility.fitting import fit, predict
-from privgen.utility.material import common_side
+from privgen.utility.material import require_square
 from privgen.utility.plan import Cell, Plan
 
 _TRIAL_UPDATES = 4
@@ -45,7 +45,7 @@ def estimate(
       "models": of each the trainings and seconds of each; "arms": of each the trainings a model;
       "trainings", "minutes" of all.
     """
-    side = common_side(train, side)
+    side = require_square(train, side)
     tiles = train.subset(np.arange(min(len(train), plan.recipe.batch))).load(side)
     cells = plan.cells(generators)
     looks = plan.recipe.evaluations * validation + len(VIEWS) * test

@@ -9,10 +9,11 @@ Dask workers must see the private folder under the same path.
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,12 +24,12 @@ import torch
 from numpy.typing import NDArray
 
 from privgen import console
-from privgen.errors import Interrupted, RuntimeFailure
+from privgen.errors import Interrupted, PrivgenError, RuntimeFailure
 from privgen.evidence.sharding import connect
 from privgen.training.devices import choose_device, threads
 from privgen.utility import histogram
 from privgen.utility.arms import ARMS
-from privgen.utility.classifiers import build, uses_bfloat16
+from privgen.utility.classifiers import build
 from privgen.utility.fitting import fit, predict
 from privgen.utility.guard import CLEAN, TestGuard
 from privgen.utility.plan import Cell, Plan
@@ -42,6 +43,7 @@ VIEWS = (CLEAN, *STRESSES)
 
 _POLL = 0.2
 _stop: Any = None
+_one_at_a_time = threading.Lock()  # PyTorch's random state and threads are those of a process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class Setting:
       generators: how many each regime has: pairs of share and count.
       classes: how many.
       side: of the tiles, pixels.
+      bfloat16: models that are trained in it, decided once for all workers.
+      run: a token of this run; a worker that is left over from another one stops.
     """
 
     folder: Path
@@ -61,6 +65,8 @@ class Setting:
     generators: tuple[tuple[float, int], ...]
     classes: int
     side: int
+    bfloat16: frozenset[str]
+    run: str
 
     @property
     def workspace(self) -> Workspace:
@@ -108,12 +114,13 @@ def run_cells(setting: Setting, *, jobs: int, scheduler: str | None) -> list[Cel
     with console.progress() as bar:
         task = bar.add_task("classifiers", total=len(cells), completed=len(cells) - len(left))
         finished = _on_dask(setting, left, scheduler) if scheduler else _here(setting, left, jobs)
-        for cell in finished:
-            bar.update(task, advance=1, description=f"{cell.model}, {cell.label}")
+        with closing(finished):  # whatever happens here, the workers end before the material goes
+            for cell in finished:
+                bar.update(task, advance=1, description=f"{cell.model}, {cell.label}")
     return [setting.workspace.load(cell) for cell in cells]
 
 
-def _here(setting: Setting, cells: Sequence[Cell], jobs: int) -> Iterator[Cell]:
+def _here(setting: Setting, cells: Sequence[Cell], jobs: int) -> Generator[Cell]:
     if jobs == 1 or len(cells) < 2:
         for cell in cells:
             run_cell(setting, cell)
@@ -151,14 +158,23 @@ def _start(stop: Any) -> None:
     serve_parent()
 
 
-def _on_dask(setting: Setting, cells: Sequence[Cell], scheduler: str) -> Iterator[Cell]:
+def _on_dask(setting: Setting, cells: Sequence[Cell], scheduler: str) -> Generator[Cell]:
     from distributed import as_completed
 
     with connect(scheduler) as client:
         futures = {client.submit(run_cell, setting, cell, pure=False): cell for cell in cells}
         try:
             for future in as_completed(futures, loop=client.loop):
-                future.result()
+                error = future.exception()
+                if isinstance(error, PrivgenError):
+                    raise error
+                if error is not None:
+                    raise RuntimeFailure(
+                        f"a Dask worker could not train {futures[future].name} "
+                        f"({type(error).__name__}). Workers must see {setting.folder} under the "
+                        "same path and have memory for a training; run the same command again to "
+                        "go on."
+                    ) from error
                 yield futures[future]
         finally:
             client.cancel(list(futures), force=True)
@@ -170,9 +186,13 @@ def run_cell(setting: Setting, cell: Cell) -> None:
     Initial weights, batch order and the draw of synthetic tiles depend on the plan's seed and the
     cell's seed only, so that arms, models and regimes differ in nothing else.
     """
+    with _one_at_a_time:
+        if not setting.workspace.done(cell):
+            _train_and_test(setting, cell)
+
+
+def _train_and_test(setting: Setting, cell: Cell) -> None:
     plan, workspace = setting.plan, setting.workspace
-    if workspace.done(cell):
-        return
     device = choose_device(plan.device)
     weights, order, draw = np.random.SeedSequence([plan.seed, cell.seed]).spawn(3)
     tiles, pool = workspace.get_pool(cell.regime, cell.generator or 0)
@@ -195,9 +215,9 @@ def run_cell(setting: Setting, cell: Cell) -> None:
             recipe=plan.recipe,
             seed=int(order.generate_state(1)[0]),
             augment=arm.augment,
-            bfloat16=uses_bfloat16(cell.model, device),
+            bfloat16=cell.model in setting.bfloat16,
             device=device,
-            on_update=_stay,
+            on_update=lambda: _stay(setting),
         )
         views = _guard(setting).test(cell.name, fitted.model, predict)
     workspace.save(
@@ -220,12 +240,14 @@ def _guard(setting: Setting) -> TestGuard:
     return setting.guard()
 
 
-def _stay() -> None:
+def _stay(setting: Setting) -> None:
     """Between updates: end where the run was stopped."""
-    if _stop is not None and _stop.is_set():
+    if (_stop is not None and _stop.is_set()) or setting.workspace.running() != setting.run:
         raise Interrupted("the benchmark was stopped. Run the same command again to go on.")
 
 
 def default_jobs(device: torch.device) -> int:
     """Processes of this machine that train at a time: one a core, or one on a GPU."""
-    return (os.cpu_count() or 1) if device.type == "cpu" else 1
+    if device.type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

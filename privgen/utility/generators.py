@@ -91,7 +91,10 @@ def train_generators(
                 resume=begun,
             )
             if begun:
-                _require_same(begun, session)
+                session = replace(session, config=_require_same(begun, session))
+            elif not config.threads:  # settled now, so that a run that goes on keeps them
+                settled = replace(config, threads=torch.get_num_threads())
+                session = replace(session, config=settled)
             if begun is None or not (begun / GENERATOR).exists():
                 console.note(
                     f"training {config.family} for regime {share:g}, seed {config.seed}: "
@@ -120,14 +123,14 @@ def _split(tiles: TileSet, parts: Parts, train: TileSet) -> Split:
     )
 
 
-def _require_same(begun: Path, session: Session) -> None:
-    """Refuse a generator that was begun otherwise.
+def _require_same(begun: Path, session: Session) -> TrainConfig:
+    """The configuration a generator goes on with: its own threads and precision.
 
     Raises:
       ConfigError, CheckpointError: options or tiles changed.
     """
     kept, asked = load_checkpoint(begun), session.config
-    same_run(kept, asked, session.roles["train"], session.ledger)
+    config = same_run(kept, asked, session.roles["train"], session.ledger)
     for name, old, new in (
         ("kimg", kept.config.kimg, asked.kimg),
         ("minutes", kept.config.minutes, asked.minutes),
@@ -137,6 +140,7 @@ def _require_same(begun: Path, session: Session) -> None:
                 f"generators that were begun keep their budget; changed: {name}: {old} -> {new}. "
                 "Repeat the command they were begun with, or give a new --out."
             )
+    return config
 
 
 def estimate_minutes(train: TileSet, options: Mapping[str, Any]) -> float:
@@ -146,5 +150,4 @@ def estimate_minutes(train: TileSet, options: Mapping[str, Any]) -> float:
 
 def _configured(options: Mapping[str, Any]) -> TrainConfig:
     """The configuration of the first generator."""
-    wanted = configure({"kimg": DEFAULT_KIMG, "watch_kimg": 0.0, **options})
-    return replace(wanted, threads=wanted.threads or torch.get_num_threads())
+    return configure({"kimg": DEFAULT_KIMG, "watch_kimg": 0.0, **options})

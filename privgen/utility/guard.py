@@ -113,8 +113,9 @@ class TestGuard:
             )
         if name in self._served or self._tested_otherwise(name, digest):
             raise RuntimeFailure(
-                f"the test split is read once by each classifier: {name} asked for it again. "
-                "Select on the validation split."
+                f"the test split is read once by each classifier: {name} asked for it again, or "
+                "with other weights. Select on the validation split; a benchmark that was stopped "
+                "and goes on must compute as it began, so on another machine give a new --out."
             )
         self._served.add(name)
 

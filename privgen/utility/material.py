@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,19 +25,47 @@ from privgen.utility.stress import STRESSES
 _FILTER_ENCODER = "effnet_lite0"
 
 
-def common_side(train: TileSet, side: int | None) -> int:
-    """Pixels a side at which all tiles are seen; the training tiles' own when None.
+def common_side(regimes: Sequence[Regime], side: int | None) -> int:
+    """Pixels a side at which all tiles are seen.
+
+    When None the smaller of real and synthetic tiles' own: enlarged tiles are told from the others
+    by their blur.
 
     Raises:
       InputError: the tiles are not square, or smaller than classifiers need.
     """
-    height, width = train.subset([0]).load(side).shape[1:3]
+    sides = [
+        require_square(tiles, side)
+        for regime in regimes
+        for tiles in (regime.train, *(source.tiles for source in regime.generators))
+    ]
+    return min(sides)
+
+
+def require_square(tiles: TileSet, side: int | None) -> int:
+    """Pixels a side of tiles scaled to `side`, or as they are.
+
+    Raises:
+      InputError: they are not square, or smaller than classifiers need.
+    """
+    height, width = tiles.subset([0]).load(side).shape[1:3]
     if height != width or width < SMALLEST_SIDE:
         raise InputError(
             f"classifiers need square tiles of {SMALLEST_SIDE} px or more: got {width}x{height} "
             "px. Give a larger --resolution, or cut the tiles square."
         )
     return int(width)
+
+
+def enlarged(regimes: Sequence[Regime], side: int) -> list[str]:
+    """A warning for each generator whose tiles are smaller than classifiers see them."""
+    return [
+        f"regime {regime.share:g}: tiles of {source.name} are enlarged from {own} to {side} px, so "
+        "that their blur tells them from real ones. Give a smaller --resolution."
+        for regime in regimes
+        for source in regime.generators
+        if (own := require_square(source.tiles, None)) < side
+    ]
 
 
 def class_numbers(tiles: TileSet, classes: Sequence[str]) -> NDArray[np.intp]:
@@ -52,7 +81,7 @@ def decided_by(
     test: TileSet,
     side: int,
 ) -> dict[str, Any]:
-    """Everything the numbers of a benchmark depend on: options, tiles by digest, PyTorch."""
+    """Everything the numbers of a benchmark depend on: options, and tiles by digest."""
     sets = {"validation": validation, "test": test}
     for regime in regimes:
         sets[f"training tiles of regime {regime.share:g}"] = regime.train
@@ -62,7 +91,16 @@ def decided_by(
         **plan.to_dict(),
         "resolution": side,
         **{name: _digest(tiles) for name, tiles in sets.items()},
-        "PyTorch": torch.__version__,
+    }
+
+
+def arithmetic(device: torch.device, bfloat16: frozenset[str]) -> dict[str, Any]:
+    """How a run computes, which decides the last digits of everything it trains."""
+    return {
+        "computes on": device.type,
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": sorted(bfloat16),
+        **{name: version(name) for name in ("privgen", "torch", "torchvision", "scikit-learn")},
     }
 
 

@@ -85,7 +85,8 @@ class Plan:
             "seeds": self.seeds,
         }
         for name, given in lists.items():
-            if not given or len(set(given)) < len(given):
+            told = {f"{one:g}" if isinstance(one, float) else one for one in given}
+            if not given or len(told) < len(given):
                 raise ConfigError(f"{name} must be one or more different ones: got {given}.")
         if BASELINE not in self.arms:
             raise ConfigError(

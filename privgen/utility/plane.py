@@ -17,13 +17,8 @@ import numpy as np
 
 from audits.results import Estimate, Outcome
 from privgen.utility.arms import ARMS, BASELINE, FILTERED
-from privgen.utility.statistics import (
-    Floats,
-    Indices,
-    Resamples,
-    balanced_accuracy_draws,
-    crossed_estimate,
-)
+from privgen.utility.metrics import balanced_accuracy_draws
+from privgen.utility.statistics import Floats, Indices, Resamples, crossed_estimate
 
 if TYPE_CHECKING:
     from privgen.utility.summary import CellResult

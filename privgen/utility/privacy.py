@@ -1,13 +1,13 @@
 """The privacy audit of the very tiles that classifiers were trained on, beside what they gain.
 
 Of every generator as many tiles as the primary ratio takes are audited, against its own training
-tiles and all tiles of patients it saw nothing of; where a filter chose among them, what it kept is audited too, because a filter that
-prefers tiles near to real ones may prefer copies.
+tiles and all tiles of patients it saw nothing of; where a filter chose among them, what it kept is
+audited too, because a filter that prefers tiles near to real ones may prefer copies.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from privgen import console
 from privgen.auditing import audit
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError, WeightsError
+from privgen.files import PRIVATE, write_json
 from privgen.utility.arms import synthetic_count
 from privgen.utility.plane import Point, undominated
 from privgen.utility.regimes import Regime
@@ -47,6 +48,7 @@ def audit_points(
     ratio: float,
     seed: int,
     out: Path | None,
+    private: Path | None,
 ) -> tuple[tuple[Point, ...], tuple[str, ...]]:
     """The same points with the verdict on their tiles.
 
@@ -57,7 +59,8 @@ def audit_points(
       kept: which tiles the filter kept, by regime and generator.
       ratio: the primary one; as many tiles are audited as are released at it.
       seed: of the audits.
-      out: gets `audits/NAME/report.html`; an audit that lies there already is not repeated.
+      out: gets `audits/NAME/report.html`.
+      private: of this benchmark; an audit that it knows is not repeated.
 
     Returns:
       The points, and a warning for each that could not be audited.
@@ -81,12 +84,17 @@ def audit_points(
                 outside[point.regime],
                 tiles,
                 seed=seed,
-                out=None if out is None else out / "audits" / _slug(name),
+                name=_slug(name),
+                out=out,
+                private=private,
             )
             judged.append(replace(point, outcome=leak.outcome, mdl80=leak.mdl80))
         except (InputError, WeightsError, audits.AuditInputError) as error:
             judged.append(point)
-            warnings.append(f"{name} could not be audited: {error}")
+            console.warn(f"{name} could not be audited: {error}")
+            # What an error says of tiles may name their files, and so patients.
+            told = error if isinstance(error, audits.AuditInputError) else type(error).__name__
+            warnings.append(f"{name} could not be audited: {told}")
     return undominated(judged), tuple(warnings)
 
 
@@ -95,15 +103,27 @@ def _slug(name: str) -> str:
 
 
 def _leak(
-    train: TileSet, holdout: TileSet, synthetic: TileSet, *, seed: int, out: Path | None
+    train: TileSet,
+    holdout: TileSet,
+    synthetic: TileSet,
+    *,
+    seed: int,
+    name: str,
+    out: Path | None,
+    private: Path | None,
 ) -> Leak:
-    if out is not None and (out / "report.html").exists():  # the last that is written
-        return _read(json.loads((out / "report.json").read_text(encoding="utf-8")))
+    known = None if private is None else private / f"audit-{name}.json"
+    if known is not None and known.exists():
+        return Leak(**json.loads(known.read_text(encoding="utf-8")))
     found = audit(train=train, holdout=holdout, synthetic=synthetic, align=False, seed=seed)
+    leak = _read(found.document)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        found.write(out)
-    return _read(found.document)
+        folder = out / "audits" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        found.write(folder)
+    if known is not None:
+        write_json(known, asdict(leak), mode=PRIVATE)
+    return leak
 
 
 def _read(document: Mapping[str, Any]) -> Leak:

@@ -28,14 +28,21 @@ from privgen.data.tileset import TileSet
 from privgen.training.devices import choose_device
 from privgen.utility.arms import ARMS
 from privgen.utility.caveats import data_caveats, require_patients, result_caveats
-from privgen.utility.classifiers import FAMILIES
+from privgen.utility.classifiers import FAMILIES, uses_bfloat16
 from privgen.utility.conclusion import conclude
 from privgen.utility.execution import Setting, default_jobs, histogram_name, run_cells
 from privgen.utility.filtering import Kept
 from privgen.utility.fitting import Recipe
 from privgen.utility.guard import TestGuard
 from privgen.utility.histogram import colour_histograms, fit_histogram
-from privgen.utility.material import class_numbers, common_side, decided_by, put_material
+from privgen.utility.material import (
+    arithmetic,
+    class_numbers,
+    common_side,
+    decided_by,
+    enlarged,
+    put_material,
+)
 from privgen.utility.plan import RATIOS, Plan
 from privgen.utility.plane import Point, gains
 from privgen.utility.regimes import Regime, Source, check_parts
@@ -164,36 +171,44 @@ def carry_out(
 ) -> Finished:
     """`augment_bench` with its options checked."""
     regimes = sorted(regimes, key=lambda regime: regime.share)
-    choose_device(plan.device)
+    device = choose_device(plan.device)
     check_parts(regimes, validation=validation, test=test)
     require_patients(test)
-    side = common_side(regimes[-1].train, side)
+    side = common_side(regimes, side)
     classes = regimes[-1].train.classes
     with ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="privgen-")))
         place = place.resolve()  # Dask workers may stand elsewhere
+        workspace = Workspace(place)
+        bfloat16 = frozenset(model for model in plan.models if uses_bfloat16(model, device))
+        stack.enter_context(workspace.held())
+        workspace.claim(
+            {
+                **decided_by(plan, regimes, validation=validation, test=test, side=side),
+                **arithmetic(device, bfloat16),
+            }
+        )
+        stack.callback(workspace.end)
         setting = Setting(
             folder=place,
             plan=plan,
             generators=tuple((regime.share, len(regime.generators)) for regime in regimes),
             classes=len(classes),
             side=side,
+            bfloat16=bfloat16,
+            run=workspace.begin(),
         )
-        stack.enter_context(setting.workspace.held())
-        setting.workspace.claim(
-            decided_by(plan, regimes, validation=validation, test=test, side=side)
-        )
-        stack.callback(setting.workspace.drop_material)
         kept = put_material(setting, regimes, validation=validation, test=test)
         results = run_cells(setting, jobs=jobs or _jobs(plan), scheduler=scheduler)
         guard = setting.guard(class_numbers(test, classes))
         colours = {
-            regime.share: _test_histogram(setting.workspace, guard, regime.share)
-            for regime in regimes
+            regime.share: _test_histogram(workspace, guard, regime.share) for regime in regimes
         }
         labels = guard.labels()
 
-    resamples = resample_patients(test.groups, draws=DRAWS, rng=np.random.default_rng(plan.seed))
+    resamples = resample_patients(
+        test.groups, labels=labels, draws=DRAWS, rng=np.random.default_rng(plan.seed)
+    )
     rows, differences = summarise(results, labels=labels, resamples=resamples)
     histograms = tuple(
         histogram_row(share, probabilities, labels=labels, resamples=resamples)
@@ -214,11 +229,13 @@ def carry_out(
             rows=rows,
             differences=differences,
             histograms=histograms,
+            classes=len(classes),
             tiles=len(test),
             patients=resamples.patients,
             group_unit=test.group_unit,
         ),
         warnings=(
+            *enlarged(regimes, side),
             *data_caveats(
                 train={regime.share: regime.train for regime in regimes},
                 validation=validation,
@@ -260,6 +277,9 @@ def _jobs(plan: Plan) -> int:
 
 def _test_histogram(workspace: Workspace, guard: TestGuard, share: float) -> NDArray[np.float64]:
     """Probabilities of the colour histogram of one regime on the test tiles."""
+    found = workspace.histogram(share)
+    if found is not None:
+        return found
     tiles, pool = workspace.get_pool(share, 0)
     fitted = fit_histogram(
         train=np.asarray(tiles[: len(pool.real)]),
@@ -267,11 +287,13 @@ def _test_histogram(workspace: Workspace, guard: TestGuard, share: float) -> NDA
         validation=workspace.get("validation"),
         validation_labels=np.array(workspace.get("validation-labels")),
     )
-    return guard.test_pixels(
+    probabilities = guard.test_pixels(
         histogram_name(share),
         lambda test: np.asarray(fitted.predict_proba(colour_histograms(test))),
         digest=hashlib.sha256(fitted.coef_.tobytes() + fitted.intercept_.tobytes()).hexdigest(),
     )
+    workspace.save_histogram(share, probabilities)
+    return probabilities
 
 
 def _regime_row(regime: Regime, kept: Mapping[tuple[float, int], Kept]) -> RegimeRow:

@@ -5,7 +5,7 @@ on, validation and test. A regime is a share of the known tiles, and its generat
 exactly those: a generator that saw more would carry real tiles into the classifier's training by
 the back door.
 
-A regime holds that share of every class, at least one tile, from as few patients as have them: who
+A regime holds that share of every class, at least two tiles, from as few patients as have them: who
 has a tenth of the labels has them from a few patients, not a tenth of everybody's. Patients come in
 one random order for all regimes, so a smaller regime is a part of a larger one.
 
@@ -14,6 +14,7 @@ Source: METHODS.md 7.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from privgen.sampling import LoadedGenerator
 _TEST = 0.35  # share of the tiles
 _VALIDATION = 0.2  # share of the others
 _VALIDATION_OUTSIDE = 0.35  # share of the tiles a generator given was not trained on
+_LEAST_TILES = 2  # of a class in a regime; the filter cannot judge by fewer
 _SAME_SHARE = 0.2  # how far, relatively, a generator's training tiles may be from a regime's share
 
 
@@ -114,7 +116,8 @@ def cut(known: TileSet, shares: Sequence[float], *, seed: int) -> dict[float, Ti
     Raises:
       ConfigError: a share is out of range or given twice.
     """
-    if not shares or len(set(shares)) < len(shares) or not all(0 < s <= 1 for s in shares):
+    told = {f"{share:g}" for share in shares}
+    if not shares or len(told) < len(shares) or not all(0 < share <= 1 for share in shares):
         raise ConfigError(
             "regimes must be one or more different shares of the training tiles, above 0 and up "
             f"to 1: got {', '.join(f'{share:g}' for share in shares) or 'none'}."
@@ -126,7 +129,7 @@ def cut(known: TileSet, shares: Sequence[float], *, seed: int) -> dict[float, Ti
     chosen: dict[float, TileSet] = {}
     for share in sorted(shares):
         rows = [
-            own[: max(1, round(share * len(own)))]
+            own[: max(_LEAST_TILES, round(share * len(own)))]
             for own in (order[known.labels[order] == label] for label in known.classes)
         ]
         chosen[share] = known.subset(np.sort(np.concatenate(rows)))
@@ -256,6 +259,7 @@ def check_parts(regimes: Sequence[Regime], *, validation: TileSet, test: TileSet
             )
             _require_known(f"synthetic set {source.name}", source.tiles, classes)
             _require_apart(source, validation=validation, test=test)
+        _require_different(regime)
     _require_every_class("test split", test, classes, "Split again, or leave the class out.")
     for name, tiles in (("validation split", validation), ("test split", test)):
         _require_known(name, tiles, classes)
@@ -276,6 +280,16 @@ def _require_known(name: str, tiles: TileSet, classes: Sequence[str]) -> None:
             f"every class of the {name} must be among the training split's: {', '.join(unknown)} "
             f"is not ({', '.join(classes)} are). Correct the labels, or split again."
         )
+
+
+def _require_different(regime: Regime) -> None:
+    """Refuse one generator given twice: it would count as two that agree."""
+    for first, second in combinations(regime.generators, 2):
+        if np.array_equal(first.tiles.digests, second.tiles.digests):
+            raise InputError(
+                f"the generators of a regime must differ: {first.name} and {second.name} make the "
+                "same tiles. Leave one out, or train one more with another seed."
+            )
 
 
 def _require_apart(source: Source, *, validation: TileSet, test: TileSet) -> None:

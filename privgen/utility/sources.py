@@ -19,6 +19,7 @@ from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError
 from privgen.roles import opened_by
 from privgen.sampling import LoadedGenerator, load_generator, sample
+from privgen.training.devices import threads
 from privgen.utility.caveats import require_patients
 from privgen.utility.generators import train_generators
 from privgen.utility.regimes import (
@@ -279,9 +280,10 @@ def _sampled(path: Path, number: int, train: TileSet, count: int, seed: int) -> 
             f"a generator must make every class: {path} does not make {', '.join(missing)}. Leave "
             "the class out of the real tiles, or give another generator."
         )
-    tiles, labels = sample(loaded, count, seed=seed)
+    with threads(1):  # drawn again when a run goes on, perhaps where there are more
+        tiles, labels = sample(loaded, count, seed=seed)
     return Source(
-        name=f"{loaded.family} {number}",
+        name=f"{loaded.family} {number}, {loaded.kimg:.3g} kimg",
         tiles=TileSet.from_arrays(tiles, labels, layout="sampled from the generator"),
         checkpoint=path,
     )

@@ -16,18 +16,16 @@ from numpy.typing import NDArray
 from audits.results import Estimate
 from privgen.utility.arms import ARMS, BASELINE
 from privgen.utility.fitting import CurvePoint
+from privgen.utility.metrics import METRICS, balanced_accuracy_draws, metric_draws
 from privgen.utility.plan import Cell
 from privgen.utility.plane import Point
 from privgen.utility.statistics import (
-    METRICS,
     PRIMARY,
     SIGNIFICANCE,
     Crossed,
     Resamples,
     arm_differences,
     arm_estimates,
-    balanced_accuracy_draws,
-    metric_draws,
     verdicts,
 )
 

@@ -9,6 +9,7 @@ a folder of mode 0700).
 """
 
 import json
+import secrets
 import shutil
 import zipfile
 import zlib
@@ -29,7 +30,7 @@ from privgen.utility.guard import CLEAN
 from privgen.utility.plan import Cell
 from privgen.utility.summary import CellResult
 
-_DECIDED = "benchmark.json"
+_DECIDED, _RUN = "benchmark.json", "running"
 _FILES = ("material", "cells", "tested")
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -83,8 +84,23 @@ class Workspace:
             )
         for name in ("", *_FILES):
             (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.folder / name).chmod(0o700)
             sweep_partial_files(self.folder / name)
         write_json(place, asked, mode=PRIVATE)
+
+    def begin(self) -> str:
+        """Start a run, and return its token."""
+        token = secrets.token_hex(8)
+        with atomic_write(self.folder / _RUN, mode=PRIVATE) as stream:
+            stream.write(token.encode())
+        return token
+
+    def running(self) -> str | None:
+        """Token of the run that is under way; None where there is none."""
+        try:
+            return (self.folder / _RUN).read_text(encoding="ascii")
+        except OSError:
+            return None
 
     def put(self, name: str, array: NDArray[Any]) -> None:
         """Write one array of the material."""
@@ -115,14 +131,28 @@ class Workspace:
             kept=np.array(self.get(kept.stem)) if kept.exists() else None,
         )
 
-    def drop_material(self) -> None:
-        """Remove the tiles; the results stay."""
+    def end(self) -> None:
+        """End the run: remove the tiles; the results stay."""
+        (self.folder / _RUN).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "material", ignore_errors=True)
 
     @property
     def notes(self) -> Path:
         """Where the guard of the test split keeps its notes."""
         return self.folder / "tested"
+
+    def save_histogram(self, share: float, probabilities: NDArray[np.float64]) -> None:
+        """Keep what the colour histogram of a regime says of the test tiles."""
+        with atomic_write(self._histogram(share), mode=PRIVATE) as stream:
+            np.save(stream, probabilities, allow_pickle=False)
+
+    def histogram(self, share: float) -> NDArray[np.float64] | None:
+        """The same, if it is there."""
+        path = self._histogram(share)
+        return np.load(path, allow_pickle=False) if path.exists() else None
+
+    def _histogram(self, share: float) -> Path:
+        return self.folder / f"colour-histogram-{share:g}.npy"
 
     def done(self, cell: Cell) -> bool:
         """Whether this training's result is there."""

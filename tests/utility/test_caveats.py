@@ -124,6 +124,20 @@ def test_a_class_of_two_patients_is_called_confounded(splits: Splits) -> None:
     (found,) = warned(splits, test=test.subset(np.flatnonzero(keep)))
     assert "confounded" in found
     assert "down (2)" in found
+    assert "too narrow" not in found
+
+
+def test_a_class_of_one_patient_is_said_to_have_intervals_too_narrow(splits: Splits) -> None:
+    test = splits["test"]
+    few = {"down": ["test0", "test1"], "check": ["test2"]}
+    keep = np.ones(len(test), dtype=bool)
+    for label, patients in few.items():
+        keep &= (test.labels != label) | np.isin(test.groups, patients)
+    (found,) = warned(splits, test=test.subset(np.flatnonzero(keep)))
+    assert "check (1), down (2)" in found
+    assert found.endswith(
+        "With one patient, the intervals leave out how patients differ in check and are too narrow."
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,9 +200,9 @@ def test_few_patients_are_told_how_many_would_do() -> None:
     (found,) = found_in([row()], differences, patients=5, group_unit="source_image")
     # The median, .1: 5 * (.1 / .05)^2 = 20.
     assert found == (
-        "the test split has 5 source images: its intervals rest on 4 degrees of freedom. Judging "
-        "from the standard errors found, 20 would be needed to see a gain of 5 points with power "
-        ".8."
+        "the test split has 5 source images: its intervals rest on 4 degrees of freedom at most. "
+        "Judging from the standard errors found, 20 would be needed to see a gain of 5 points with "
+        "power .8."
     )
     assert found_in([row()], differences, patients=6) == []
 
@@ -199,7 +213,7 @@ def test_patients_that_are_few_and_enough_are_counted_without_advice(
 ) -> None:
     differences = [difference(0.0, "made", "tested", detectable=detectable)]
     (found,) = found_in([row()], differences, patients=4)
-    assert found.endswith("3 degrees of freedom.")
+    assert found.endswith("3 degrees of freedom at most.")
 
 
 def test_the_number_of_patients_is_rounded_up() -> None:
@@ -272,12 +286,15 @@ def test_glas_is_called_confounded(real_data: Callable[[str], Path]) -> None:
         test=test,
         synthetic={1.0: [train]},
     )
-    assert any("confounded" in line and "healthy (1)" in line for line in found)
+    (said,) = (line for line in found if "confounded" in line)
+    assert "healthy (1)" in said
+    assert "how patients differ in healthy, poor and are too narrow" in said
 
 
 def test_a_baseline_whose_interval_reaches_chance_is_named() -> None:
     low = row(0.25)
     assert (low.metrics["balanced_accuracy"].low or 0) <= 0.25
     (said,) = (one for one in found_in([low], [], classes=4) if "chance" in one)
-    assert "not above chance (0.25)" in said and "mobilenet (regime" in said
+    assert "not above chance (0.25)" in said
+    assert "mobilenet (regime" in said
     assert not [one for one in found_in([low], [], classes=20) if "above chance" in one]

@@ -69,6 +69,7 @@ def paragraph(
     histograms: dict[float, float] | None = None,
     *,
     tiles: int = 250,
+    classes: int = 20,
     patients: int = 6,
     group_unit: str = "patient",
 ) -> str:
@@ -79,6 +80,7 @@ def paragraph(
             HistogramRow(regime=regime, metrics={"balanced_accuracy": estimate(value)})
             for regime, value in (histograms or {}).items()
         ],
+        classes=classes,
         tiles=tiles,
         patients=patients,
         group_unit=group_unit,
@@ -201,3 +203,11 @@ def test_tiles_without_patients_are_counted_once() -> None:
     found = paragraph([], tiles=2500, patients=2500, group_unit="tile")
     assert "tested on 2,500 tiles that no training ever saw." in found
     assert "speaks of these 2,500 tiles and" in found
+
+
+def test_a_baseline_that_guesses_is_said_to() -> None:
+    said = paragraph([difference(0.0)], [baseline(0.22), baseline(0.4, "densenet")], classes=5)
+    assert (
+        "Trained on real tiles alone, resnet cannot be told from guessing (20 %) on new patients, "
+        "so that neither a gain nor its absence means much there." in said
+    )

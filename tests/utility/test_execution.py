@@ -51,7 +51,7 @@ def test_a_run_stopped_at_any_update_goes_on_to_the_same_report(
 ) -> None:
     updates = 0
 
-    def stop_now_and_then() -> None:
+    def stop_now_and_then(setting: object) -> None:
         nonlocal updates
         updates += 1
         if updates in (4, 5, 8):  # the second of the second training, and so on

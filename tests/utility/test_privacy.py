@@ -86,7 +86,7 @@ def sets(textures: Textures) -> dict[str, Any]:
 
 def test_every_point_is_audited_on_its_own_tiles(audited: Audited, sets: dict[str, Any]) -> None:
     judged, warnings = audit_points(
-        [point("g 0"), point("g 1"), point("g 1", filtered=True)], out=None, **sets
+        [point("g 0"), point("g 1"), point("g 1", filtered=True)], out=None, private=None, **sets
     )
     assert warnings == ()
     assert [one.outcome for one in judged] == ["NO LEAK FOUND"] * 3
@@ -111,7 +111,9 @@ def test_every_point_is_audited_on_its_own_tiles(audited: Audited, sets: dict[st
 def test_as_many_tiles_are_audited_as_the_ratio_takes(
     audited: Audited, sets: dict[str, Any]
 ) -> None:
-    audit_points([point("g 1"), point("g 1", filtered=True)], out=None, **sets | {"ratio": 0.5})
+    audit_points(
+        [point("g 1"), point("g 1", filtered=True)], out=None, private=None, **sets | {"ratio": 0.5}
+    )
     assert [len(call["synthetic"]) for call in audited.calls] == [18, 10]
 
 
@@ -119,7 +121,7 @@ def test_a_kind_of_copies_that_was_not_seen_has_no_mdl80(
     audited: Audited, sets: dict[str, Any]
 ) -> None:
     audited.found = [("INCONCLUSIVE", {"exact": 0.02, "symmetry": None})]
-    ((judged,), _) = audit_points([point("g 0")], out=None, **sets)
+    ((judged,), _) = audit_points([point("g 0")], out=None, private=None, **sets)
     assert (judged.outcome, judged.mdl80) == ("INCONCLUSIVE", None)
 
 
@@ -128,7 +130,9 @@ def test_a_generator_that_gains_more_and_leaks_less_dominates(
 ) -> None:
     seen = {"exact": 0.02, "symmetry": 0.02}
     audited.found = [("LEAK", seen), ("NO LEAK FOUND", seen)]
-    judged, _ = audit_points([point("g 0", gain=0.1), point("g 1", gain=0.2)], out=None, **sets)
+    judged, _ = audit_points(
+        [point("g 0", gain=0.1), point("g 1", gain=0.2)], out=None, private=None, **sets
+    )
     assert [one.undominated for one in judged] == [False, True]
 
 
@@ -137,8 +141,9 @@ def test_what_cannot_be_audited_is_a_warning_beside_the_others(
     audited: Audited, sets: dict[str, Any], error: Exception
 ) -> None:
     audited.found = [error, audited.found[0]]
-    judged, warnings = audit_points([point("g 0"), point("g 1")], out=None, **sets)
-    assert warnings == ("regime 1, g 0 could not be audited: too few tiles",)
+    judged, warnings = audit_points([point("g 0"), point("g 1")], out=None, private=None, **sets)
+    told = "too few tiles" if isinstance(error, AuditInputError) else "InputError"
+    assert warnings == (f"regime 1, g 0 could not be audited: {told}",)
     assert [one.outcome for one in judged] == [None, "NO LEAK FOUND"]
     assert judged[0].undominated is None
 
@@ -146,23 +151,23 @@ def test_what_cannot_be_audited_is_a_warning_beside_the_others(
 def test_a_full_disk_is_no_warning(audited: Audited, sets: dict[str, Any]) -> None:
     audited.found = [DiskFullError("no space left")]
     with pytest.raises(DiskFullError):
-        audit_points([point("g 0")], out=None, **sets)
+        audit_points([point("g 0")], out=None, private=None, **sets)
 
 
-def test_finished_audits_are_read_again_and_half_written_ones_made_anew(
+def test_finished_audits_are_not_repeated_and_half_written_ones_are(
     audited: Audited, sets: dict[str, Any], tmp_path: Path
 ) -> None:
     points = [point("g 1"), point("g 1", filtered=True)]
-    first = audit_points(points, out=tmp_path, **sets)
+    first = audit_points(points, out=tmp_path / "out", private=tmp_path, **sets)
     assert {path.parent.name for path in tmp_path.rglob("report.html")} == {
         "regime-1-g-1",
         "regime-1-g-1-filtered",
     }
     assert len(audited.calls) == 2
-    assert audit_points(points, out=tmp_path, **sets) == first
+    assert audit_points(points, out=tmp_path / "out", private=tmp_path, **sets) == first
     assert len(audited.calls) == 2
-    (tmp_path / "audits" / "regime-1-g-1" / "report.html").unlink()
-    assert audit_points(points, out=tmp_path, **sets) == first
+    (tmp_path / "audit-regime-1-g-1.json").unlink()  # as a kill before its end leaves it
+    assert audit_points(points, out=tmp_path / "out", private=tmp_path, **sets) == first
     assert len(audited.calls) == 3
 
 
@@ -172,7 +177,14 @@ def test_a_generator_of_copies_is_a_leak(textures: Textures) -> None:
     copies = TileSet.from_arrays(train.load(), train.labels)
     regime = Regime(share=1.0, train=train, generators=(Source(name="copier", tiles=copies),))
     ((judged,), warnings) = audit_points(
-        [point("copier")], [regime], outside={1.0: outside}, kept={}, ratio=1.0, seed=0, out=None
+        [point("copier")],
+        [regime],
+        outside={1.0: outside},
+        kept={},
+        ratio=1.0,
+        seed=0,
+        out=None,
+        private=None,
     )
     assert warnings == ()
     assert judged.outcome == "LEAK"

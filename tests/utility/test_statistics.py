@@ -1,140 +1,24 @@
-"""Oracles: values by hand, scikit-learn, brute force over repeated tiles, null calibration."""
+"""Oracles: values by hand, the Bell-McCaffrey moments, null calibration."""
+
+from itertools import product
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn import metrics as reference
 
 from audits.results import Estimate
 from privgen.utility.statistics import (
     HARMS,
     HELPS,
-    METRICS,
     NO_EVIDENCE,
     Crossed,
     Resamples,
     arm_differences,
     arm_estimates,
-    balanced_accuracy_draws,
     crossed_estimate,
-    metric_draws,
     resample_patients,
     verdicts,
 )
-
-
-def certain(predicted: list[int], classes: int = 3) -> NDArray[np.float64]:
-    return np.eye(classes)[predicted]
-
-
-def point(labels: list[int], probabilities: NDArray[np.float64]) -> dict[str, float]:
-    """The metrics themselves, every tile its own patient."""
-    groups = np.arange(len(labels)).astype(str)
-    resamples = resample_patients(groups, draws=2, rng=np.random.default_rng(0))
-    found = metric_draws(np.array(labels), probabilities, resamples)
-    return {name: float(values[0]) for name, values in found.items()}
-
-
-def random_case(
-    n: int, classes: int, patients: int, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.str_]]:
-    labels = rng.integers(0, classes, n)
-    logits = rng.normal(0, 1, (n, classes)) + 1.5 * np.eye(classes)[labels]
-    # Rounding makes ties, which the rank statistic must halve.
-    probabilities = np.round(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), 1) + 0.05
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    return labels, probabilities, rng.integers(0, patients, n).astype(str)
-
-
-def test_balanced_accuracy_and_worst_class_by_hand() -> None:
-    found = point([0, 0, 0, 1, 1, 2], certain([0, 0, 1, 1, 2, 2]))
-    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
-    assert found["worst_class_recall"] == pytest.approx(1 / 2)
-    # F1 = 2 TP / (2 TP + FP + FN): 4/5, 2/4, 2/3.
-    assert found["macro_f1"] == pytest.approx((4 / 5 + 2 / 4 + 2 / 3) / 3)
-
-
-def test_expected_calibration_error_by_hand() -> None:
-    probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45], [0.55, 0.45]])
-    found = point([0, 1, 0, 0], probabilities)
-    # The bin of .95 is right in 1 of 2, the bin of .55 in 2 of 2; half the tiles each.
-    assert found["ece"] == pytest.approx(0.5 * abs(0.95 - 0.5) + 0.5 * abs(0.55 - 1.0))
-
-
-def test_confidence_of_one_falls_into_the_last_bin() -> None:
-    assert point([0, 1], certain([0, 1], 2))["ece"] == 0.0
-
-
-def test_certain_and_right_is_perfect() -> None:
-    found = point([0, 1, 2], certain([0, 1, 2]))
-    assert found == {
-        "balanced_accuracy": 1.0,
-        "macro_f1": 1.0,
-        "auroc": 1.0,
-        "ece": 0.0,
-        "worst_class_recall": 1.0,
-    }
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_agrees_with_scikit_learn_with_ties(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    labels, probabilities, _ = random_case(150, 4, 10, rng)
-    found = point(list(labels), probabilities)
-    predicted = probabilities.argmax(axis=1)
-    assert found["balanced_accuracy"] == pytest.approx(
-        reference.balanced_accuracy_score(labels, predicted)
-    )
-    assert found["macro_f1"] == pytest.approx(
-        reference.f1_score(labels, predicted, average="macro")
-    )
-    assert found["auroc"] == pytest.approx(
-        reference.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
-    )
-
-
-def test_each_draw_is_the_metric_of_the_repeated_tiles() -> None:
-    rng = np.random.default_rng(7)
-    labels, probabilities, groups = random_case(80, 3, 6, rng)
-    resamples = resample_patients(groups, draws=12, rng=rng)
-    found = metric_draws(labels, probabilities, resamples)
-    for draw, weights in enumerate(resamples.weights):
-        rows = np.repeat(np.arange(80), weights[resamples.owner].astype(int))
-        expected = point(list(labels[rows]), probabilities[rows])
-        for metric in METRICS:
-            assert found[metric][draw] == pytest.approx(expected[metric]), (draw, metric)
-
-
-def test_auroc_is_the_same_with_a_table_of_patients_and_without(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rng = np.random.default_rng(8)
-    labels, probabilities, groups = random_case(90, 3, 7, rng)
-    resamples = resample_patients(groups, draws=40, rng=rng)
-    found = []
-    for limit in (0, 10**6):
-        monkeypatch.setattr("privgen.utility.statistics._TABLE", limit)
-        found.append(metric_draws(labels, probabilities, resamples)["auroc"])
-    assert len(np.unique(found[0])) > 20
-    assert np.array_equal(*found, equal_nan=True)
-
-
-def test_balanced_accuracy_alone_is_the_one_among_all_metrics() -> None:
-    rng = np.random.default_rng(9)
-    labels, probabilities, groups = random_case(60, 3, 5, rng)
-    resamples = resample_patients(groups, draws=30, rng=rng)
-    every = metric_draws(labels, probabilities, resamples)["balanced_accuracy"]
-    assert np.array_equal(balanced_accuracy_draws(labels, probabilities, resamples), every)
-
-
-def test_a_class_that_a_draw_does_not_hold_is_left_out_of_its_mean() -> None:
-    labels, groups = np.array([0, 0, 1, 1]), np.array(["a", "a", "b", "b"])
-    resamples = Resamples(owner=np.array([0, 0, 1, 1]), weights=np.array([[1.0, 1.0], [2.0, 0.0]]))
-    assert np.array_equal(np.unique(groups, return_inverse=True)[1], resamples.owner)
-    found = metric_draws(labels, certain([0, 1, 1, 1], 2), resamples)
-    assert found["balanced_accuracy"].tolist() == [0.75, 0.5]
-    assert found["worst_class_recall"].tolist() == [0.5, 0.5]
-    assert np.isnan(found["auroc"][1])
 
 
 def test_resampling_draws_as_many_patients_as_there_are() -> None:
@@ -146,17 +30,106 @@ def test_resampling_draws_as_many_patients_as_there_are() -> None:
     assert np.array_equal(resamples.owner, [0, 1, 0, 2])
 
 
+def test_equal_patients_have_one_degree_of_freedom_less_than_there_are() -> None:
+    groups, labels = np.repeat(["a", "b", "c", "d"], 6), np.tile([0, 1, 2], 8)
+    rng = np.random.default_rng(4)
+    equal = resample_patients(groups, labels=labels, draws=50, rng=rng)
+    assert equal.freedom == 3.0
+    assert resample_patients(groups, draws=50, rng=rng).freedom is None
+
+
+def test_labels_do_not_change_the_draws() -> None:
+    groups, labels = np.array(["a", "b", "b", "c"]), np.array(["x", "y", "x", "y"])
+    one = resample_patients(groups, draws=9, rng=np.random.default_rng(0))
+    other = resample_patients(groups, labels=labels, draws=9, rng=np.random.default_rng(0))
+    assert np.array_equal(one.weights, other.weights)
+
+
+@pytest.mark.parametrize(
+    "tiles", [[[8], [1], [1]], [[6, 0], [1, 1], [0, 3]], [[9, 9], [1, 1], [1, 0]]]
+)
+def test_uneven_patients_have_the_degrees_of_freedom_of_all_possible_draws(
+    tiles: list[list[int]],
+) -> None:
+    shares = []
+    for drawn in product(range(3), repeat=3):
+        share, held = np.zeros(3), 0
+        for own in np.array(tiles).T:
+            count = sum(own[patient] for patient in drawn)
+            held += count > 0
+            for patient in drawn:
+                share[patient] += own[patient] / max(1, count)
+        shares.append(share / held)
+    spread = np.cov(np.array(shares).T, bias=True)
+    expected = np.trace(spread) ** 2 / np.trace(spread @ spread)
+
+    table = np.array(tiles)
+    owner, label = (np.repeat(place.ravel(), table.ravel()) for place in np.indices(table.shape))
+    rng = np.random.default_rng(5)
+    found = resample_patients(owner.astype(str), labels=label, draws=20_000, rng=rng)
+    assert found.freedom == pytest.approx(expected, rel=0.02)
+    assert expected < 1.9
+
+
+@pytest.mark.parametrize("draws", [2, 3, 40])
+def test_degrees_of_freedom_lie_between_one_and_those_of_equal_patients(draws: int) -> None:
+    rng = np.random.default_rng(6)
+    groups, labels = rng.integers(0, 60, 90).astype(str), rng.integers(0, 3, 90)
+    found = resample_patients(groups, labels=labels, draws=draws, rng=rng)
+    assert found.freedom is not None
+    assert 1 <= found.freedom <= found.patients - 1
+
+
+def test_interval_and_detectable_effect_use_the_degrees_of_freedom_of_uneven_patients() -> None:
+    draws = np.array([[[0.1, 0.0, 0.2]]])
+    owner, weights = np.arange(3), np.ones((3, 3))
+    even, uneven = (
+        crossed_estimate(
+            draws, Resamples(owner=owner, weights=weights, freedom=freedom), bounds=(-9.0, 9.0)
+        )
+        for freedom in (None, 1.0)
+    )
+    # Variance .02 of the draws, times 3/2.
+    assert (even.freedom, uneven.freedom) == (pytest.approx(2.0), pytest.approx(1.0))
+    assert even.error == uneven.error == pytest.approx(np.sqrt(0.03))
+    # t(.975, 1) = 12.706, t(.8, 1) = 1.3764.
+    assert uneven.estimate.high == pytest.approx(0.1 + 12.7062 * np.sqrt(0.03), abs=1e-4)
+    assert uneven.detectable == pytest.approx((12.7062 + 1.3764) * np.sqrt(0.03), abs=1e-4)
+
+
+def test_uneven_patients_do_not_reject_more_often_than_they_should() -> None:
+    # The test patients (rows) and classes (columns) of a split of GlaS.
+    tiles = np.zeros((6, 5), dtype=int)
+    tiles[0, 0], tiles[3, 1], tiles[1, [2, 3]], tiles[[2, 5], 2] = 48, 96, (96, 24), 2
+    tiles[4, [0, 3, 4]] = 24, 24, 48
+    owner, label = (np.repeat(place.ravel(), tiles.ravel()) for place in np.indices(tiles.shape))
+    rng = np.random.default_rng(14)
+    found = resample_patients(owner.astype(str), labels=label, draws=400, rng=rng)
+    blunt = Resamples(owner=found.owner, weights=found.weights)
+    sharing = [found.weights * own for own in tiles.T]
+    counts = [share.sum(axis=1, keepdims=True) for share in sharing]
+    present = sum((count > 0).astype(float) for count in counts)
+    shares = sum(share / np.maximum(1, count) for share, count in zip(sharing, counts, strict=True))
+    rejected = np.zeros(2)
+    for _ in range(800):
+        draws = (shares / present) @ rng.normal(0, 1, 6)
+        rejected += [
+            crossed_estimate(draws[None, None], one, bounds=(-9.0, 9.0)).p <= 0.05
+            for one in (found, blunt)
+        ]
+    # 5 % of 800 is 40; 58 is three standard errors above.
+    assert rejected[0] <= 58 < rejected[1]
+
+
 def test_identical_arms_differ_by_exactly_nothing() -> None:
     rng = np.random.default_rng(3)
-    labels, probabilities, groups = random_case(60, 3, 8, rng)
-    resamples = resample_patients(groups, draws=100, rng=rng)
-    one = metric_draws(labels, probabilities, resamples)
-    arm = {metric: np.stack([one[metric], one[metric]])[:, None] for metric in METRICS}
-    for difference in arm_differences(arm, arm, resamples).values():
-        estimate = difference.estimate
-        assert (estimate.value, estimate.low, estimate.high) == (0.0, 0.0, 0.0)
-        assert difference.p == 1.0
-        assert difference.detectable is None
+    resamples = resample_patients(np.arange(8).astype(str), draws=100, rng=rng)
+    one = np.broadcast_to(rng.random(8) @ resamples.weights.T / 8, (2, 1, 101))
+    (difference,) = arm_differences({"ece": one}, {"ece": one}, resamples).values()
+    estimate = difference.estimate
+    assert (estimate.value, estimate.low, estimate.high) == (0.0, 0.0, 0.0)
+    assert difference.p == 1.0
+    assert difference.detectable is None
 
 
 def test_a_constant_difference_never_has_p_zero() -> None:

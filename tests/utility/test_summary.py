@@ -6,8 +6,9 @@ import pytest
 from numpy.typing import NDArray
 
 from privgen.utility.fitting import CurvePoint
+from privgen.utility.metrics import METRICS
 from privgen.utility.plan import Cell
-from privgen.utility.statistics import HARMS, HELPS, METRICS, NO_EVIDENCE, resample_patients
+from privgen.utility.statistics import HARMS, HELPS, NO_EVIDENCE, resample_patients
 from privgen.utility.summary import (
     ArmRow,
     BenchReport,

@@ -143,6 +143,6 @@ def test_a_pool_comes_back_with_what_the_filter_keeps(place: Workspace) -> None:
 def test_dropping_the_material_keeps_the_results(place: Workspace) -> None:
     place.save(result())
     place.put("test", np.zeros((2, 3)))
-    place.drop_material()
+    place.end()
     assert not list(place.folder.rglob("*.npy"))
     assert place.done(CELL)
