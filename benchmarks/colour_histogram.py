@@ -143,7 +143,10 @@ class Control:
             name: class_numbers(part, self.classes) for name, part in self._parts.items()
         }
         self.resamples: Resamples = resample_patients(
-            parts.test.groups, draws=DRAWS, rng=np.random.default_rng(0)
+            parts.test.groups,
+            draws=DRAWS,
+            rng=np.random.default_rng(0),
+            labels=self._labels["test"],
         )
 
     def metrics(self) -> dict[str, Estimate]:

@@ -36,7 +36,7 @@ def torchvision_network(name: str, weights: Path | None, device: torch.device) -
       WeightsError: there are no weights, or they do not fit the network.
     """
     preset = _preset(name)
-    published = _published(name, preset)
+    published = published_weights(name, preset, option=f"--encoder torchvision:{name}:FILE")
     file = weights or locate(published)
     digest = weights_digest(file)
     whose = "" if published.accepts(digest) else f"@{digest[:8]}"
@@ -59,13 +59,8 @@ def own_weights(file: Path, sha256: str, device: torch.device) -> Encoder:
       WeightsError: the file is missing, has another digest, or does not fit the network.
     """
     name = re.split(r"[-.]", file.name)[0]
-    digest = weights_digest(file)
-    if digest != sha256:
-        raise WeightsError(
-            f"{file.name} must have the SHA-256 {sha256}: it has {digest}. Give the right file, or "
-            "the right digest."
-        )
-    return _of_torchvision(name, file, digest, f"file:{name}@{digest[:8]}", device)
+    require_digest(file, sha256)
+    return _of_torchvision(name, file, sha256, f"file:{name}@{sha256[:8]}", device)
 
 
 def _preset(name: str) -> Any:
@@ -79,12 +74,36 @@ def _preset(name: str) -> Any:
     return models.get_model_weights(name).DEFAULT
 
 
-def _published(name: str, preset: Any) -> PublishedWeights:
+def require_digest(file: Path, sha256: str) -> None:
+    """Refuse a file of another SHA-256, 64 hex digits in lower case.
+
+    Raises:
+      WeightsError: it has another one, or is missing.
+    """
+    found = weights_digest(file)
+    if found != sha256:
+        raise WeightsError(
+            f"{file.name} must have the SHA-256 {sha256}: it has {found}. Give the right file, or "
+            "the right digest."
+        )
+
+
+def published_weights(name: str, preset: Any, *, option: str) -> PublishedWeights:
+    """What torchvision publishes for a network, and how a person gives it by hand.
+
+    Args:
+      name: of the network.
+      preset: an entry of its weights enumeration.
+      option: the command line that takes the file.
+
+    Raises:
+      WeightsError: it is published without a digest.
+    """
     parts = _PUBLISHED_NAME.fullmatch(preset.url.rsplit("/", 1)[-1])
     if parts is None:
         raise WeightsError(
             f"torchvision publishes no digest with its {name} weights, so they are not fetched. "
-            f"Download {preset.url} and pass --encoder torchvision:{name}:FILE"
+            f"Download {preset.url} and pass {option}"
         )
     return PublishedWeights(
         title=f"torchvision {name}",
@@ -92,7 +111,7 @@ def _published(name: str, preset: Any) -> PublishedWeights:
         sha256=parts["sha256"],
         # Published in MiB with three decimals; rounded up, it is never too small.
         size=math.ceil((preset.meta["_file_size"] + 0.001) * _MIB),
-        option=f"--encoder torchvision:{name}:FILE",
+        option=option,
     )
 
 
@@ -106,7 +125,7 @@ def _of_torchvision(
     state = read_state(file, name)
     network = _torchvision_built(name, side)
     head = _without_head(network)
-    load_body(network, _as_built_today(state), heads=[head], architecture=name, file=file)
+    load_body(network, as_built_today(state), heads=[head], architecture=name, file=file)
     return image_encoder(
         network,
         name=called,
@@ -150,7 +169,7 @@ def _without_head(network: nn.Module) -> str:
     return head
 
 
-def _as_built_today(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def as_built_today(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Without auxiliary classifiers; DenseNet's layers by the names they have had since 2018."""
     if not any(_AUXILIARY.match(key) or _DENSE_LAYER.search(key) for key in state):
         return state

@@ -11,19 +11,22 @@ weights may be of any number of classes. Nothing but the published bytes, or the
 the caller gave, is ever loaded.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 from torchvision import models
 
-from privgen.errors import ConfigError, WeightsError
-from privgen.evidence.foreign import load_body, read_state, weights_digest
-from privgen.evidence.weights import PublishedWeights, locate
+from privgen.errors import ConfigError
+from privgen.evidence.foreign import load_body, read_state
+from privgen.evidence.torchvision_networks import (
+    as_built_today,
+    published_weights,
+    require_digest,
+)
+from privgen.evidence.weights import locate
 from privgen.models.effnet_lite import LITE0, load_effnet_lite, weights_file
 
 _LITE_NAME = "efficientnet_lite0"  # the one network here that is not torchvision's
@@ -32,9 +35,6 @@ SPECS = ("torchvision", "imagenet", "file:FILE#sha256=HEX")
 """What `load_pretrained` understands."""
 
 _OWN = re.compile(r"file:(?P<file>.+)#sha256=(?P<sha256>[0-9a-fA-F]{64})")
-_PUBLISHED_NAME = re.compile(r".*-(?P<sha256>[0-9a-f]{8,64})\.pth")
-_DENSE_LAYER = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
-_MIB = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,39 +88,18 @@ def load_pretrained(network: nn.Module, name: str, weights: str) -> Normalisatio
         )
     if own is not None:
         file = Path(own["file"])
-        _require_digest(file, own["sha256"].lower())
+        require_digest(file, own["sha256"].lower())
         state: Mapping[str, Tensor] = read_state(file, name)
     elif name == _LITE_NAME:
         file = weights_file(LITE0)
         state = load_effnet_lite(LITE0).state_dict()
     else:
-        file = locate(_published(name))
+        preset = models.get_model_weights(name).DEFAULT
+        option = f"--weights {name}=file:FILE#sha256=HEX"
+        file = locate(published_weights(name, preset, option=option))
         state = read_state(file, name)
-    _load_all_but_head(network, _as_built_today(state), name, file)
+    _load_all_but_head(network, as_built_today(state), name, file)
     return _LITE if name == _LITE_NAME else _IMAGENET
-
-
-def _require_digest(file: Path, sha256: str) -> None:
-    found = weights_digest(file)
-    if found != sha256:
-        raise WeightsError(
-            f"{file.name} must have the SHA-256 {sha256}: it has {found}. Give the right file, or "
-            "the right digest."
-        )
-
-
-def _published(name: str) -> PublishedWeights:
-    preset: Any = models.get_model_weights(name).DEFAULT
-    parts = _PUBLISHED_NAME.fullmatch(preset.url)
-    assert parts is not None, "torchvision names these files by their digest"
-    return PublishedWeights(
-        title=f"torchvision {name}",
-        url=preset.url,
-        sha256=parts["sha256"],
-        # Published in MiB with three decimals; rounded up, it is never too small.
-        size=math.ceil((preset.meta["_file_size"] + 0.001) * _MIB),
-        option="it as weights file:FILE#sha256=HEX",
-    )
 
 
 def _load_all_but_head(
@@ -134,10 +113,3 @@ def _load_all_but_head(
     setattr(holder, child, nn.Identity())
     load_body(network, state, heads=[heads[-1]], architecture=name, file=file)
     setattr(holder, child, own)
-
-
-def _as_built_today(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """DenseNet's layers by the names they have had since 2018."""
-    if not any(_DENSE_LAYER.search(key) for key in state):
-        return state
-    return {_DENSE_LAYER.sub(r"\1\2", key): tensor for key, tensor in state.items()}

@@ -243,21 +243,21 @@ def test_a_network_without_a_version_beside_its_tensors_is_todays(tmp_path: Path
 
 def test_densenets_published_names_are_those_of_old() -> None:
     old = {"features.denseblock1.denselayer2.norm.1.weight": torch.zeros(1)}
-    assert set(torchvision_networks._as_built_today(old)) == {
+    assert set(torchvision_networks.as_built_today(old)) == {
         "features.denseblock1.denselayer2.norm1.weight"
     }
 
 
 def test_auxiliary_classifiers_are_left_out() -> None:
     state = {key: torch.zeros(1) for key in ("aux1.conv.weight", "AuxLogits.fc.bias", "fc.bias")}
-    assert set(torchvision_networks._as_built_today(state)) == {"fc.bias"}
+    assert set(torchvision_networks.as_built_today(state)) == {"fc.bias"}
 
 
 def test_every_published_network_tells_where_its_weights_are_and_how_they_begin() -> None:
     models = torchvision.models
     for name in models.list_models(module=models):
         preset = torchvision_networks._preset(name)
-        published = torchvision_networks._published(name, preset)
+        published = torchvision_networks.published_weights(name, preset, option="FILE")
         assert published.url.startswith("https://download.pytorch.org/models/")
         assert 8 <= len(published.sha256) <= 64
         assert f"-{published.sha256}.pth" in published.name

@@ -101,7 +101,8 @@ def test_published_weights_are_taken_from_the_cache_of_torch(
     folder.mkdir(parents=True)
     name = f"{NAME}-{digest[:8]}.pth"
     (folder / name).write_bytes(file.read_bytes())
-    published = pretrained._published(NAME)
+    preset = torchvision.models.get_model_weights(NAME).DEFAULT
+    published = pretrained.published_weights(NAME, preset, option="--weights FILE")
     moved = type(published)(
         title=published.title,
         url=f"https://example.org/{name}",
@@ -109,7 +110,7 @@ def test_published_weights_are_taken_from_the_cache_of_torch(
         size=published.size,
         option=published.option,
     )
-    monkeypatch.setattr(pretrained, "_published", lambda _: moved)
+    monkeypatch.setattr(pretrained, "published_weights", lambda *_, **__: moved)
     loaded = make("torchvision").network.state_dict()
     assert torch.equal(loaded["features.0.0.weight"], network.state_dict()["features.0.0.weight"])
 
