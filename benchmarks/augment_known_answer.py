@@ -60,9 +60,9 @@ from privgen.utility.classifiers import FAMILIES
 from privgen.utility.fitting import Recipe
 from privgen.utility.plan import Plan
 from privgen.utility.protocol import BenchReport, carry_out
+from privgen.utility.records import Difference
 from privgen.utility.regimes import Parts, Regime, Source, cut, split
 from privgen.utility.statistics import HARMS, HELPS, PRIMARY
-from privgen.utility.summary import Difference
 
 CLASSES = ("ADI", "DEB", "LYM", "TUM")
 SIDE = 32

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
 from privgen.utility.arms import BASELINE
+from privgen.utility.records import ArmRow, Difference, HistogramRow
 from privgen.utility.statistics import PRIMARY
-from privgen.utility.summary import ArmRow, Difference, HistogramRow
 
 LEAST_PATIENTS = 3
 """Test patients without which there is no clustered interval."""

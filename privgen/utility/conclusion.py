@@ -10,8 +10,8 @@ from statistics import median
 
 from audits.results import Estimate
 from privgen.utility.arms import BASELINE
+from privgen.utility.records import ArmRow, Difference, HistogramRow
 from privgen.utility.statistics import HARMS, HELPS, PRIMARY
-from privgen.utility.summary import ArmRow, Difference, HistogramRow
 
 
 def conclude(

@@ -33,8 +33,8 @@ from privgen.utility.classifiers import build
 from privgen.utility.fitting import fit, predict
 from privgen.utility.guard import CLEAN, TestGuard
 from privgen.utility.plan import Cell, Plan
+from privgen.utility.records import CellResult
 from privgen.utility.stress import STRESSES
-from privgen.utility.summary import CellResult
 from privgen.utility.workspace import Workspace
 from privgen.workers import serve_parent
 

@@ -21,7 +21,7 @@ from privgen.utility.metrics import balanced_accuracy_draws
 from privgen.utility.statistics import Floats, Indices, Resamples, crossed_estimate
 
 if TYPE_CHECKING:
-    from privgen.utility.summary import CellResult
+    from privgen.utility.records import CellResult
 
 _WORSE = {Outcome.NO_LEAK_FOUND: 0, Outcome.INCONCLUSIVE: 1, Outcome.LEAK: 2}
 

@@ -16,22 +16,18 @@ import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audits.results import Estimate
 from privgen.data.tileset import TileSet
 from privgen.training.devices import choose_device
 from privgen.utility.arms import ARMS
-from privgen.utility.caveats import data_caveats, require_patients, result_caveats
+from privgen.utility.assembly import Finished, assemble
+from privgen.utility.caveats import require_patients
 from privgen.utility.classifiers import FAMILIES, uses_bfloat16
-from privgen.utility.conclusion import conclude
 from privgen.utility.execution import Setting, default_jobs, histogram_name, run_cells
-from privgen.utility.filtering import Kept
 from privgen.utility.fitting import Recipe
 from privgen.utility.guard import TestGuard
 from privgen.utility.histogram import colour_histograms, fit_histogram
@@ -40,43 +36,14 @@ from privgen.utility.material import (
     class_numbers,
     common_side,
     decided_by,
-    enlarged,
     put_material,
 )
 from privgen.utility.plan import RATIOS, Plan
-from privgen.utility.plane import Point, gains
-from privgen.utility.regimes import Regime, Source, check_parts
-from privgen.utility.statistics import PRIMARY, SIGNIFICANCE, resample_patients
-from privgen.utility.summary import (
-    BenchReport,
-    GeneratorRow,
-    RegimeRow,
-    cells_table,
-    histogram_row,
-    summarise,
-)
+from privgen.utility.records import BenchReport
+from privgen.utility.regimes import Regime, check_parts
 from privgen.utility.workspace import Workspace
 
 __all__ = ["BenchReport", "augment_bench"]
-
-DRAWS = 2000
-"""Bootstrap draws of the test patients."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Finished:
-    """A benchmark that was carried out.
-
-    Attributes:
-      report: aggregates.
-      columns, rows: a table of every training, aggregates over the test split too.
-      kept: which synthetic tiles the filter kept, by regime and generator; empty without a filter.
-    """
-
-    report: BenchReport
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    kept: Mapping[tuple[float, int], NDArray[np.bool_]]
 
 
 def augment_bench(
@@ -206,69 +173,17 @@ def carry_out(
         }
         labels = guard.labels()
 
-    resamples = resample_patients(
-        test.groups, labels=labels, draws=DRAWS, rng=np.random.default_rng(plan.seed)
+    return assemble(
+        plan,
+        regimes,
+        results=results,
+        colours=colours,
+        labels=labels,
+        kept=kept,
+        validation=validation,
+        test=test,
+        side=side,
     )
-    rows, differences = summarise(results, labels=labels, resamples=resamples)
-    histograms = tuple(
-        histogram_row(share, probabilities, labels=labels, resamples=resamples)
-        for share, probabilities in colours.items()
-    )
-    columns, cells = cells_table(results, labels=labels)
-    masks = {key: found.kept for key, found in kept.items()}
-    report = BenchReport(
-        rows=rows,
-        differences=differences,
-        histograms=histograms,
-        regimes=tuple(_regime_row(regime, kept) for regime in regimes),
-        plane=_plane(
-            regimes,
-            gains(results, labels=labels, resamples=resamples, primary_ratio=plan.primary_ratio),
-        ),
-        conclusion=conclude(
-            rows=rows,
-            differences=differences,
-            histograms=histograms,
-            classes=len(classes),
-            tiles=len(test),
-            patients=resamples.patients,
-            group_unit=test.group_unit,
-        ),
-        warnings=(
-            *enlarged(regimes, side),
-            *data_caveats(
-                train={regime.share: regime.train for regime in regimes},
-                validation=validation,
-                test=test,
-                synthetic={
-                    regime.share: [one.tiles for one in regime.generators] for regime in regimes
-                },
-                kept={
-                    regime.share: [masks[regime.share, g] for g in range(len(regime.generators))]
-                    for regime in regimes
-                }
-                if masks
-                else None,
-            ),
-            *result_caveats(
-                rows,
-                differences,
-                histograms=histograms,
-                classes=len(classes),
-                patients=resamples.patients,
-                group_unit=test.group_unit,
-            ),
-        ),
-        classes=classes,
-        counts={
-            name: {"tiles": len(tiles), "patients": len(np.unique(tiles.groups))}
-            for name, tiles in (("validation", validation), ("test", test))
-        },
-        group_unit=test.group_unit,
-        config=_config(plan, regimes, side),
-        seed=plan.seed,
-    )
-    return Finished(report=report, columns=columns, rows=cells, kept=masks)
 
 
 def _jobs(plan: Plan) -> int:
@@ -294,64 +209,3 @@ def _test_histogram(workspace: Workspace, guard: TestGuard, share: float) -> NDA
     )
     workspace.save_histogram(share, probabilities)
     return probabilities
-
-
-def _regime_row(regime: Regime, kept: Mapping[tuple[float, int], Kept]) -> RegimeRow:
-    def row(number: int, source: Source) -> GeneratorRow:
-        found = kept.get((regime.share, number))
-        return GeneratorRow(
-            name=source.name,
-            synthetic=len(source.tiles),
-            kept=None if found is None else int(found.kept.sum()),
-            dropped_confidence=None if found is None else found.dropped_confidence,
-            dropped_distance=None if found is None else found.dropped_distance,
-        )
-
-    return RegimeRow(
-        share=regime.share,
-        tiles=len(regime.train),
-        patients=len(np.unique(regime.train.groups)),
-        generators=tuple(row(number, one) for number, one in enumerate(regime.generators)),
-    )
-
-
-def _plane(
-    regimes: Sequence[Regime], found: Mapping[tuple[float, int, bool], Estimate]
-) -> tuple[Point, ...]:
-    """The gains, before anybody audited."""
-    names = {
-        (regime.share, number): source.name
-        for regime in regimes
-        for number, source in enumerate(regime.generators)
-    }
-    return tuple(
-        Point(
-            regime=share,
-            generator=names[share, number],
-            filtered=filtered,
-            gain=gain,
-            outcome=None,
-            mdl80=None,
-        )
-        for (share, number, filtered), gain in found.items()
-    )
-
-
-def _config(plan: Plan, regimes: Sequence[Regime], side: int) -> dict[str, Any]:
-    options = plan.to_dict()
-    weights = dict.fromkeys(plan.models, "scratch") | {
-        # A specification may end in the path of a file, which a report does not name.
-        model: spec.partition(":")[0]
-        for model, spec in plan.weights
-        if model in plan.models
-    }
-    return {
-        **options,
-        "weights": weights,
-        "regimes": [regime.share for regime in regimes],
-        "side": side,
-        "primary_ratio": plan.primary_ratio,
-        "primary_metric": PRIMARY,
-        "significance": SIGNIFICANCE,
-        "draws": DRAWS,
-    }

@@ -28,7 +28,7 @@ from privgen.utility.arms import Pool
 from privgen.utility.fitting import CurvePoint
 from privgen.utility.guard import CLEAN
 from privgen.utility.plan import Cell
-from privgen.utility.summary import CellResult
+from privgen.utility.records import CellResult
 
 _DECIDED, _RUN = "benchmark.json", "running"
 _FILES = ("material", "cells", "tested")

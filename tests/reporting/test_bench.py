@@ -20,15 +20,9 @@ from privgen.utility.arms import ARMS
 from privgen.utility.fitting import CurvePoint, Recipe
 from privgen.utility.plan import Cell, Plan
 from privgen.utility.plane import Point
+from privgen.utility.records import BenchReport, CellResult, GeneratorRow, RegimeRow
 from privgen.utility.statistics import resample_patients
-from privgen.utility.summary import (
-    BenchReport,
-    CellResult,
-    GeneratorRow,
-    RegimeRow,
-    histogram_row,
-    summarise,
-)
+from privgen.utility.summary import histogram_row, summarise
 
 _EXAMPLE = runpy.run_path(str(Path(__file__).with_name("bench_example.py")))
 Wrap = Callable[..., dict[str, Any]]

@@ -10,7 +10,7 @@ from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
 from privgen.utility.caveats import data_caveats, require_patients, result_caveats
-from privgen.utility.summary import ArmRow, Convergence, Difference, HistogramRow
+from privgen.utility.records import ArmRow, Convergence, Difference, HistogramRow
 
 
 def estimate(value: float, half: float = 0.05) -> Estimate:

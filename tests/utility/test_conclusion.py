@@ -4,8 +4,8 @@ import pytest
 
 from audits.results import Estimate
 from privgen.utility.conclusion import conclude
+from privgen.utility.records import ArmRow, Convergence, Difference, HistogramRow
 from privgen.utility.statistics import HARMS, HELPS, NO_EVIDENCE
-from privgen.utility.summary import ArmRow, Convergence, Difference, HistogramRow
 
 ASKED = (
     "The question was whether classifiers of real tiles get better when synthetic tiles are added "

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 from audits.results import Estimate
 from privgen.utility.plan import Cell
 from privgen.utility.plane import Point, gains, undominated
+from privgen.utility.records import CellResult
 from privgen.utility.statistics import resample_patients
-from privgen.utility.summary import CellResult
 
 LEAK, UNSURE, CLEAN = "LEAK", "INCONCLUSIVE", "NO LEAK FOUND"
 

@@ -8,18 +8,16 @@ from numpy.typing import NDArray
 from privgen.utility.fitting import CurvePoint
 from privgen.utility.metrics import METRICS
 from privgen.utility.plan import Cell
-from privgen.utility.statistics import HARMS, HELPS, NO_EVIDENCE, resample_patients
-from privgen.utility.summary import (
+from privgen.utility.records import (
     ArmRow,
     BenchReport,
     CellResult,
     Difference,
     GeneratorRow,
     RegimeRow,
-    cells_table,
-    histogram_row,
-    summarise,
 )
+from privgen.utility.statistics import HARMS, HELPS, NO_EVIDENCE, resample_patients
+from privgen.utility.summary import cells_table, histogram_row, summarise
 
 LABELS = np.tile([0, 1], 40)
 RESAMPLES = resample_patients(

@@ -8,7 +8,7 @@ from privgen.errors import OutputError
 from privgen.utility.arms import Pool
 from privgen.utility.fitting import CurvePoint
 from privgen.utility.plan import Cell
-from privgen.utility.summary import CellResult
+from privgen.utility.records import CellResult
 from privgen.utility.workspace import Workspace
 
 CELL = Cell(regime=0.1, model="resnet", arm="real+synthetic", ratio=0.5, seed=3, generator=1)
