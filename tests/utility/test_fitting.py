@@ -119,8 +119,8 @@ def test_batch_norm_is_renewed_from_the_tiles_under_the_present_weights(
     fitting._renew_norm(model, tiles)
     x = (torch.from_numpy(tiles).permute(0, 3, 1, 2).float() - 127.5) / 63.75
     with torch.no_grad():
-        first = model.network.conv1(x)
-    norm = model.network.bn1
+        first = model.network.features[0](x)
+    norm = model.network.features[1]
     assert torch.allclose(norm.running_mean, first.mean(dim=(0, 2, 3)), atol=1e-5)
     assert torch.allclose(norm.running_var, first.var(dim=(0, 2, 3)), rtol=1e-3)
 
