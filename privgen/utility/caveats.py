@@ -171,11 +171,14 @@ def _repetition_caveats(rows: Sequence[ArmRow]) -> Iterable[str]:
             )
 
 
+def guessing(rows: Sequence[ArmRow], chance: float) -> list[ArmRow]:
+    """Those whose balanced accuracy cannot be told from `chance`."""
+    return [row for row in rows if (row.metrics[PRIMARY].low or 0.0) <= chance]
+
+
 def _chance_caveats(rows: Sequence[ArmRow], chance: float) -> Iterable[str]:
     """Baselines that recognise nothing in patients they have not seen."""
-    blind = [
-        row for row in rows if row.arm == BASELINE and (row.metrics[PRIMARY].low or 0.0) <= chance
-    ]
+    blind = guessing([row for row in rows if row.arm == BASELINE], chance)
     if blind:
         yield (
             f"real tiles alone are not above chance ({chance:.2f}) on new patients with "

@@ -10,6 +10,7 @@ from statistics import median
 
 from audits.results import Estimate
 from privgen.utility.arms import BASELINE
+from privgen.utility.caveats import guessing
 from privgen.utility.records import ArmRow, Difference, HistogramRow
 from privgen.utility.statistics import HARMS, HELPS, PRIMARY
 
@@ -120,7 +121,7 @@ def _controls(differences: Sequence[Difference]) -> Iterable[str]:
 
 def _chance(baselines: Sequence[ArmRow], chance: float) -> Iterable[str]:
     """Whether real tiles alone teach anything that holds for new patients."""
-    blind = [row.model for row in baselines if (row.metrics[PRIMARY].low or 0.0) <= chance]
+    blind = [row.model for row in guessing(baselines, chance)]
     if blind:
         yield (
             f"Trained on real tiles alone, {_listed(blind)} cannot be told from guessing "

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +99,7 @@ def _measured(
             composition=Composition(rows=rows, labels=labels),
             validation=tiles[:1],
             validation_labels=labels[:1],
-            recipe=replace(plan.recipe, updates=_TRIAL_UPDATES, evaluations=1),
+            recipe=plan.recipe.short(_TRIAL_UPDATES),
             seed=0,
             augment=False,
             bfloat16=uses_bfloat16(model, device),
