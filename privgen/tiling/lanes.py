@@ -11,19 +11,17 @@ import hashlib
 import multiprocessing
 import os
 import queue
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import cv2
 
 from privgen.errors import Interrupted, PrivgenError, RuntimeFailure, SlideError
 from privgen.tiling.job import Job, Outcome, tile_slide
-from privgen.workers import serve_parent
+from privgen.workers import serve_parent, shielded
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -75,7 +73,6 @@ def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[
     context = multiprocessing.get_context("spawn")
     # Without a lock: a process that is killed while it holds one would never give it back.
     shares = [context.RawArray("q", 3) for _ in range(min(workers, len(jobs)))]
-    resource_tracker.ensure_running()  # here: a lane that starts it would let Ctrl-C in again
     lanes = [
         threading.Thread(target=_lane, args=(share, waiting, ended), daemon=True)
         for share in shares
@@ -107,14 +104,13 @@ def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[
             lane.join()
 
 
+@shielded()
 def _lane(
     share: Any,
     waiting: "queue.SimpleQueue[Job]",
     ended: "queue.SimpleQueue[Outcome | PrivgenError]",
 ) -> None:
     """Give the waiting jobs to one process after another until none is left."""
-    if hasattr(signal, "pthread_sigmask"):  # inherited: no Ctrl-C before `_start` has run
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     context = multiprocessing.get_context("spawn")
     while not share[_STOP]:
         with ProcessPoolExecutor(

@@ -36,7 +36,7 @@ from privgen.utility.plan import Cell, Plan
 from privgen.utility.records import CellResult
 from privgen.utility.stress import STRESSES
 from privgen.utility.workspace import Workspace
-from privgen.workers import serve_parent
+from privgen.workers import serve_parent, shielded
 
 VIEWS = (CLEAN, *STRESSES)
 """How test tiles are seen: as they are, and stressed."""
@@ -131,10 +131,10 @@ def _here(setting: Setting, cells: Sequence[Cell], jobs: int) -> Generator[Cell]
     with ProcessPoolExecutor(
         min(jobs, len(cells)), context, initializer=_start, initargs=(stop,)
     ) as pool:
-        waiting: dict[Future[None], Cell] = {
-            pool.submit(run_cell, setting, cell): cell for cell in cells
-        }
+        waiting: dict[Future[None], Cell] = {}
         try:
+            with shielded():
+                waiting |= {pool.submit(run_cell, setting, cell): cell for cell in cells}
             while waiting:
                 done, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in done:
