@@ -6,6 +6,7 @@ audited too, because a filter that prefers tiles near to real ones may prefer co
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -65,6 +66,8 @@ def audit_points(
     Returns:
       The points, and a warning for each that could not be audited.
     """
+    # The audits share most of their real tiles.
+    embeddings = None if private is None else private / "embeddings"
     sources = {
         (regime.share, source.name): (number, regime, source.tiles)
         for regime in regimes
@@ -87,6 +90,7 @@ def audit_points(
                 name=_slug(name),
                 out=out,
                 private=private,
+                cache=embeddings,
             )
             judged.append(replace(point, outcome=leak.outcome, mdl80=leak.mdl80))
         except (InputError, WeightsError, audits.AuditInputError) as error:
@@ -95,6 +99,8 @@ def audit_points(
             # What an error says of tiles may name their files, and so patients.
             told = error if isinstance(error, audits.AuditInputError) else type(error).__name__
             warnings.append(f"{name} could not be audited: {told}")
+    if embeddings is not None:
+        shutil.rmtree(embeddings, ignore_errors=True)
     return undominated(judged), tuple(warnings)
 
 
@@ -111,11 +117,14 @@ def _leak(
     name: str,
     out: Path | None,
     private: Path | None,
+    cache: Path | None,
 ) -> Leak:
     known = None if private is None else private / f"audit-{name}.json"
     if known is not None and known.exists():
         return Leak(**json.loads(known.read_text(encoding="utf-8")))
-    found = audit(train=train, holdout=holdout, synthetic=synthetic, align=False, seed=seed)
+    found = audit(
+        train=train, holdout=holdout, synthetic=synthetic, align=False, cache=cache, seed=seed
+    )
     leak = _read(found.document)
     if out is not None:
         folder = out / "audits" / name
