@@ -64,7 +64,7 @@ def augment_bench(
     ] = None,
     updates: Annotated[
         int | None,
-        typer.Option(help="Optimiser updates in every arm. [default: 80, quick 30]", min=1),
+        typer.Option(help="Optimiser updates in every arm. [default: 80, quick 24]", min=1),
     ] = None,
     resolution: Annotated[
         int | None,

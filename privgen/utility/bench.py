@@ -45,7 +45,7 @@ class Effort:
 
 
 FULL = Effort(seeds=5, generator_seeds=2, ratios=RATIOS, updates=80)
-QUICK = Effort(seeds=3, generator_seeds=1, ratios=(1.0,), updates=30)
+QUICK = Effort(seeds=3, generator_seeds=1, ratios=(1.0,), updates=24)
 _BATCH, _EVALUATIONS = 32, 3
 
 

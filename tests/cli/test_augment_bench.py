@@ -157,16 +157,19 @@ def test_killed_and_stopped_and_repeated_the_report_is_that_of_an_undisturbed_ru
     assert 1 <= after_kill < TRAININGS
     assert not (out / "report.json").exists()
 
-    with started([*command, *line(folders, out, "--jobs", "2")]) as process:
-        until(lambda: done() > after_kill, 120)
-        assert len(alive(process.pid)) >= 3
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 130, errors
-        until(lambda: not alive(process.pid), 20)
-    assert "Traceback" not in errors
-    assert len([text for text in errors.splitlines() if text.startswith("error: ")]) == 1
-    assert done() < TRAININGS
+    for early in (True, False):  # while the workers start, and while they train
+        before = done()
+        with started([*command, *line(folders, out, "--jobs", "2")]) as process:
+            until(lambda: len(alive(process.pid)) >= 3, 120)
+            if not early:
+                until(lambda: done() > before, 120)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 130, errors
+            until(lambda: not alive(process.pid), 20)
+        assert "Traceback" not in errors
+        assert len([text for text in errors.splitlines() if text.startswith("error: ")]) == 1
+        assert done() < TRAININGS
 
     one_line(run(*line(folders, out, "--seeds", "3")), 2, "seeds changed")
     finished = run(*line(folders, out, "--jobs", "1"))
