@@ -1,6 +1,6 @@
 """The whole path on procedural tissue: phantom, train, sample, audit, augment-bench, report.
 
-Nothing is downloaded and nobody's tissue is touched. The sizes are chosen for six minutes on two
+Nothing is downloaded and nobody's tissue is touched. The sizes are chosen for four minutes on two
 cores, which is enough to see every stage work and too little for a release decision.
 """
 

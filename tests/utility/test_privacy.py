@@ -171,6 +171,25 @@ def test_finished_audits_are_not_repeated_and_half_written_ones_are(
     assert len(audited.calls) == 3
 
 
+def test_audits_share_embeddings_and_none_are_left(
+    audited: Audited, sets: dict[str, Any], tmp_path: Path
+) -> None:
+    found: list[bool] = []
+
+    def keeping(**options: Any) -> Audited:
+        found.append(options["cache"].exists())
+        options["cache"].mkdir(exist_ok=True)
+        return audited(**options)
+
+    points = [point("g 0"), point("g 1")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(privacy, "audit", keeping)
+        audit_points(points, out=None, private=tmp_path, **sets)
+    assert found == [False, True]
+    assert {call["cache"].parent for call in audited.calls} == {tmp_path}
+    assert not any(path.is_dir() for path in tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_generator_of_copies_is_a_leak(textures: Textures) -> None:
     train, outside = textures("train", patients=8, each=5), textures("test", patients=8, each=5)
