@@ -138,6 +138,18 @@ def left_by(out: Path) -> tuple[dict[str, Any], bytes]:
     return document, (out / "cells.csv").read_bytes()
 
 
+def interrupt(command: list[str], ready: Callable[[int], bool]) -> None:
+    """Start a command, and press Ctrl-C when `ready` says so of its process."""
+    with started(command) as process:
+        until(lambda: ready(process.pid), 120)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130, errors
+        until(lambda: not alive(process.pid), 20)
+    assert "Traceback" not in errors
+    assert len([text for text in errors.splitlines() if text.startswith("error: ")]) == 1
+
+
 @pytest.mark.slow
 def test_killed_and_stopped_and_repeated_the_report_is_that_of_an_undisturbed_run(
     run: Run, folders: Path, tmp_path: Path
@@ -157,19 +169,10 @@ def test_killed_and_stopped_and_repeated_the_report_is_that_of_an_undisturbed_ru
     assert 1 <= after_kill < TRAININGS
     assert not (out / "report.json").exists()
 
-    for early in (True, False):  # while the workers start, and while they train
-        before = done()
-        with started([*command, *line(folders, out, "--jobs", "2")]) as process:
-            until(lambda: len(alive(process.pid)) >= 3, 120)
-            if not early:
-                until(lambda: done() > before, 120)
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-            _, errors = process.communicate(timeout=60)
-            assert process.returncode == 130, errors
-            until(lambda: not alive(process.pid), 20)
-        assert "Traceback" not in errors
-        assert len([text for text in errors.splitlines() if text.startswith("error: ")]) == 1
-        assert done() < TRAININGS
+    in_two = [*command, *line(folders, out, "--jobs", "2")]
+    interrupt(in_two, lambda pid: len(alive(pid)) >= 3)  # while the workers start
+    interrupt(in_two, lambda _: done() > after_kill)  # while they train
+    assert done() < TRAININGS
 
     one_line(run(*line(folders, out, "--seeds", "3")), 2, "seeds changed")
     finished = run(*line(folders, out, "--jobs", "1"))
