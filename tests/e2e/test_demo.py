@@ -15,8 +15,9 @@ from privgen.reporting import html
 def test_demo_goes_all_the_way_and_leaves_what_it_promises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "PATIENTS", 12)
-    monkeypatch.setattr(demo, "SAMPLES", 72)
+    monkeypatch.setattr(demo, "PATIENTS", 14)
+    monkeypatch.setattr(demo, "TILES_A_PATIENT", 9)
+    monkeypatch.setattr(demo, "SAMPLES", 36)
     monkeypatch.setattr(demo, "BENCH_UPDATES", 2)
     out = tmp_path / "demo"
     ran = CliRunner().invoke(app, ["demo", "--out", str(out), "--minutes", "0.05", "--json"])
@@ -37,7 +38,7 @@ def test_demo_goes_all_the_way_and_leaves_what_it_promises(
     page = (out / "report.html").read_text()
     assert document["audit"]["verdict"]["outcome"] in page
     assert "densenet" in page
-    assert len(list((out / "synthetic").rglob("*.png"))) == 72
+    assert len(list((out / "synthetic").rglob("*.png"))) == 36
 
 
 @pytest.mark.slow
