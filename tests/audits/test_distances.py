@@ -48,6 +48,7 @@ class TestKernelDistance:
         assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(60)
         assert covered / 60 > 0.85
 
+    @pytest.mark.peer
     def test_equals_torch_fidelity_and_clean_fid_over_one_full_size_subset(
         self, rng: np.random.Generator
     ) -> None:

@@ -698,6 +698,7 @@ def peer(monkeypatch: pytest.MonkeyPatch) -> Any:
     return pytest.importorskip("jax_privacy.auditing")
 
 
+@pytest.mark.peer
 def test_bounds_agree_with_jax_privacy(peer: Any) -> None:
     rng = np.random.default_rng(0)
     compared = 0

@@ -37,6 +37,7 @@ class TestFrechet:
             ("cleanfid.fid", "frechet_distance"),
         ],
     )
+    @pytest.mark.peer
     def test_equals_the_fid_packages_on_the_same_features(
         self, pair: tuple[Floats, Floats], module: str, function: str
     ) -> None:
@@ -45,6 +46,7 @@ class TestFrechet:
         moments = [part for x in pair for part in (x.mean(axis=0), np.cov(x, rowvar=False))]
         assert frechet_distance(*pair) == pytest.approx(float(peer(*moments)), rel=1e-6)
 
+    @pytest.mark.peer
     def test_equals_torch_fidelity_on_the_same_features(self, pair: tuple[Floats, Floats]) -> None:
         torch = pytest.importorskip("torch")
         peer = pytest.importorskip("torch_fidelity.metric_fid")

@@ -89,12 +89,15 @@ def folders(
     return made
 
 
-def test_copies_are_a_leak_and_their_absence_is_not(folders: dict[str, Path | str]) -> None:
+def test_copies_are_a_leak_and_their_absence_is_not(
+    folders: dict[str, Path | str], tmp_path: Path
+) -> None:
     codes, copying, proven, kinds = {}, {}, {}, {}
     for name in ("leaky", "clean"):
         arguments = ["audit", "--json", "--group-by", folders["group_by"]]
         arguments += ["--train", folders["train"], "--holdout", folders["holdout"]]
         arguments += ["--synthetic", folders[name], folders["align"]]
+        arguments += ["--cache", tmp_path / "cache"]
         result = CliRunner().invoke(app, [str(a) for a in arguments])
         report = json.loads(result.stdout)["audit"]
         codes[name] = result.exit_code
