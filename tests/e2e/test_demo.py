@@ -41,7 +41,6 @@ def test_demo_goes_all_the_way_and_leaves_what_it_promises(
     assert len(list((out / "synthetic").rglob("*.png"))) == 36
 
 
-@pytest.mark.slow
 def test_demo_keeps_what_a_folder_holds(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     ran = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
