@@ -225,10 +225,10 @@ def aligned_copies(alignment: Alignment, rng: np.random.Generator) -> AuditResul
     searched = ~null.featureless
     proof = proven_copies(
         inliers=ours.inliers,
-        agreement=ours.agreement,
+        strength=ours.strength,
         featureless=ours.featureless,
         null_inliers=null.inliers[searched],
-        null_agreement=null.agreement[searched],
+        null_strength=null.strength[searched],
         null_duplicates=alignment.null_duplicates[searched],
         rng=rng,
     )
@@ -323,8 +323,11 @@ def planted_power(
         keep = copies.textured
         if not keep.any():
             continue
-        scores = copy_scores(copies.embeddings[keep], train.embeddings)
-        ratios[kind], sources[kind] = scores.ratio, scores.source
+        if copies.embeddings is None:  # no count can see them
+            ratios[kind], sources[kind] = np.full(int(keep.sum()), np.inf), copies.sources[keep]
+        else:
+            scores = copy_scores(copies.embeddings[keep], train.embeddings)
+            ratios[kind], sources[kind] = scores.ratio, scores.source
         patients[kind] = train.patients[copies.sources[keep]]
         proven[kind] = np.zeros(int(keep.sum()), dtype=np.bool_)
         if copies.fingerprints is not None and train.fingerprints is not None:
@@ -332,9 +335,8 @@ def planted_power(
         if copies.aligned is not None and alignment is not None and alignment.rejected is not None:
             proven[kind] |= alike(
                 copies.aligned.inliers,
-                copies.aligned.agreement,
-                needed=alignment.details["needed_inliers"],
-                needed_agreement=alignment.details["needed_agreement"],
+                copies.aligned.strength,
+                needed=alignment.details["needed_score"],
             )[keep]
     return power_curve(
         evidence.matched[0].scores.ratio,

@@ -158,12 +158,15 @@ class Aligned:
 
     Attributes:
       inliers: key points that agree on one transform, 0 where nothing aligned, shape (n,).
-      agreement: photometric agreement of the overlap, -1 to 1, 0 where nothing aligned, shape (n,).
-      featureless: tiles without key points, which cannot be aligned at all, shape (n,).
+      strength: standard deviations of chance by which the tissue agrees, 0 where nothing aligned,
+        shape (n,).
+      marked: share of each tile set aside as marks that recur in other patients, shape (n,).
+      featureless: tiles with hardly any key points, which cannot be cleared, shape (n,).
     """
 
     inliers: NDArray[np.intp]
-    agreement: Floats
+    strength: Floats
+    marked: Floats
     featureless: NDArray[np.bool_]
 
 
@@ -190,13 +193,13 @@ class Planted:
     """Copies of train tiles made by one kind of transformation, embedded like the synthetic tiles.
 
     Attributes:
-      embeddings: shape (m, d).
+      embeddings: shape (m, d); None where only alignment can find them.
       sources: index of the copied train tile, shape (m,).
       fingerprints: as in `Tiles`, shape (m,), or None.
       aligned: each copy against the train tiles, or None.
     """
 
-    embeddings: NDArray[np.float32]
+    embeddings: NDArray[np.float32] | None
     sources: NDArray[np.intp]
     fingerprints: Strings | None = None
     aligned: Aligned | None = None
@@ -204,7 +207,7 @@ class Planted:
     @property
     def textured(self) -> NDArray[np.bool_]:
         """As of `Tiles`, shape (m,)."""
-        return _textured(self.fingerprints, len(self.embeddings))
+        return _textured(self.fingerprints, len(self.sources))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,12 +302,12 @@ class AuditData:
 
     def _check_planted(self, kind: str, planted: Planted, width: int) -> None:
         count = len(planted.sources)
-        if planted.embeddings.shape != (count, width):
+        given = planted.embeddings
+        if given is not None and given.shape != (count, width):
             raise AuditInputError(
-                f"planted {kind} copies must have shape ({count}, {width}): "
-                f"got {planted.embeddings.shape}."
+                f"planted {kind} copies must have shape ({count}, {width}): got {given.shape}."
             )
-        if not np.isfinite(planted.embeddings).all():
+        if given is not None and not np.isfinite(given).all():
             raise AuditInputError(f"planted {kind} copies must be finite: got NaN or infinity.")
         if planted.fingerprints is not None and len(planted.fingerprints) != count:
             raise AuditInputError(

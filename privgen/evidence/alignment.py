@@ -1,10 +1,9 @@
 """Alignment: geometry proves what an embedding or votes only propose.
 
-A copy may be mirrored, turned by any angle, enlarged or shrunk by up to 3.2, cropped, re-stained,
-blended or slightly warped. `consensus` finds the transform most key points agree on; `agreement`
-asks whether the tissue between the key points agrees too, since inliers alone can be chance (nuclei
-make similar corners everywhere). No random draw takes part, so the same pair gives the same answer,
-whatever else is computed and on how many threads.
+A copy may be mirrored, turned by any angle, enlarged or shrunk by up to 4.6, cropped, re-stained,
+blended, warped, or only a piece of the tile. `poses` finds how a candidate lies on a tile and how
+well it fits; here this is done for many tiles. No random draw takes part, so the same pair gives
+the same answer, whatever else is computed and on how many threads.
 
 Conventions: coordinates are tile pixels with pixel centres at whole numbers; transforms lead from
 the query to the candidate.
@@ -22,14 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import Estimate
-from audits.proof import MIN_INLIERS
 from privgen.errors import InputError
-from privgen.evidence.agreement import agreement
-from privgen.evidence.consensus import best_fit
 from privgen.evidence.descriptors import Descriptors, one_thread_each
+from privgen.evidence.poses import BaseMarks, best_pose
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+
+FEW_KEYPOINTS = 10
+"""Key points below which a tile that is not proven a copy cannot be cleared either."""
 
 _FLIP = (np.eye(2), np.diag([-1.0, 1.0]))
 _WORKERS = os.cpu_count() or 1
@@ -41,7 +41,8 @@ class Alignments:
 
     Attributes:
       candidates: the base tile it was aligned with, -1 where no candidate had matches, shape (n,).
-      inliers: distinct key points that agree on the transform, 0 without an alignment, shape (n,).
+      inliers: distinct key points that agree on the transform, marks left out; 0 without any, shape
+        (n,).
       transforms: query to candidate, tile pixels, shape (n, 2, 3); NaN without an alignment.
       mirrored: whether it turns the tile over, shape (n,).
       rotations: degrees in (-180, 180], x towards y, after the mirroring of x, shape (n,).
@@ -49,7 +50,10 @@ class Alignments:
       overlaps: share of the query tile that lies inside the candidate, shape (n,).
       agreements: correlation of the local structure where they overlap, -1 to 1, shape (n,), times
         sqrt(2 overlap) where less than half of the query overlaps; 0 without an alignment.
-      featureless: query tiles with fewer key points than a proof needs: nothing to be seen, shape
+      strengths: standard deviations of chance that the structure agrees by, over the whole overlap
+        or around the agreeing key points, shape (n,); 0 without an alignment.
+      marked: share of the query patch set aside because it shows marks, shape (n,).
+      featureless: query tiles with fewer than 10 key points: hardly anything to be seen, shape
         (n,).
       recall: of the list of candidates, where an approximate search made it.
     """
@@ -62,6 +66,8 @@ class Alignments:
     scales: Floats
     overlaps: Floats
     agreements: Floats
+    strengths: Floats
+    marked: Floats
     featureless: NDArray[np.bool_]
     recall: Estimate | None = None
 
@@ -80,6 +86,7 @@ class Alignment:
     scale: float
     overlap: float
     agreement: float
+    strength: float
 
 
 def align(query: Descriptors, candidate: Descriptors) -> Alignment:
@@ -89,7 +96,7 @@ def align(query: Descriptors, candidate: Descriptors) -> Alignment:
       query, candidate: described tiles, one each (`Descriptors.subset`).
 
     Returns:
-      The transform with most inliers; 0 inliers where fewer than 3 key points match.
+      The pose with the highest score; 0 inliers where fewer than 3 key points match.
 
     Raises:
       InputError: not one tile each.
@@ -110,17 +117,25 @@ def align(query: Descriptors, candidate: Descriptors) -> Alignment:
         scale=float(found.scales[0]),
         overlap=float(found.overlaps[0]),
         agreement=float(found.agreements[0]),
+        strength=float(found.strengths[0]),
     )
 
 
-def best_alignments(queries: Descriptors, base: Descriptors, candidates: Ints) -> Alignments:
-    """For each query tile the candidate that aligns with most inliers, the first among equals.
+def best_alignments(
+    queries: Descriptors,
+    base: Descriptors,
+    candidates: Ints,
+    *,
+    marks: BaseMarks | None = None,
+) -> Alignments:
+    """For each query tile the candidate that aligns with the highest score, the first among equals.
 
     Args:
       queries: n tiles.
       base: tiles the candidates are taken from.
       candidates: positions in `base`, -1 for none, shape (n, k); from `shortlist`, an embedding, or
         both side by side.
+      marks: of the base; None sets nothing aside.
 
     Raises:
       InputError: `candidates` does not fit the tiles.
@@ -134,7 +149,7 @@ def best_alignments(queries: Descriptors, base: Descriptors, candidates: Ints) -
         )
     _require_places(candidates, -1, base)
     chosen = [np.unique(row[row >= 0]) for row in candidates]
-    return _aligned(queries, base, np.arange(len(queries)), chosen)
+    return _aligned(queries, base, np.arange(len(queries)), chosen, marks)
 
 
 def align_pairs(queries: Descriptors, base: Descriptors, pairs: Ints) -> Alignments:
@@ -151,7 +166,7 @@ def align_pairs(queries: Descriptors, base: Descriptors, pairs: Ints) -> Alignme
     """
     _require_places(pairs[:, 0], 0, queries)
     _require_places(pairs[:, 1], 0, base)
-    return _aligned(queries, base, pairs[:, 0], [pair[1:] for pair in pairs])
+    return _aligned(queries, base, pairs[:, 0], [pair[1:] for pair in pairs], None)
 
 
 def _require_places(places: Ints, lowest: int, base: Descriptors) -> None:
@@ -162,7 +177,11 @@ def _require_places(places: Ints, lowest: int, base: Descriptors) -> None:
 
 
 def _aligned(
-    queries: Descriptors, base: Descriptors, tiles: Ints, candidates: Sequence[Ints]
+    queries: Descriptors,
+    base: Descriptors,
+    tiles: Ints,
+    candidates: Sequence[Ints],
+    marks: BaseMarks | None,
 ) -> Alignments:
     """Row i: the best alignment of query tile `tiles[i]` with any of `candidates[i]`."""
     n = len(tiles)
@@ -175,25 +194,25 @@ def _aligned(
         scales=np.full(n, np.nan),
         overlaps=np.zeros(n),
         agreements=np.zeros(n),
-        featureless=queries.counts[tiles] < MIN_INLIERS,
+        strengths=np.zeros(n),
+        marked=np.zeros(n),
+        featureless=queries.counts[tiles] < FEW_KEYPOINTS,
     )
 
     def fill(row: int) -> None:
-        tile = int(tiles[row])
-        best, where = best_fit(queries, tile, base, candidates[row])
-        if best.inliers == 0:
+        best = best_pose(queries, int(tiles[row]), base, candidates[row], marks)
+        if best is None:
             return
         # Undo the mirroring of x; the nearest rotation has none of the stretch.
         left, stretch, right = np.linalg.svd(best.transform[:, :2] @ _FLIP[best.mirrored])
         first = (left @ right)[:, 0]
-        found.candidates[row], found.inliers[row] = where, best.inliers
+        found.candidates[row], found.inliers[row] = best.candidate, best.inliers
         found.transforms[row], found.mirrored[row] = best.transform, best.mirrored
         found.rotations[row] = np.degrees(np.arctan2(first[1], first[0]))
         found.scales[row] = np.sqrt(stretch.prod())
         found.overlaps[row] = overlap(best.transform, queries.side, base.side)
-        found.agreements[row] = agreement(
-            queries.patches[tile], base.patches[where], best.transform, queries.side, base.side
-        )
+        found.agreements[row] = best.whole.discounted
+        found.strengths[row], found.marked[row] = best.strength, best.marked
 
     with one_thread_each(), ThreadPoolExecutor(_WORKERS) as pool:
         for _ in pool.map(fill, range(n)):

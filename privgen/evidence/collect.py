@@ -9,7 +9,7 @@ embedded twice.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from audits import Alignment, AuditData, Tiles
 from privgen import console
+from privgen.data.balance import spread
 from privgen.data.tileset import GROUP_UNITS, TileSet
 from privgen.errors import InputError
 from privgen.evidence.cache import EmbeddingCache, embed_cached
 from privgen.evidence.descriptors import Descriptors, concatenate, describe
 from privgen.evidence.encoders import Encoder
 from privgen.evidence.fingerprints import Search, Searched, join, verify
+from privgen.evidence.marks import SAMPLE, Marks
 from privgen.evidence.orbit import Whitening, fingerprint
 from privgen.evidence.planting import PLANTED_PER_KIND, planted_copies
 from privgen.evidence.plants import AUDITED_KINDS, KINDS
@@ -124,7 +126,7 @@ def collect(
         )
         for role, tiles in roles.items()
     }
-    searched = _searched(embedded, judged) if search else {}
+    searched = _searched(embedded, judged, seed) if search else {}
     planted = planted_copies(
         train,
         holdout,
@@ -154,10 +156,10 @@ def collect(
 
 
 def _searched(
-    embedded: Mapping[str, "_Embedded"], judged: Mapping[str, Tiles]
+    embedded: Mapping[str, "_Embedded"], judged: Mapping[str, Tiles], seed: int
 ) -> dict[str, Searched]:
-    """Every role ready for the fingerprint search."""
-    return {
+    """Every role ready for the fingerprint search, and marks to be told among the train tiles."""
+    searched = {
         role: Searched(
             descriptors=concatenate(found.descriptors),
             embeddings=judged[role].embeddings,
@@ -166,6 +168,12 @@ def _searched(
         for role, found in embedded.items()
         if found.descriptors
     }
+    real = join([found for role, found in searched.items() if role != "synthetic"])
+    assert real.groups is not None
+    rng = np.random.default_rng([seed, 2])
+    shown = spread(real.groups, np.arange(len(real)), SAMPLE, rng)
+    marks = Marks(real.descriptors.patches[shown], real.groups[shown])
+    return searched | {"train": replace(searched["train"], marks=marks)}
 
 
 def _verified(

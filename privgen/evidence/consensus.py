@@ -11,6 +11,7 @@ the query to the candidate.
 Sources: Lowe 2004 (SIFT matching); Philbin et al. 2007 (one match, one hypothesis); METHODS.md 1.3.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,8 @@ from privgen.evidence.descriptors import MIRROR, VECTOR_LENGTH, Descriptors
 
 Floats = NDArray[np.float64]
 
-MAX_SCALE = 3.2
-"""Largest enlargement or shrinking: a crop of a third comes back enlarged 3 times."""
+MAX_SCALE = 4.6
+"""Largest enlargement or shrinking: a crop of a quarter of the side comes back enlarged 4 times."""
 
 TOLERANCE = 0.02
 """How far an inlier may lie from where the transform puts it, as a share of the side."""
@@ -72,44 +73,42 @@ def fit_pair(queries: Descriptors, tile: int, base: Descriptors, candidate: int)
       queries, tile: the query tile's place.
       base, candidate: the other's.
     """
-    return best_fit(queries, tile, base, np.array([candidate]))[0]
+    return next(fits(queries, tile, base, np.array([candidate])), NO_FIT)
 
 
-def best_fit(
+def fits(
     queries: Descriptors, tile: int, base: Descriptors, candidates: NDArray[np.intp]
-) -> tuple[Fit, int]:
-    """The candidate that fits with most inliers, the first among equals; -1 where none fits.
+) -> Iterator[Fit]:
+    """How a query tile fits each of some candidates, plain or mirrored; `NO_FIT` where it does not.
 
     Args:
       queries, tile: the query tile's place.
       base, candidates: theirs, shape (k,).
     """
-    best, where = NO_FIT, -1
     points = queries.points[queries.rows(tile)].astype(np.float64)
     even, odd = _parts(queries.vectors[queries.rows(tile)])
     mirror = _mirror_points(points, queries.side)
     for candidate in candidates:
         rows = base.rows(int(candidate))
         targets = base.points[rows].astype(np.float64)
-        if min(len(points), len(targets)) < _FEWEST:
-            continue
-        their_even, their_odd = _parts(base.vectors[rows])
-        alike, opposed = even @ their_even.T, odd @ their_odd.T
-        for mirrored, seen in ((False, points), (True, mirror)):
-            mine, its = _matches(alike - opposed if mirrored else alike + opposed)
-            if len(mine) <= best.inliers or len(mine) < _FEWEST:
-                continue
-            count, matrix, inside = _consensus(seen[mine], targets[its], base.side)
-            if count > best.inliers:
-                where = int(candidate)
-                best = Fit(
-                    inliers=count,
-                    transform=_with_mirror(matrix, queries.side, mirrored),
-                    mirrored=mirrored,
-                    points=points[mine[inside], :2],
-                    targets=targets[its[inside], :2],
-                )
-    return best, where
+        best = NO_FIT
+        if min(len(points), len(targets)) >= _FEWEST:
+            their_even, their_odd = _parts(base.vectors[rows])
+            alike, opposed = even @ their_even.T, odd @ their_odd.T
+            for mirrored, seen in ((False, points), (True, mirror)):
+                mine, its = _matches(alike - opposed if mirrored else alike + opposed)
+                if len(mine) <= best.inliers or len(mine) < _FEWEST:
+                    continue
+                count, matrix, inside = _consensus(seen[mine], targets[its], base.side)
+                if count > best.inliers:
+                    best = Fit(
+                        inliers=count,
+                        transform=_with_mirror(matrix, queries.side, mirrored),
+                        mirrored=mirrored,
+                        points=points[mine[inside], :2],
+                        targets=targets[its[inside], :2],
+                    )
+        yield best
 
 
 def _parts(vectors: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -174,7 +173,7 @@ def _consensus(ours: Floats, theirs: Floats, side: int) -> tuple[int, Floats, ND
             if inside.sum() < _FEWEST:
                 break
         else:
-            count = min(_distinct(ours[inside], side), _distinct(theirs[inside], side))
+            count = min(distinct(ours[inside], side), distinct(theirs[inside], side))
             if count > best and count >= _FEWEST:
                 best, agreeing = count, inside
                 answer = np.array(
@@ -219,7 +218,7 @@ def _stretched(
         inside &= np.cos(turn - np.arctan2(rotation[1, 0], rotation[0, 0])) > np.cos(_TURN)
         if inside.sum() < _CARRY_STRETCH or not 1 / MAX_SCALE < scale < MAX_SCALE:
             return best, answer, agreeing
-    count = min(_distinct(ours[inside], side), _distinct(theirs[inside], side))
+    count = min(distinct(ours[inside], side), distinct(theirs[inside], side))
     if count < best:
         return best, answer, agreeing
     return count, np.asarray(solved.T, dtype=np.float64), inside
@@ -235,8 +234,13 @@ def _least_squares(z: NDArray[np.complex128], w: NDArray[np.complex128]) -> tupl
     return slope, complex(goal - slope * centre)
 
 
-def _distinct(points: Floats, side: int) -> int:
-    """Places, in cells of 1/64 of the side: one corner gives several key points."""
+def distinct(points: Floats, side: int) -> int:
+    """Places among some points, in cells of 1/64 of the side: one corner gives several key points.
+
+    Args:
+      points: x, y first, shape (k, 2 or more).
+      side: of their tile, pixels.
+    """
     cells = np.floor((points[:, :2] + 0.5) / (_CELL * side)).astype(np.int64)
     return len(np.unique(cells[:, 0] * 4096 + cells[:, 1]))
 

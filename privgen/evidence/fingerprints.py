@@ -20,6 +20,8 @@ from privgen import console
 from privgen.data.balance import spread
 from privgen.evidence.alignment import Alignments, best_alignments
 from privgen.evidence.descriptors import Descriptors, concatenate
+from privgen.evidence.marks import Marks
+from privgen.evidence.poses import BaseMarks
 from privgen.evidence.structure import correlations, structure, whole
 from privgen.evidence.votes import shortlist
 
@@ -40,13 +42,16 @@ class Searched:
 
     Attributes:
       descriptors: n tiles.
-      embeddings: whitened, shape (n, d).
+      embeddings: whitened, shape (n, d); a row of zeros proposes no candidate.
       groups: patient of each tile, shape (n,); None where unknown (synthetic tiles).
+      marks: real tiles in which marks of these tiles may recur, where these are searched in; None
+        sets no marks aside.
     """
 
     descriptors: Descriptors
     embeddings: Embeddings
     groups: NDArray[np.str_] | None = None
+    marks: Marks | None = None
 
     def __len__(self) -> int:
         return len(self.descriptors)
@@ -58,6 +63,7 @@ class Searched:
             descriptors=self.descriptors.subset(rows),
             embeddings=self.embeddings[rows],
             groups=groups,
+            marks=self.marks,
         )
 
 
@@ -91,7 +97,10 @@ def search(
       approximate: let votes look in an inverted file; its measured recall is `Alignments.recall`.
     """
     listed = candidates(queries, base, other_groups=other_groups, approximate=approximate)
-    found = best_alignments(queries.descriptors, base.descriptors, listed.tiles)
+    marks = None
+    if base.marks is not None and base.groups is not None:
+        marks = BaseMarks(base.descriptors, base.groups, base.marks)
+    found = best_alignments(queries.descriptors, base.descriptors, listed.tiles, marks=marks)
     return replace(found, recall=listed.recall)
 
 
@@ -129,6 +138,7 @@ def candidates(
     for start in range(0, len(queries), _BLOCK):
         rows = slice(start, start + _BLOCK)
         likeness = whole(queries.embeddings[rows]) @ embedded.T
+        likeness[~queries.embeddings[rows].any(axis=1)] = -np.inf  # not embedded at all
         correlation = correlations(queries.descriptors.patches[rows], pictures)
         if own is not None and theirs is not None:
             barred = own[rows, None] == theirs
@@ -167,6 +177,7 @@ def verify(
       search: how; by one process unless told otherwise.
     """
     assert real.groups is not None
+    real = replace(real, marks=train.marks)
     # Searched among far fewer tiles than a synthetic one is, a null tile would look too innocent.
     _, owner, sizes = np.unique(real.groups, return_inverse=True, return_counts=True)
     others = len(real) - sizes[owner]
@@ -188,7 +199,12 @@ def verify(
 
 def as_aligned(found: Alignments) -> Aligned:
     """What the judge needs of the alignments."""
-    return Aligned(inliers=found.inliers, agreement=found.agreements, featureless=found.featureless)
+    return Aligned(
+        inliers=found.inliers,
+        strength=found.strengths,
+        marked=found.marked,
+        featureless=found.featureless,
+    )
 
 
 def _shared(fingerprints: NDArray[np.str_], groups: NDArray[np.str_]) -> NDArray[np.bool_]:

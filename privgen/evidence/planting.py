@@ -43,6 +43,10 @@ def planted_copies(
 ) -> dict[str, Planted]:
     """Copies of the same train tiles by every kind; only altered pixels are embedded again.
 
+    Where tiles are aligned, only `plants.AUDITED_KINDS` are embedded: the others are for alignment
+    to find, and eight embeddings a copy would tell little more. Their power is then at least what
+    the report says.
+
     Args:
       train: n tiles.
       partners: what blends are blended with, tiles of other patients: with a train tile for the
@@ -70,34 +74,48 @@ def planted_copies(
             sources, originals = drawn[kept], tiles[kept]
             stream = np.random.default_rng([seed, *kind.encode()])
             copies = plant(kind, originals, stream, partners=others)
-            altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
-            mean = means[sources]
-            if len(altered):
-                mean[altered] = embed_orbit(encoder, copies[altered]).mean
+            embeddings = None
+            if search is None or kind in AUDITED_KINDS:
+                altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
+                mean = means[sources]
+                if len(altered):
+                    mean[altered] = embed_orbit(encoder, copies[altered]).mean
+                embeddings = whitening.apply(mean)
             planted[kind] = Planted(
-                embeddings=whitening.apply(mean),
+                embeddings=embeddings,
                 sources=sources,
                 fingerprints=np.array([fingerprint(tile) for tile in copies], dtype="<U64"),
             )
             if search is not None:
                 described.append(describe(copies))
             bars.advance(task)
-    return planted if search is None else _aligned(planted, described, search)
+    width = whitening.apply(means[:1]).shape[1]
+    return planted if search is None else _aligned(planted, described, search, width)
 
 
 def _aligned(
     planted: Mapping[str, Planted],
     described: Sequence[Descriptors],
     search: Callable[[Searched], Alignments],
+    width: int,
 ) -> dict[str, Planted]:
     """The same, aligned: all kinds in one search, whose base is made ready once."""
-    embeddings = np.concatenate([copies.embeddings for copies in planted.values()])
+    unknown = np.zeros((1, width), dtype=np.float32)
+    embeddings = np.concatenate(
+        [
+            np.repeat(unknown, len(copies.sources), axis=0)
+            if copies.embeddings is None
+            else copies.embeddings
+            for copies in planted.values()
+        ]
+    )
     found = as_aligned(search(Searched(descriptors=concatenate(described), embeddings=embeddings)))
     ends = np.cumsum([len(each) for each in described])
     parts = (
-        np.split(values, ends) for values in (found.inliers, found.agreement, found.featureless)
+        np.split(values, ends)
+        for values in (found.inliers, found.strength, found.marked, found.featureless)
     )
     return {
-        kind: replace(copies, aligned=Aligned(inliers=i, agreement=a, featureless=f))
-        for (kind, copies), i, a, f in zip(planted.items(), *parts, strict=False)
+        kind: replace(copies, aligned=Aligned(inliers=i, strength=s, marked=m, featureless=f))
+        for (kind, copies), i, s, m, f in zip(planted.items(), *parts, strict=False)
     }

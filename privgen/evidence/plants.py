@@ -11,12 +11,21 @@ A kind's strength is fixed here, since a power curve means nothing without it.
 | `odd_rotation` | turned about the centre, 10 to 80 degrees, corners filled by reflection |
 | `stain` | haematoxylin, eosin and DAB scaled and shifted at random, strength .3 |
 | `odd_rotation_stain` | turned, then restained |
-| `crop_60`, `crop_35` | a square of .60 or .35 of the side, anywhere, enlarged to the tile |
+| `crop_60`, `crop_35`, `crop_25` | a square of that share of the side, anywhere, enlarged to the tile |
 | `jpeg_40` | JPEG of quality 40, chroma halved |
 | `blur` | Gaussian of 1.5 pixels |
 | `blend_90`, `blend_70`, `blend_50` | .9, .7 or .5 of the tile, the rest another tile |
 | `elastic` | a smooth warp, the farthest pixel moved by .04 of the side |
 | `mirror_stain` | mirrored, turned by a multiple of 90 degrees, then restained |
+| `img_to_img` | as an image-to-image network leaves it: blurred by 2 pixels, restained, noise of sd 18 |
+| `down_up` | shrunk to a quarter of the side and enlarged again |
+| `perspective` | each corner moved by up to .15 of the side |
+| `histogram` | the histogram of each channel is that of a tile of another patient |
+| `jigsaw` | cut in 4 x 4 pieces, shuffled |
+| `mosaic` | one piece of it, a quarter of the side, beside pieces of 15 other train tiles |
+| `inset` | shrunk to half its side, on a tile of another patient |
+| `piece_25` | a piece of a quarter of the side, at its own size, on a tile of another patient |
+| `half_paste` | its left half beside the right half of a tile of another patient |
 
 Source: METHODS.md 3.
 """
@@ -24,6 +33,7 @@ Source: METHODS.md 3.
 from collections.abc import Callable
 from functools import partial
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -34,6 +44,7 @@ from torch.nn import functional as F
 from privgen.data import stain
 from privgen.data.images import decode, encode_jpeg, pixel_digest, resize
 from privgen.errors import ConfigError, InputError
+from privgen.evidence import plant_pieces
 from privgen.evidence.orbit import SYMMETRIES, symmetries
 
 Tiles = NDArray[np.uint8]
@@ -45,7 +56,7 @@ ODD_DEGREES = (10.0, 80.0)
 STAIN_STRENGTH = 0.3
 """Strength of the stain jitter: plainly another laboratory, still plainly H&E."""
 
-CROPS = {"crop_60": 0.60, "crop_35": 0.35}
+CROPS = {"crop_60": 0.60, "crop_35": 0.35, "crop_25": 0.25}
 """Side of the crop over the side of the tile: .60 of the side is .36 of the area. Of the two
 readings of "60 %" it is the harder one, and the side is what sets the scale of the copy."""
 
@@ -61,6 +72,17 @@ ELASTIC_AMPLITUDE = 0.04
 """Longest displacement of the warp over the side: 2.6 pixels at 64, 10 at 256. With knots a quarter
 of the side apart the tissue is bent and nowhere folded."""
 
+LOOK_BLUR, LOOK_NOISE = 2.0, 18.0
+"""Blur and noise of `img_to_img`, pixels and grey levels."""
+
+DOWN_UP = 4
+
+PERSPECTIVE = 0.15
+"""Farthest a corner moves, as a share of the side."""
+
+INSET, PIECE = 0.5, 0.25
+"""Side of what is pasted in, over the side of the tile."""
+
 _ELASTIC_KNOTS = 5
 _MIRRORED = SYMMETRIES // 2
 
@@ -74,8 +96,9 @@ def plant(
       kind: one of `KINDS`.
       tiles: uint8, shape (n, h, h, 3).
       rng: draws what the alteration leaves open, for each tile.
-      partners: tiles the blends draw on, shape (m, h, h, 3); None draws on `tiles`. A tile is never
-        blended with one of equal pixels. The other kinds do not look at them.
+      partners: tiles that blends, histograms and pieces draw on, shape (m, h, h, 3); None draws on
+        `tiles`. A tile is never blended with one of equal pixels. The other kinds do not look at
+        them.
 
     Returns:
       uint8, the shape of `tiles`, freshly allocated; row i is the copy of tile i.
@@ -84,12 +107,20 @@ def plant(
       ConfigError: there is no such kind.
       InputError: a tile to blend has no other tile to be blended with, or those have another size.
     """
-    if kind not in ALTERATIONS:
+    if kind not in KINDS:
         raise ConfigError(f"no planted copy is called {kind!r}; there are {', '.join(KINDS)}.")
     if len(tiles) == 0:
         return tiles.copy()
     if kind in BLENDS:
         return _blend(tiles, rng, weight=BLENDS[kind], partners=partners)
+    if kind in COMPOSED:
+        others = tiles if partners is None else partners
+        if len(others) == 0 or others.shape[1:] != tiles.shape[1:]:
+            raise InputError(
+                f"{kind} copies need other tiles of the same size: got {len(others)} of shape "
+                f"{others.shape[1:]} for {tiles.shape[1:]}. Scale them first."
+            )
+        return COMPOSED[kind](tiles, rng, others)
     return ALTERATIONS[kind](tiles, rng)
 
 
@@ -167,10 +198,48 @@ def _jpeg(tiles: Tiles, rng: np.random.Generator) -> Tiles:
     return np.stack([decode(encode_jpeg(tile, JPEG_QUALITY), "a planted copy") for tile in tiles])
 
 
-def _blur(tiles: Tiles, rng: np.random.Generator) -> Tiles:
-    sigma = (0, BLUR_SIGMA, BLUR_SIGMA, 0)
-    blurred = ndimage.gaussian_filter(tiles.astype(np.float32), sigma, mode="reflect")
+def _blur(tiles: Tiles, rng: np.random.Generator, *, sigma: float = BLUR_SIGMA) -> Tiles:
+    blurred = ndimage.gaussian_filter(
+        tiles.astype(np.float32), (0, sigma, sigma, 0), mode="reflect"
+    )
     return np.asarray(np.rint(blurred), dtype=np.uint8)
+
+
+def _img_to_img(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    soft = _stain(_blur(tiles, rng, sigma=LOOK_BLUR), rng)
+    noisy = soft + rng.normal(0, LOOK_NOISE, size=soft.shape)
+    return np.asarray(np.clip(np.rint(noisy), 0, 255), dtype=np.uint8)
+
+
+def _down_up(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    side = tiles.shape[1]
+    return resize(resize(tiles, max(1, side // DOWN_UP)), side)
+
+
+def _perspective(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    """Seen from the side: a projective map that no affine transform follows."""
+    side = tiles.shape[1]
+    corners = np.array([[0, 0], [side, 0], [side, side], [0, side]], dtype=np.float32)
+    copies = np.empty_like(tiles)
+    for row, tile in enumerate(tiles):
+        moved = corners + rng.uniform(-PERSPECTIVE, PERSPECTIVE, size=(4, 2)) * side
+        matrix = cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
+        copies[row] = cv2.warpPerspective(
+            tile, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        )
+    return copies
+
+
+def _histogram(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
+    """The ranks of each channel stay, the values are another tile's."""
+    copies = np.empty_like(tiles)
+    for row, other in enumerate(rng.integers(len(partners), size=len(tiles))):
+        for channel in range(tiles.shape[3]):
+            ranks = np.argsort(tiles[row, ..., channel], axis=None, kind="stable")
+            copies[row, ..., channel].flat[ranks] = np.sort(
+                partners[other, ..., channel], axis=None
+            )
+    return copies
 
 
 def _blend(
@@ -226,10 +295,23 @@ ALTERATIONS: dict[str, Alteration] = {
     **{kind: partial(_blend, weight=weight) for kind, weight in BLENDS.items()},
     "elastic": _elastic,
     "mirror_stain": _mirror_stain,
+    "img_to_img": _img_to_img,
+    "down_up": _down_up,
+    "perspective": _perspective,
+    "jigsaw": plant_pieces.jigsaw,
+    "mosaic": plant_pieces.mosaic,
 }
 """Kind and the function that makes it, for at least one tile."""
 
-KINDS = tuple(ALTERATIONS)
+COMPOSED: dict[str, Callable[[Tiles, np.random.Generator, Tiles], Tiles]] = {
+    "histogram": _histogram,
+    "inset": partial(plant_pieces.inset, share=INSET),
+    "piece_25": partial(plant_pieces.piece, share=PIECE),
+    "half_paste": plant_pieces.half_paste,
+}
+"""The same for kinds that need other tiles, at least one."""
+
+KINDS = (*ALTERATIONS, *COMPOSED)
 """Every kind of planted copy."""
 
 AUDITED_KINDS = ("exact", "symmetry", "odd_rotation", "stain")

@@ -56,6 +56,41 @@ def structure(patches: NDArray[np.uint8]) -> Floats:
     return whole(flat - flat.mean(axis=1, keepdims=True))
 
 
+def turns(patches: NDArray[np.uint8]) -> Floats:
+    """`structure` of tiles in their 8 symmetric versions.
+
+    Args:
+      patches: of n tiles, shape (n, 96, 96).
+
+    Returns:
+      Shape (8, n, 576): turned by 0 to 3 quarters against the clock, then the same of the tile
+      mirrored from left to right.
+    """
+    square = structure(patches).reshape(-1, SIDE, SIDE)
+    return np.stack(
+        [
+            np.rot90(version, quarter, axes=(1, 2)).reshape(len(square), -1)
+            for version in (square, square[:, :, ::-1])
+            for quarter in range(SYMMETRIES // 2)
+        ]
+    )
+
+
+def turn_matrix(turn: int, side: int) -> NDArray[np.float64]:
+    """The transform that brings a tile into one of its `turns`: query to version, shape (2, 3).
+
+    Args:
+      turn: 0 to 7.
+      side: of the tile, pixels.
+    """
+    quarter = np.array([[0.0, 1.0], [-1.0, 0.0]])  # against the clock, y pointing down
+    linear = np.linalg.matrix_power(quarter, turn % 4)
+    if turn >= SYMMETRIES // 2:
+        linear = linear @ np.diag([-1.0, 1.0])
+    centre = np.full(2, (side - 1) / 2)
+    return np.column_stack([linear, centre - linear @ centre])
+
+
 def correlations(patches: NDArray[np.uint8], pictures: Floats) -> Floats:
     """How much each tile, turned and mirrored as it fits best, looks like each picture.
 
@@ -67,9 +102,6 @@ def correlations(patches: NDArray[np.uint8], pictures: Floats) -> Floats:
       The largest correlation over the 8 symmetries, shape (n, m).
     """
     best = np.full((len(patches), len(pictures)), -1.0, dtype=np.float32)
-    square = structure(patches).reshape(-1, SIDE, SIDE)
-    for turned in (square, square[:, :, ::-1]):
-        for quarter in range(SYMMETRIES // 2):
-            version = np.rot90(turned, quarter, axes=(1, 2)).reshape(len(square), -1)
-            np.maximum(best, version @ pictures.T / LENGTH**2, out=best)
+    for version in turns(patches):
+        np.maximum(best, version @ pictures.T / LENGTH**2, out=best)
     return best

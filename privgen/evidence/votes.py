@@ -1,7 +1,7 @@
 """Votes: whom the key points of a tile point to, so that few pairs need be aligned.
 
-Each of a query tile's strongest key points looks up the base key points most like it and votes for
-their tiles. A vote weighs as much as the match beats the background: the distance of the farthest
+Some key points from every part of a query tile look up the base key points most like them and vote
+for their tiles. A vote weighs as much as the match beats the background: the distance of the farthest
 of the k matches less its own, squared. Texture that stands everywhere votes for nobody, since its
 matches are all equally near. A key point has one vote a tile, and a tile counts only the votes that
 agree on a pose: mirrored or not, a turn within 60 degrees, a scale within an octave.
@@ -33,17 +33,24 @@ from scipy import fft
 from audits.intervals import clopper_pearson
 from audits.results import Estimate
 from privgen.errors import InputError
-from privgen.evidence.descriptors import MIRROR, Descriptors, one_thread_each, ranges
+from privgen.evidence.descriptors import MIRROR, Descriptors, one_thread_each
 from privgen.evidence.flat import FlatIndex
 
 Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
 VOTERS = 96
-"""Key points of a query tile that vote, strongest first.
+"""Key points of a query tile that vote: the strongest of each part of it, then the strongest left.
 
 Only even blends need many: on GlaS at 64 px their source is among the first 10 in 78 % with 64
 voters, 82 % with 96 and 88 % with 256; the time grows in proportion.
+"""
+
+PARTS = 4
+"""Parts a side from each of which as many key points vote, so that a small piece is heard too.
+
+A train tile pasted in at half its side, on GlaS at 64 px, is on the shortlist in 100 % of cases (79
+% when the strongest of the whole tile vote), a piece of 1/16 of the area in 62 % (42 %).
 """
 
 CERTIFIED = 32
@@ -258,11 +265,12 @@ def _votes(
       Votes, shape (b, index.tiles); and whether they are what they would be without the barred
       tiles in the index, shape (b,): barred tiles may have taken the places of others.
     """
-    counts = np.minimum(queries.counts[tiles], VOTERS)
+    chosen = [_voters(queries, int(tile)) for tile in tiles]
+    counts = np.array([len(each) for each in chosen], dtype=np.intp)
     certain = np.ones(len(tiles), dtype=np.bool_)
     if index.size == 0 or counts.sum() == 0:
         return np.zeros((len(tiles), index.tiles)), certain
-    voters = ranges(queries.starts[tiles], counts)
+    voters = np.concatenate(chosen)
     voter = np.repeat(np.arange(len(tiles)), counts)
     wanted = NEIGHBORS + slack
     squared, hits = index.search(_folded(queries.vectors[voters]), min(wanted, index.size))
@@ -290,6 +298,23 @@ def _votes(
     votes = np.zeros(len(tiles) * index.tiles)
     np.maximum.at(votes, distinct // _POSES, sums)
     return votes.reshape(len(tiles), index.tiles), certain
+
+
+def _voters(queries: Descriptors, tile: int) -> Ints:
+    """Rows of the key points of a tile that vote, at most `VOTERS`, strongest first."""
+    rows = queries.rows(tile)
+    count = rows.stop - rows.start
+    if count <= VOTERS:
+        return np.arange(rows.start, rows.stop)
+    cell = (queries.points[rows, :2] + 0.5) * (PARTS / queries.side)
+    cell = np.clip(np.floor(cell), 0, PARTS - 1).astype(np.intp)
+    part = cell[:, 0] * PARTS + cell[:, 1]
+    order = np.argsort(part, kind="stable")
+    first = np.searchsorted(part[order], np.arange(PARTS**2))
+    rank = np.empty(count, dtype=np.intp)
+    rank[order] = np.arange(count) - first[part[order]]
+    invited = np.argsort(rank >= VOTERS // PARTS**2, kind="stable")[:VOTERS]
+    return rows.start + np.sort(invited)
 
 
 def _distances(

@@ -1,0 +1,87 @@
+"""Planted copies of which only pieces are left, moved or set into other tissue.
+
+A generator may paste what it remembers: a gland into new stroma, a corner of one tile beside a
+corner of another. Such a tile as a whole resembles nothing; its pieces are a patient's.
+
+Source: METHODS.md 3.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privgen.data.images import resize
+
+Tiles = NDArray[np.uint8]
+
+PARTS = 4
+"""Pieces a side of a jigsaw and of a mosaic."""
+
+
+def jigsaw(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    """Cut each tile in 4 x 4 pieces and shuffle them; what 4 does not divide stays in place."""
+    copies = tiles.copy()
+    piece = tiles.shape[1] // PARTS
+    for copy, tile in zip(copies, tiles, strict=True):
+        for place, origin in enumerate(rng.permutation(PARTS**2)):
+            copy[_cell(place, piece)] = tile[_cell(int(origin), piece)]
+    return copies
+
+
+def mosaic(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    """Of each tile one piece, a quarter of its side, beside pieces of 15 others of `tiles`."""
+    copies = tiles.copy()
+    piece = tiles.shape[1] // PARTS
+    for row, copy in enumerate(copies):
+        others = np.delete(np.arange(len(tiles)), row)
+        wanted = PARTS**2 - 1
+        drawn = rng.choice(others, wanted, replace=len(others) < wanted) if len(others) else [row]
+        sources = rng.permutation(np.append(np.resize(drawn, wanted), row))
+        for place, source in enumerate(sources):
+            copy[_cell(place, piece)] = _anywhere(tiles[source], piece, rng)
+    return copies
+
+
+def inset(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, share: float) -> Tiles:
+    """Each tile, shrunk to `share` of its side, somewhere on a tile of other tissue."""
+    side = tiles.shape[1]
+    size = max(1, round(share * side))
+    copies = _grounds(tiles, rng, partners)
+    for copy, small in zip(copies, resize(tiles, size), strict=True):
+        top, left = rng.integers(0, side - size + 1, size=2)
+        copy[top : top + size, left : left + size] = small
+    return copies
+
+
+def piece(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, share: float) -> Tiles:
+    """A piece of each tile, `share` of its side, at its own size on a tile of other tissue."""
+    side = tiles.shape[1]
+    size = max(1, round(share * side))
+    copies = _grounds(tiles, rng, partners)
+    for copy, tile in zip(copies, tiles, strict=True):
+        top, left = rng.integers(0, side - size + 1, size=2)
+        copy[top : top + size, left : left + size] = _anywhere(tile, size, rng)
+    return copies
+
+
+def half_paste(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
+    """The left half of each tile beside the right half of a tile of other tissue."""
+    copies = _grounds(tiles, rng, partners)
+    half = tiles.shape[1] // 2
+    copies[:, :, :half] = tiles[:, :, :half]
+    return copies
+
+
+def _grounds(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
+    """A tile of other tissue for each tile, freshly allocated."""
+    return partners[rng.integers(len(partners), size=len(tiles))].copy()
+
+
+def _cell(place: int, size: int) -> tuple[slice, slice]:
+    top, left = place // PARTS * size, place % PARTS * size
+    return slice(top, top + size), slice(left, left + size)
+
+
+def _anywhere(tile: Tiles, size: int, rng: np.random.Generator) -> Tiles:
+    """A square piece of one tile."""
+    top, left = rng.integers(0, len(tile) - size + 1, size=2)
+    return tile[top : top + size, left : left + size]
