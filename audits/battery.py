@@ -25,6 +25,7 @@ from audits.controls import (
     split_half,
 )
 from audits.copy_evidence import (
+    ALIGNED,
     SWAPPED,
     CopyEvidence,
     copy_averages,
@@ -106,6 +107,7 @@ def audit(
     mdl80 = minimum_detectable(power)
     confounded, swapped = _confounded(controls), _swapped(controls, [*tests, *unregistered])
     warnings += [sentence for sentence in (confounded, swapped) if sentence]
+    warnings += _proof_warnings(proven)
     by_name = {result.name: result for result in (*proven, *tests)}
     blind = _control(controls, BLIND)
     if confounded and blind is not None and "patient_membership" in by_name:
@@ -282,6 +284,27 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
             f"Only {fewest} {data.group_unit}s on the smaller side: patient-level intervals are "
             "wide, and a leak "
             "that concerns few of them can stay unseen."
+        )
+    return warnings
+
+
+def _proof_warnings(proofs: Sequence[AuditResult]) -> list[str]:
+    """What the alignment left aside: near-duplicates between patients, marks."""
+    aligned = next((result for result in proofs if result.name == ALIGNED), None)
+    if aligned is None:
+        return []
+    known, warnings = aligned.details, []
+    if known["null_alike"]:
+        warnings.append(
+            f"{known['null_alike']} of {known['null_scores'] + known['null_alike']} real tiles "
+            "show the tissue of another patient's tile, as copies do. They were left out of what "
+            "chance shows. One patient may stand there under two names: run `privgen data check`."
+        )
+    if known["marked"] or known["null_marked"]:
+        warnings.append(
+            f"{known['marked']} synthetic and {known['null_marked']} real tiles align where marks "
+            "stand that recur in other patients at the same place, such as frames, captions or "
+            "scale bars. What the marks cover was set aside; the rest was compared."
         )
     return warnings
 

@@ -232,9 +232,12 @@ def aligned_copies(alignment: Alignment, rng: np.random.Generator) -> AuditResul
         null_duplicates=alignment.null_duplicates[searched],
         rng=rng,
     )
-    if recall is None:
-        return proof
-    known = {"shortlist_recall": recall.value, "shortlist_recall_low": recall.low}
+    known: dict[str, object] = {
+        "marked": int((ours.marked > 0).sum()),
+        "null_marked": int((null.marked > 0).sum()),
+    }
+    if recall is not None:
+        known |= {"shortlist_recall": recall.value, "shortlist_recall_low": recall.low}
     return replace(proof, details={**proof.details, **known})
 
 

@@ -90,9 +90,7 @@ def joint_score(inliers: Counts, strength: Floats) -> Floats:
     return scores
 
 
-def alike(
-    inliers: Counts, strength: Floats, *, needed: float = MIN_SCORE
-) -> NDArray[np.bool_]:
+def alike(inliers: Counts, strength: Floats, *, needed: float = MIN_SCORE) -> NDArray[np.bool_]:
     """Alignments whose score and strength suffice; by default above the fixed floors.
 
     Args:

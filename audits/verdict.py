@@ -68,9 +68,9 @@ def copying_verdict(
     if aligned is not None and aligned.rejected:
         reasons.append(
             f"aligned_copies: {aligned.details['proven']} of {aligned.statistic.n} synthetic tiles "
-            "show the tissue of a train tile, key point by key point (at least "
-            f"{aligned.details['needed_inliers']} where chance reaches that once in a thousand "
-            "such searches)."
+            "show the tissue of a train tile (score above "
+            f"{aligned.details['needed_score']:.1f}, which chance passes once in a thousand such "
+            "searches)."
         )
     if reasons:
         if rejected:

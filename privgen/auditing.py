@@ -480,7 +480,7 @@ def near_train(data: audits.AuditData) -> NDArray[np.bool_]:
     close = below(scores.nearest, tail_thresholds(control.nearest)[-1])
     close |= below(scores.ratio, tail_thresholds(control.ratio)[-1])
     if data.alignment is not None:
-        close |= alike(data.alignment.synthetic.inliers, data.alignment.synthetic.agreement)
+        close |= alike(data.alignment.synthetic.inliers, data.alignment.synthetic.strength)
     if data.synthetic.fingerprints is not None and data.train.fingerprints is not None:
         close |= np.isin(data.synthetic.fingerprints, data.train.fingerprints)
     return close

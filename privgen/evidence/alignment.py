@@ -152,12 +152,15 @@ def best_alignments(
     return _aligned(queries, base, np.arange(len(queries)), chosen, marks)
 
 
-def align_pairs(queries: Descriptors, base: Descriptors, pairs: Ints) -> Alignments:
+def align_pairs(
+    queries: Descriptors, base: Descriptors, pairs: Ints, *, marks: BaseMarks | None = None
+) -> Alignments:
     """Align each of some pairs of tiles; row j of the answer speaks of pair j.
 
     Args:
       queries, base: the tiles.
       pairs: position in `queries` and in `base`, shape (m, 2).
+      marks: of the base; None sets nothing aside.
 
     Raises:
       InputError: a position is out of range.
@@ -166,7 +169,7 @@ def align_pairs(queries: Descriptors, base: Descriptors, pairs: Ints) -> Alignme
     """
     _require_places(pairs[:, 0], 0, queries)
     _require_places(pairs[:, 1], 0, base)
-    return _aligned(queries, base, pairs[:, 0], [pair[1:] for pair in pairs], None)
+    return _aligned(queries, base, pairs[:, 0], [pair[1:] for pair in pairs], marks)
 
 
 def _require_places(places: Ints, lowest: int, base: Descriptors) -> None:

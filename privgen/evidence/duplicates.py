@@ -26,7 +26,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from audits import Estimate
-from audits.proof import alike
 from privgen import console
 from privgen.data.tileset import TileSet
 from privgen.evidence.alignment import Alignments, align_pairs
@@ -51,6 +50,10 @@ _PAIRS_A_TURN = 256
 
 Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
+
+
+MIN_INLIERS, MIN_AGREEMENT = 10, 0.3
+"""Key points, and correlation of the overlap, from which two tiles show the same tissue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +185,7 @@ def shared_field(found: Alignments) -> Floats:
 
 
 def _proven(found: Alignments) -> NDArray[np.bool_]:
-    return alike(found.inliers, found.agreements)
+    return (found.inliers >= MIN_INLIERS) & (found.agreements > MIN_AGREEMENT)
 
 
 def _joined(pairs: Ints, n: int) -> Ints:

@@ -97,11 +97,17 @@ def search(
       approximate: let votes look in an inverted file; its measured recall is `Alignments.recall`.
     """
     listed = candidates(queries, base, other_groups=other_groups, approximate=approximate)
-    marks = None
-    if base.marks is not None and base.groups is not None:
-        marks = BaseMarks(base.descriptors, base.groups, base.marks)
-    found = best_alignments(queries.descriptors, base.descriptors, listed.tiles, marks=marks)
+    found = best_alignments(
+        queries.descriptors, base.descriptors, listed.tiles, marks=base_marks(base)
+    )
     return replace(found, recall=listed.recall)
+
+
+def base_marks(base: Searched) -> BaseMarks | None:
+    """What is to be set aside of the tiles searched in; None where nothing is known of marks."""
+    if base.marks is None or base.groups is None:
+        return None
+    return BaseMarks(base.descriptors, base.groups, base.marks)
 
 
 @dataclass(frozen=True)

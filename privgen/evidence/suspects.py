@@ -19,14 +19,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from audits import AuditData, AuditResult
+from audits import Aligned, AuditData, AuditResult
 from audits.copying import copy_scores
-from audits.proof import MIN_AGREEMENT, Tail, alike
+from audits.proof import MIN_STRENGTH, Tail, alike, joint_score
 from audits.tails import below
 from privgen.evidence.alignment import align_pairs
 from privgen.evidence.collect import Evidence
 from privgen.evidence.consensus import fit_pair
-from privgen.evidence.fingerprints import search
+from privgen.evidence.fingerprints import base_marks, search
 
 MOST = 24
 """Most suspects of one page: what a person can look at."""
@@ -55,7 +55,8 @@ class Suspect:
     Attributes:
       synthetic, train: rows of the two tiles.
       reasons: all that apply, strongest first; `Reason.NEXT` alone where no other does.
-      inliers, agreement: of the alignment of the two, 0 where they do not align.
+      inliers, agreement, strength: of the alignment of the two, 0 where they do not align.
+      score: the two together, as `audits.proof.joint_score`.
       transform: synthetic to train, shape (2, 3), pixels; NaN where they do not align.
       mirrored, rotation, scale, overlap: of the transform, as in `Alignments`.
       points, targets: x, y of the key points that agree, in the synthetic and in the train tile,
@@ -64,9 +65,9 @@ class Suspect:
       nearest: that train tile's row.
       ratio: that distance over those to the next nearest, as in `CopyScores`.
       beaten, ratio_beaten: holdout tiles with a larger distance, and with a larger ratio.
-      phantoms: null tiles with at least as many inliers.
+      phantoms: null tiles with at least this score.
       chance: P(a tile aligns as well by chance), from the tail fitted to the null; None where there
-        is no tail or the count lies below it.
+        is no tail or the score lies below it.
     """
 
     synthetic: int
@@ -74,6 +75,8 @@ class Suspect:
     reasons: tuple[Reason, ...]
     inliers: int
     agreement: float
+    strength: float
+    score: float
     transform: Floats
     mirrored: bool
     rotation: float
@@ -97,7 +100,7 @@ class Suspect:
     @property
     def fits(self) -> bool:
         """Whether the tissue agrees enough for the warped train tile to be worth a look."""
-        return self.inliers > 0 and self.agreement > MIN_AGREEMENT
+        return self.strength >= MIN_STRENGTH
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,28 +151,38 @@ def choose(evidence: Evidence, proof: AuditResult, *, most: int = MOST) -> Suspe
         np.searchsorted(np.sort(others.nearest), ours.nearest),
         np.searchsorted(np.sort(others.ratio), ours.ratio),
     )
-    by_inliers = strongest <= order.index(Reason.CLOSE_FIT)
-    strength = np.where(by_inliers, -data.alignment.synthetic.inliers, by_distance)
+    by_score = strongest <= order.index(Reason.CLOSE_FIT)
+    scores = _scores(data.alignment.synthetic)
+    strength = np.where(by_score, -scores, by_distance)
     rows = np.lexsort((ours.nearest, strength, strongest))
     rows = rows[strongest[rows] < len(Reason)][:most]
 
     partners = _partners(evidence, rows, [order[strongest[row]] for row in rows], ours.source)
-    synthetic, train = (evidence.searched[role].descriptors for role in ("synthetic", "train"))
-    found = align_pairs(synthetic, train, np.stack([rows, partners], axis=1))
+    synthetic = evidence.searched["synthetic"].descriptors
+    base = evidence.searched["train"]
+    train = base.descriptors
+    found = align_pairs(
+        synthetic, train, np.stack([rows, partners], axis=1), marks=base_marks(base)
+    )
     null = data.alignment.null
-    counted = null.inliers[~null.featureless & ~data.alignment.null_duplicates]
+    kept = ~null.featureless & ~data.alignment.null_duplicates
+    kept &= ~alike(null.inliers, null.strength)
+    counted = _scores(null)[kept]
     chosen = []
     for place, (row, partner) in enumerate(zip(rows, partners, strict=True)):
         fit = fit_pair(synthetic, int(row), train, int(partner))
-        inliers = int(found.inliers[place])
+        inliers, strengths = found.inliers[place : place + 1], found.strengths[place : place + 1]
+        score = float(joint_score(inliers, strengths)[0])
         reasons = [reason for reason in order[:-1] if marks[reason][row]]
         chosen.append(
             Suspect(
                 synthetic=int(row),
                 train=int(partner),
                 reasons=tuple(reasons) or (Reason.NEXT,),
-                inliers=inliers,
+                inliers=int(inliers[0]),
                 agreement=float(found.agreements[place]),
+                strength=float(strengths[0]),
+                score=score,
                 transform=found.transforms[place],
                 mirrored=bool(found.mirrored[place]),
                 rotation=float(found.rotations[place]),
@@ -182,8 +195,8 @@ def choose(evidence: Evidence, proof: AuditResult, *, most: int = MOST) -> Suspe
                 ratio=float(ours.ratio[row]),
                 ratio_beaten=int((others.ratio > ours.ratio[row]).sum()),
                 beaten=int((others.nearest > ours.nearest[row]).sum()),
-                phantoms=int((counted >= inliers).sum()),
-                chance=_chance(proof, inliers),
+                phantoms=int((counted >= score).sum()),
+                chance=_chance(proof, score),
             )
         )
     return Suspects(
@@ -199,15 +212,10 @@ def _marks(data: AuditData, proof: AuditResult) -> dict[Reason, Marks]:
     """The tiles that are proven, equal, or align above the fixed floors."""
     assert data.alignment is not None
     found = data.alignment.synthetic
-    close = alike(found.inliers, found.agreement) & ~found.featureless
+    close = alike(found.inliers, found.strength)
     proven = np.zeros(len(close), dtype=np.bool_)
     if proof.rejected is not None:
-        proven = close & alike(
-            found.inliers,
-            found.agreement,
-            needed=proof.details["needed_inliers"],
-            needed_agreement=proof.details["needed_agreement"],
-        )
+        proven = close & alike(found.inliers, found.strength, needed=proof.details["needed_score"])
     equal = np.isin(_prints(data.synthetic.fingerprints), _prints(data.train.fingerprints))
     return {
         Reason.ALIGNED: proven,
@@ -250,10 +258,14 @@ def _partners(
     return partners
 
 
-def _chance(proof: AuditResult, inliers: int) -> float | None:
-    """P(chance reaches this count) from the tail the proof fitted."""
+def _scores(found: Aligned) -> Floats:
+    return joint_score(found.inliers, found.strength)
+
+
+def _chance(proof: AuditResult, score: float) -> float | None:
+    """P(chance exceeds this score) from the tail the proof fitted."""
     known = proof.details
-    if proof.rejected is None or inliers <= known["tail_threshold"]:
+    if proof.rejected is None or score <= known["tail_threshold"]:
         return None
     tail = Tail(
         threshold=known["tail_threshold"],
@@ -264,7 +276,7 @@ def _chance(proof: AuditResult, inliers: int) -> float | None:
         exceedances=known["tail_exceedances"],
         fit=known["goodness_of_fit_p"],
     )
-    return tail.exceedance(inliers - 1)
+    return tail.exceedance(score)
 
 
 def warped(train: NDArray[np.uint8], transform: Floats) -> NDArray[np.uint8]:

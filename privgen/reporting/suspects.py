@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits.intervals import clopper_pearson
-from audits.proof import MIN_INLIERS
 from privgen.data.images import encode_png
 from privgen.data.tileset import TileRecord, TileSet
 from privgen.evidence.suspects import PROOFS, Reason, Suspect, Suspects, frame, warped
@@ -35,7 +34,7 @@ REASONS = {
     ),
     Reason.CLOSE_FIT: (
         "Not proven: aligns well",
-        f"it shares {MIN_INLIERS} key points or more with a training tile, which chance may do",
+        "it aligns with a training tile as copies do, but not beyond what chance may do",
     ),
     Reason.TAIL: (
         "Not proven: nearer than the holdout",
@@ -141,11 +140,12 @@ def _pair(
             f"M{starts[i][0]:.1f} {starts[i][1]:.1f}L{ends[i][0]:.1f} {ends[i][1]:.1f}"
             for i in drawn
         ),
-        "moved": in_words(suspect) if suspect.inliers else "",
+        "moved": in_words(suspect) if np.isfinite(suspect.transform).all() else "",
         "inliers": suspect.inliers,
         "agreement": suspect.agreement,
-        "needed_inliers": proof.details["needed_inliers"] if proof.rejected is not None else None,
-        "needed_agreement": proof.details["needed_agreement"],
+        "strength": suspect.strength,
+        "score": suspect.score,
+        "needed_score": proof.details["needed_score"] if proof.rejected is not None else None,
         "phantoms": suspect.phantoms,
         "null_tiles": found.null_tiles,
         "limit": 100 * clopper_pearson(0, max(found.null_tiles, 1), confidence=0.9)[1],

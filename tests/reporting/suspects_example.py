@@ -77,7 +77,7 @@ def suspects(*, proven: bool = True) -> tuple[Suspects, dict[str, Any]]:
         harm=Harm.COPYING,
         statistic=Estimate(value=0.5, low=0.01, high=0.99, n=2, unit="tile"),
         rejected=True if proven else None,
-        details={"needed_inliers": 14, "needed_agreement": 0.35},
+        details={"needed_score": 11.5},
         note="" if proven else "Only a count, no proof: 40 null scores are too few (100 needed).",
     )
     found = Suspects(
