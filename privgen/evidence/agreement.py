@@ -150,10 +150,13 @@ def structure_of(density: Picture, mask: Picture) -> Picture:
       mask: 1 inside, 0 outside, shape (96, 96).
     """
     # Outside the mask nothing is known: what lies inside is averaged over what is seen of it.
-    fine, coarse = (np.maximum(_blurred(mask, width), 1e-3) for width in (_SMOOTH, _LOCAL))
-    smooth = _blurred(density * mask, _SMOOTH) / fine
-    detail = smooth - _blurred(smooth * mask, _LOCAL) / coarse
-    contrast = np.sqrt(_blurred(detail**2 * mask, _LOCAL) / coarse) + np.float32(_FLAT)
+    fine: Picture = np.maximum(_blurred(mask, _SMOOTH), np.float32(1e-3))
+    coarse: Picture = np.maximum(_blurred(mask, _LOCAL), np.float32(1e-3))
+    smooth: Picture = np.asarray(_blurred(density * mask, _SMOOTH) / fine, dtype=np.float32)
+    mean = _blurred(np.asarray(smooth * mask, dtype=np.float32), _LOCAL) / coarse
+    detail: Picture = np.asarray(smooth - mean, dtype=np.float32)
+    power = _blurred(np.asarray(detail**2 * mask, dtype=np.float32), _LOCAL) / coarse
+    contrast = np.sqrt(power) + np.float32(_FLAT)
     return np.asarray(detail / contrast * mask, dtype=np.float32)
 
 

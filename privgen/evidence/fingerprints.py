@@ -182,8 +182,8 @@ def verify(
       rng: which real tiles make up the null.
       search: how; by one process unless told otherwise.
     """
-    assert real.groups is not None
     real = replace(real, marks=train.marks)
+    assert real.groups is not None
     # Searched among far fewer tiles than a synthetic one is, a null tile would look too innocent.
     _, owner, sizes = np.unique(real.groups, return_inverse=True, return_counts=True)
     others = len(real) - sizes[owner]

@@ -11,13 +11,13 @@ A kind's strength is fixed here, since a power curve means nothing without it.
 | `odd_rotation` | turned about the centre, 10 to 80 degrees, corners filled by reflection |
 | `stain` | haematoxylin, eosin and DAB scaled and shifted at random, strength .3 |
 | `odd_rotation_stain` | turned, then restained |
-| `crop_60`, `crop_35`, `crop_25` | a square of that share of the side, anywhere, enlarged to the tile |
+| `crop_60`, `crop_35`, `crop_25` | a square of that share of the side, anywhere, enlarged |
 | `jpeg_40` | JPEG of quality 40, chroma halved |
 | `blur` | Gaussian of 1.5 pixels |
 | `blend_90`, `blend_70`, `blend_50` | .9, .7 or .5 of the tile, the rest another tile |
 | `elastic` | a smooth warp, the farthest pixel moved by .04 of the side |
 | `mirror_stain` | mirrored, turned by a multiple of 90 degrees, then restained |
-| `img_to_img` | as an image-to-image network leaves it: blurred by 2 pixels, restained, noise of sd 18 |
+| `img_to_img` | an image-to-image look: blurred by 2 pixels, restained, noise of sd 18 |
 | `down_up` | shrunk to a quarter of the side and enlarged again |
 | `perspective` | each corner moved by up to .15 of the side |
 | `histogram` | the histogram of each channel is that of a tile of another patient |

@@ -1,10 +1,10 @@
 """Votes: whom the key points of a tile point to, so that few pairs need be aligned.
 
 Some key points from every part of a query tile look up the base key points most like them and vote
-for their tiles. A vote weighs as much as the match beats the background: the distance of the farthest
-of the k matches less its own, squared. Texture that stands everywhere votes for nobody, since its
-matches are all equally near. A key point has one vote a tile, and a tile counts only the votes that
-agree on a pose: mirrored or not, a turn within 60 degrees, a scale within an octave.
+for their tiles. A vote weighs as much as the match beats the background: the distance of the
+farthest of the k matches less its own, squared. Texture that stands everywhere votes for nobody,
+since its matches are all equally near. A key point has one vote a tile, and a tile counts only the
+votes that agree on a pose: mirrored or not, a turn within 60 degrees, a scale within an octave.
 
 The search compares 32 low frequencies of each vector, folded so that a key point and its mirror
 image are one and the same; the k matches are then measured in full, plain and mirrored. The basis
@@ -313,8 +313,8 @@ def _voters(queries: Descriptors, tile: int) -> Ints:
     first = np.searchsorted(part[order], np.arange(PARTS**2))
     rank = np.empty(count, dtype=np.intp)
     rank[order] = np.arange(count) - first[part[order]]
-    invited = np.argsort(rank >= VOTERS // PARTS**2, kind="stable")[:VOTERS]
-    return rows.start + np.sort(invited)
+    invited: Ints = np.argsort(rank >= VOTERS // PARTS**2, kind="stable")[:VOTERS]
+    return np.sort(invited) + rows.start
 
 
 def _distances(
