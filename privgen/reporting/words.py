@@ -103,6 +103,7 @@ KINDS = {
     "odd_rotation_stain": "turned and stained differently",
     "crop_60": "cropped to 0.6 of the side",
     "crop_35": "cropped to 0.35 of the side",
+    "crop_25": "cropped to 0.25 of the side",
     "jpeg_40": "JPEG of quality 40",
     "blur": "blurred",
     "blend_90": "blended 9 : 1 with another tile",
@@ -110,6 +111,15 @@ KINDS = {
     "blend_50": "blended 1 : 1 with another tile",
     "elastic": "warped",
     "mirror_stain": "mirrored and stained differently",
+    "img_to_img": "blurred, stained differently and noisy",
+    "down_up": "shrunk to a quarter and enlarged again",
+    "perspective": "seen from the side",
+    "histogram": "in the colours of another tile",
+    "jigsaw": "cut in 16 pieces and shuffled",
+    "mosaic": "a sixteenth beside pieces of 15 other tiles",
+    "inset": "shrunk to half its side, on another tile",
+    "piece_25": "a sixteenth set into another tile",
+    "half_paste": "one half beside half of another tile",
 }
 """Kinds of planted copies."""
 
