@@ -53,7 +53,7 @@ def alignment(above_floors: int, rejected: bool | None) -> AuditResult:
         harm=Harm.COPYING,
         statistic=estimate(above_floors / 3000, 0.0, 0.01, 3000),
         rejected=rejected,
-        details={"above_floors": above_floors, "proven": None, "needed_inliers": 10},
+        details={"above_floors": above_floors, "proven": None, "needed_score": 9.0},
         note="Only a count, no proof: 60 null scores are too few (100 needed).",
     )
 
