@@ -5,6 +5,7 @@ for synthetic ones, 40 times: nothing may be proven. Then, on a fixed draw, thre
 tiles are replaced by copies, and each must be proven by itself.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from planted_leak import thirds
 
 from audits.copy_evidence import aligned_copies
 from audits.intervals import clopper_pearson
-from audits.proof import alike
+from audits.proof import alike, joint_score
+from privgen.data.balance import spread
 from privgen.data.layouts import open_tiles
 from privgen.evidence.descriptors import describe
 from privgen.evidence.encoders import load_encoder
 from privgen.evidence.fingerprints import Searched, join, verify
+from privgen.evidence.marks import SAMPLE, Marks
 from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
 from privgen.evidence.plants import plant
 
@@ -49,12 +52,13 @@ def run(options: Options) -> Outcome:
             "synthetic set",
             "tiles",
             "proven",
-            "needed inliers",
+            "needed score",
             "largest",
+            "largest of null",
             "null tiles",
             "fit p",
         ],
-        rows=[[name, *(str(found[key]) for key in TOLD)] for name, found in told.items()],
+        rows=[[name, *(_shown(found[key]) for key in TOLD)] for name, found in told.items()],
         figures={"clean": clean, "copies": copies, "false_proofs": [wrong, draws, low, high]},
         figure=f"{wrong} of {draws} copy-free draws with a proof [{low:.3f}, {high:.3f}], "
         f"{unjudged} not judged; "
@@ -68,7 +72,19 @@ def run(options: Options) -> Outcome:
     )
 
 
-TOLD = ("searched", "proven", "needed_inliers", "largest", "null_scores", "goodness_of_fit_p")
+TOLD = (
+    "searched",
+    "proven",
+    "needed_score",
+    "largest",
+    "null_largest",
+    "null_scores",
+    "goodness_of_fit_p",
+)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 class _Bench:
@@ -100,20 +116,19 @@ class _Bench:
             rest = self.every.subset(np.resize(made, SYNTHETIC - COPIES))
             synthetic = join([planted, rest])
         parts = [self.every.subset(rows) for rows in (train, holdout)]
+        real = join(parts)
+        shown = spread(real.groups, np.arange(len(real)), SAMPLE, rng)
+        marks = Marks(real.descriptors.patches[shown], real.groups[shown])
         found = verify(
             synthetic=synthetic,
-            train=parts[0],
-            real=join(parts),
+            train=replace(parts[0], marks=marks),
+            real=real,
             real_fingerprints=self.prints[np.concatenate([train, holdout])],
             rng=rng,
         )
         ours, result = found.synthetic, aligned_copies(found, rng)
         told = {key: result.details.get(key) for key in TOLD}
-        proven = alike(
-            ours.inliers,
-            ours.agreement,
-            needed=result.details["needed_inliers"],
-            needed_agreement=result.details["needed_agreement"],
-        )
+        proven = alike(ours.inliers, ours.strength, needed=result.details["needed_score"])
         named = int(proven[:COPIES].sum())  # the copies come first
-        return {**told, "named": named, "largest": int(ours.inliers.max()), "note": result.note}
+        largest = float(joint_score(ours.inliers, ours.strength).max())
+        return {**told, "named": named, "largest": largest, "note": result.note}

@@ -23,7 +23,7 @@ LEFT_OUT = (
 
 SAME_PATIENTS = (
     "No patients are known, so chance alignments are learned from tiles of the same patients too: "
-    "they ask for more key points than they should, and copies may be missed. Name the patients."
+    "they ask for better ones than they should, and copies may be missed. Name the patients."
 )
 
 

@@ -26,7 +26,7 @@ NAME = "suspects.html"
 REASONS = {
     Reason.ALIGNED: (
         "Proven copy, by alignment",
-        "its key points fit those of a training tile better than chance allows",
+        "it fits a training tile better than chance allows, by key points and by its tissue",
     ),
     Reason.EQUAL: (
         "Proven copy, by equal pixels",

@@ -36,7 +36,7 @@ TESTS = {
     ),
     "aligned_copies": (
         "Proof by alignment",
-        "share of synthetic tiles that show the tissue of a training tile, key point by key point",
+        "share of synthetic tiles that show the tissue of a training tile",
     ),
     "tail_count": (
         "Copies, by distance",

@@ -20,6 +20,7 @@ from audits import (
 )
 from audits.battery import run_family
 from audits.copy_evidence import (
+    MARKED,
     SWAPPED,
     CopyEvidence,
     Scored,
@@ -373,7 +374,7 @@ class TestAlignedCopies:
     def test_marks_that_were_set_aside_are_reported(self, make_data: MakeData) -> None:
         data = self.aligned(make_data(2, fingerprints=False), 4, strength=0.5)
         assert data.alignment is not None
-        framed = np.where(np.arange(300) < 7, 0.2, 0.0)
+        framed = np.where(np.arange(300) < 7, 0.2, MARKED)
         synthetic = replace(data.alignment.synthetic, marked=np.where(np.arange(200) < 5, 0.3, 0.0))
         report = audit(self.revised(data, marked=framed, synthetic=synthetic), policy=QUICK)
         told = [warning for warning in report.warnings if "marks" in warning]
@@ -381,4 +382,5 @@ class TestAlignedCopies:
         assert told[0].startswith("5 synthetic and 7 real tiles align where marks stand")
         proof = next(result for result in report.results if result.name == "aligned_copies")
         assert (proof.details["marked"], proof.details["null_marked"]) == (5, 7)
-        assert not any("marks" in warning for warning in audit(data, policy=QUICK).warnings)
+        slight = self.revised(data, marked=np.full(300, MARKED))
+        assert not any("marks" in warning for warning in audit(slight, policy=QUICK).warnings)

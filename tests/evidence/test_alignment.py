@@ -286,7 +286,7 @@ class TestSearch:
         found = best_alignments(describe(ALTERED[kind](tiles)), base, pairs(base))
         assert (found.inliers >= 10).mean() >= 0.9
         assert np.median(found.agreements) > 0.8
-        assert alike(found.inliers, found.strengths).all()
+        assert alike(found.inliers, found.strengths).mean() >= 0.9
 
     def test_the_candidate_with_the_highest_score_wins(
         self, tiles: Tiles, base: Descriptors
