@@ -108,7 +108,7 @@ def best_pose(
     best: Pose | None = None
     for pose, fit in tried:
         if best is not None and pose.score <= best.score:
-            break  # marks only ever lower a score
+            break  # the rest scores less even with its marks
         if marks is not None and pose.score >= SUSPICIOUS:
             ignored = marks.of(pose.candidate)
             if ignored.any():
