@@ -300,6 +300,11 @@ def _proof_warnings(proofs: Sequence[AuditResult]) -> list[str]:
             "show the tissue of another patient's tile, as copies do. They were left out of what "
             "chance shows. One patient may stand there under two names: run `privgen data check`."
         )
+    if known["featureless"]:
+        warnings.append(
+            f"{known['featureless']} of {known['featureless'] + known['searched']} synthetic tiles "
+            "show hardly anything to compare: they were searched, but are not cleared."
+        )
     if known["marked"] or known["null_marked"]:
         warnings.append(
             f"{known['marked']} synthetic and {known['null_marked']} real tiles align where marks "
