@@ -22,7 +22,8 @@ def made(
 ) -> TileSet:
     """Tiles of 10 pixels a side at (slide, x, y); a place of None is unknown."""
     count = len(places)
-    pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 1, 3), np.uint8)
+    pixels = np.full((count, 2, 2, 3), 255, np.uint8)
+    pixels[:, 0] = np.arange(count, dtype=np.uint8)[:, None, None]
     if equal is not None:
         pixels[equal[1]] = pixels[equal[0]]
     tiles = TileSet.from_arrays(
@@ -100,7 +101,8 @@ def test_unknown_places_are_unknown_and_not_none(capsys: pytest.CaptureFixture[s
 
 def test_equal_tiles_are_counted_as_by_comparing_every_two() -> None:
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 3, (40, 1, 1, 1), dtype=np.uint8).repeat(3, axis=3)
+    pixels = np.full((40, 2, 2, 3), 255, np.uint8)
+    pixels[:, 0] = rng.integers(0, 3, (40, 1, 1))
     labels, groups = rng.choice(list("ab"), 40), rng.choice(list("pqr"), 40)
     tiles = TileSet.from_arrays(pixels, labels, patients=groups)
     equal = [
@@ -130,6 +132,7 @@ def test_random_split_by_tile_is_refuted() -> None:
         "patients": None,
         "slides": 3,
         "source_images": None,
+        "alike": 0,
         "equal": int(roles[0] != roles[74]),
         "overlapping": brute,
         "near": None,
@@ -151,6 +154,7 @@ def test_split_that_holds_is_confirmed(capsys: pytest.CaptureFixture[str]) -> No
             "patients": 0,
             "slides": 0,
             "source_images": None,
+            "alike": 0,
             "equal": 0,
             "overlapping": 0,
             "near": 0,

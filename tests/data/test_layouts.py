@@ -115,17 +115,15 @@ def test_lc25000_is_recognised_with_its_warning(tmp_path: Path) -> None:
 
 
 def test_manifest_in_the_folder_gives_the_patients(tmp_path: Path) -> None:
-    make(tmp_path, PLAIN)
+    make(tmp_path, ("normal/1.png", "tumour/1.png"))
     (tmp_path / "manifest.csv").write_text(
         "path,label,patient,scanner\nnormal/1.png,healthy,P1,S\ntumour/1.png,sick,P2,S\n"
     )
     tiles = open_tiles(tmp_path)
     assert tiles.groups.tolist() == ["P1", "P2"]
     assert tiles.classes == ("healthy", "sick")
-    assert tiles.layout == (
-        "CSV manifest (columns not read: scanner) (2 images in the folder are not listed and were "
-        "left out)"
-    )
+    assert tiles.layout == "CSV manifest (columns not read: scanner)"
+    assert tiles.remarks == ()
 
 
 def test_csv_of_any_name_is_opened_by_its_path(tmp_path: Path) -> None:
@@ -134,6 +132,9 @@ def test_csv_of_any_name_is_opened_by_its_path(tmp_path: Path) -> None:
     listing.write_text("path,label\nnormal/1.png,n\ntumour/1.png,t\n")
     tiles = open_tiles(listing)
     assert len(tiles) == 2
+    assert [str(remark) for remark in tiles.remarks] == [
+        "images beside the tiles that the manifest does not list, left out: 2 (first: normal/2.png)"
+    ]
     assert tiles.root == tmp_path
     assert tiles.source == listing
     assert tiles.load().shape == (2, 8, 8, 3)

@@ -18,9 +18,12 @@ from privgen.errors import ConfigError, SplitError
 
 
 def distinct(count: int, first: int = 0) -> NDArray[np.uint8]:
-    """Tiles of one pixel, all different."""
+    """Tiles of four pixels, all different, none of them featureless."""
     numbers = np.arange(first, first + count, dtype=np.uint32)
-    return numbers.view(np.uint8).reshape(count, 1, 1, 4)[..., :3].copy()
+    tiles = np.zeros((count, 2, 2, 3), dtype=np.uint8)
+    tiles[:, 0, 0] = numbers.view(np.uint8).reshape(count, 4)[:, :3]
+    tiles[:, 1] = 255
+    return tiles
 
 
 def made(
@@ -237,9 +240,9 @@ def test_fewer_patients_than_roles_are_refused_with_the_number_needed(
 
 def test_patients_glued_by_one_picture_are_refused_with_the_reason() -> None:
     tiles = TileSet.from_arrays(
-        np.zeros((4, 2, 2, 3), np.uint8), list("xyxy"), patients=["A", "A", "B", "B"]
+        distinct(1).repeat(4, axis=0), list("xyxy"), patients=["A", "A", "B", "B"]
     )
-    with pytest.raises(SplitError, match=r"got 1 \(2, but they share digests or pixels\)"):
+    with pytest.raises(SplitError, match=r"got 1 \(2, but they share digests or pixels, or"):
         split_by_patient(tiles, seed=0)
 
 
