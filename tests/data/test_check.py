@@ -184,3 +184,52 @@ def test_each_way_to_stand_on_two_sides_is_counted(
     found = {key: count for key, count in document["roles"]["shared"].items() if count}
     assert found == shared
     assert leaks(document)
+
+
+def blanks(roles: list[str | None] | None = None) -> TileSet:
+    """Four patients with two tiles each, one of them white and equal in all."""
+    tiles = made(
+        [None] * 8,
+        labels="abababab",
+        patients=[f"P{row % 4}" for row in range(8)],
+        roles=roles,
+    )
+    assert tiles.pixels is not None
+    pixels = tiles.pixels.copy()
+    pixels[4:] = 255
+    records = tuple(replace(record, slide=None) for record in tiles.records)
+    return replace(tiles, pixels=pixels, records=records)
+
+
+def test_blank_tiles_are_counted_apart_and_are_no_leak(capsys: pytest.CaptureFixture[str]) -> None:
+    document = describe_set(blanks(["train", "train", "holdout", "holdout"] * 2))
+    assert document["repeated"] == {"within_group": 0, "across_groups": 0, "across_classes": 0}
+    assert document["featureless"] == {"tiles": 4, "across_groups": 6, "across_classes": 4}
+    assert document["roles"]["shared"]["equal"] == 0
+    assert document["split"]["holdout"]["groups"] in (1, 2)
+    assert not leaks(document)
+    assert any(
+        warning.startswith("4 tiles are featureless (near-constant), and some are equal in several")
+        for warning in document["warnings"]
+    )
+    assert not any("correct the manifest" in warning for warning in document["warnings"])
+    print_check({**document, "near": None})
+    assert "featureless tiles, which tie nobody: 4" in capsys.readouterr().err
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_names_that_are_alike_are_told_and_block_across_the_roles_of_a_manifest() -> None:
+    patients = ["P1", "p1", "Q", "R", "P1", "p1"]
+    within = describe_set(made([None] * 6, labels="aaabbb", patients=patients))
+    (told,) = [warning for warning in within["warnings"] if "names" in warning]
+    assert told.startswith("2 patients have names that differ only in case, leading zeros or signs")
+    assert told.endswith("(first: P1 / p1).")
+    assert within["groups"] == 4
+    assert not leaks(within)
+    roles: list[str | None] = ["train", "holdout"] * 3
+    tiles = made([None] * 6, labels="aaabbb", patients=patients, roles=roles)
+    apart = replace(tiles, records=tuple(replace(r, slide=None) for r in tiles.records))
+    across = describe_set(apart)
+    assert across["roles"]["shared"]["patients"] == 0
+    assert across["roles"]["shared"]["alike"] == 1
+    assert leaks(across)

@@ -75,10 +75,20 @@ def test_misspelt_column_is_refused_with_the_right_name(
         read_manifest(path)
 
 
+@pytest.mark.parametrize("column", ["case_id", "Case", "subject", "PID", "mrn", "participant-id"])
+def test_a_column_that_may_name_the_patients_is_not_read_past(column: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f"path,label,{column}\na.png,x,1\n")
+    with pytest.raises(LayoutError, match="may name the patients, and none is called patient"):
+        read_manifest(path)
+    path = written(tmp_path, f"path,label,{column},patient\na.png,x,1,P1\n")
+    assert read_manifest(path).left_aside == (column,)
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
         ("", "no header"),
+        ("path,label,patient\na.png,x,1.23457E+11\n", "line 2: an id in exponent notation"),
         ("path,label\n", "names no tile"),
         ("path,class\na.png,x\n", "Add label"),
         ("path;label\na.png;x\n", "Add path"),
