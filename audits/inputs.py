@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audits.errors import AuditInputError
-from audits.patients import Spellings, alike, read_id, read_patient
+from audits.patients import alike, read_id, read_patient
 from audits.results import Estimate
 
 _WORD = re.compile(r"[a-z][a-z_ ]{0,36}(_[0-9]{2})?")
@@ -42,19 +42,20 @@ def _strings(values: ArrayLike | None, count: int, name: str, default: str) -> S
 
 def _owners(values: ArrayLike, count: int, name: str, *, barcodes: bool) -> Strings:
     """Ids of patients or slides, one way to write each (`audits.patients`), shape (count,)."""
-    read = Spellings(read_patient if barcodes else read_id)
-    written = _strings(values, count, name, "").tolist()
+    read = read_patient if barcodes else read_id
+    written, at = np.unique(_strings(values, count, name, ""), return_inverse=True)
     try:
-        ids = [read(one) for one in written]
+        ids = [read(one) for one in written.tolist()]
     except AuditInputError as error:
         raise AuditInputError(f"{name}: {error}") from error
-    unknown = [one for one, taken in zip(written, ids, strict=True) if taken is None]
-    if unknown:
+    unknown = np.array([one is None for one in ids])
+    if unknown.any():
         raise AuditInputError(
-            f"{name} must be known for every tile, or not be given: {len(unknown)} of {count} are "
-            f"missing (the first is {unknown[0]!r}). Fill them in, or leave {name} out."
+            f"{name} must be known for every tile, or not be given: {int(unknown[at].sum())} of "
+            f"{count} are missing (such as {str(written[unknown][0])!r}). Fill them in, or leave "
+            f"{name} out."
         )
-    return np.array([one or "" for one in ids], dtype=np.str_)
+    return np.array([one or "" for one in ids], dtype=np.str_)[at]
 
 
 def _textured(fingerprints: Strings | None, count: int) -> NDArray[np.bool_]:

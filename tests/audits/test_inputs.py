@@ -42,10 +42,10 @@ class TestTiles:
     @pytest.mark.parametrize(
         ("given", "missing"),
         [
-            (["P1", None, "P2", None, "P3", "P3"], "2 of 6 are missing (the first is 'None')"),
-            (["P1", float("nan"), *"abcd"], "1 of 6 are missing (the first is 'nan')"),
-            (["NA"] * 6, "6 of 6 are missing (the first is 'NA')"),
-            (["", *"abcde"], "1 of 6 are missing (the first is '')"),
+            (["P1", None, "P2", None, "P3", "P3"], "2 of 6 are missing (such as 'None')"),
+            (["P1", float("nan"), *"abcd"], "1 of 6 are missing (such as 'nan')"),
+            (["NA"] * 6, "6 of 6 are missing (such as 'NA')"),
+            (["", *"abcde"], "1 of 6 are missing (such as '')"),
         ],
     )
     @pytest.mark.parametrize("field", ["patients", "slides"])
