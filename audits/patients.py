@@ -161,9 +161,8 @@ def folded(ids: Iterable[str]) -> Names:
 
 
 def _folded(one: str) -> str:
-    barcode = participant(one)
-    if barcode is not None:
-        return barcode
+    if participant(one) == one:  # of one length, so that zeros do tell them apart
+        return one
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", one).casefold())
     text = _SIGNS.sub("-", text.translate(_QUOTES).strip())
     return _ZEROS.sub("", text) or one

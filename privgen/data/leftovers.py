@@ -141,11 +141,12 @@ def _below(root: Path, opaque: list[str]) -> Iterator[tuple[Path, str]]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        within = "" if place == root else f"{place.relative_to(root).as_posix()}/"
         stores = [name for name in folders if name.lower() in _VERSION_STORES]
-        opaque += [(place / name).relative_to(root).as_posix() for name in stores]
+        opaque += [within + name for name in stores]
         folders[:] = sorted(set(folders) - set(stores))
         for name in sorted(files):
-            yield place / name, (place / name).relative_to(root).as_posix()
+            yield place / name, within + name
 
 
 def _near(root: Path, known: _Listed) -> Iterator[tuple[Path, str]]:
@@ -155,8 +156,9 @@ def _near(root: Path, known: _Listed) -> Iterator[tuple[Path, str]]:
     for parent in sorted({PurePosixPath(name).parent for name in known.names}):
         if (root / parent).is_dir():
             for path in sorted((root / parent).iterdir()):
-                if path.relative_to(root).as_posix() not in known.members:
-                    yield path, path.relative_to(root).as_posix()
+                name = path.relative_to(root).as_posix()
+                if name not in known.members:
+                    yield path, name
 
 
 def _kind(path: Path, name: str) -> str:

@@ -180,6 +180,7 @@ def test_ids_that_may_be_one_person_are_alike(one: str, other: str) -> None:
         ("P1", "P11"),
         ("1.1", "11"),
         ("TCGA-A0-00A0", "TCGA-A0-0A00"),
+        ("TCGA-AA-0001-01A", "TCGA-AA-0001-11A"),
         ("Müller", "Muller"),
         ("-", "="),
     ],
