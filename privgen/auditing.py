@@ -26,7 +26,8 @@ from audits.tails import below, tail_thresholds
 from privgen import console
 from privgen.data import images
 from privgen.data.layouts import open_tiles
-from privgen.data.splits import require_disjoint
+from privgen.data.remarks import by_role
+from privgen.data.splits import incomparable, require_disjoint
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError, WeightsError
 from privgen.evidence.cache import EmbeddingCache
@@ -226,11 +227,11 @@ def audit(
             if role not in roles:
                 raise InputError(f"an audit needs both --train and --holdout: --{role} is missing.")
     require_disjoint(**roles)
-    warnings = []
+    warnings = [*by_role({**roles, "synthetic": made}), *incomparable(**roles)]
     if align is None:
         demanded = approximate or scheduler is not None or reveal_suspects
         align = demanded or pairs(roles, made) <= MOST_PAIRS
-        warnings = [] if align else [LEFT_OUT]
+        warnings += [] if align else [LEFT_OUT]
     if align and roles["train"].group_unit == "tile":
         warnings.append(SAME_PATIENTS)
     with searching(align=align, approximate=approximate, scheduler=scheduler) as search:

@@ -77,7 +77,10 @@ def opened_by(ledger: Ledger, data: Path | None = None) -> TileSet:
             f"the training data were {where}: give --data with the folder they are in."
         )
     on_bad_tile: Literal["error", "skip"] = "skip" if ledger.on_bad_tile == "skip" else "error"
-    return open_tiles(place, group_by=ledger.group_by, on_bad_tile=on_bad_tile, min_classes=1)
+    # Which tiles count is the ledger's word, so whatever else lies there by now is none of them.
+    return open_tiles(
+        place, group_by=ledger.group_by, on_bad_tile=on_bad_tile, min_classes=1, whole=False
+    )
 
 
 def match(ledger: Ledger, tiles: TileSet) -> dict[str, TileSet]:

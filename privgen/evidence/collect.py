@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from audits import Alignment, AuditData, Tiles
 from privgen import console
 from privgen.data.balance import spread
-from privgen.data.tileset import GROUP_UNITS, TileSet
+from privgen.data.owners import GROUP_UNITS
+from privgen.data.tileset import TileSet
 from privgen.errors import InputError
 from privgen.evidence.cache import EmbeddingCache, embed_cached
 from privgen.evidence.descriptors import Descriptors, concatenate, describe
@@ -123,6 +124,7 @@ def collect(
             patients=None if tiles.group_unit == "tile" else tiles.groups,
             slides=None if tiles.group_unit == "tile" else tiles.slides,
             fingerprints=embedded[role].fingerprints,
+            barcodes=tiles.group_unit == "patient",
         )
         for role, tiles in roles.items()
     }

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from privgen import console
 from privgen.config import RUNTIME_KEYS, TrainConfig
 from privgen.data.layouts import open_tiles
+from privgen.data.remarks import cautions
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
@@ -138,6 +140,8 @@ def plan_session(
         tiles = data
     else:
         tiles = open_tiles(Path(data), group_by=group_by, on_bad_tile=on_bad_tile or "error")
+    for remark in cautions(tiles):
+        console.warn(f"{remark}.")
     held = HOLDOUT if holdout is None else holdout
     kept = 0.0 if config.select_by == "last" else held / 2
     shares = {

@@ -122,9 +122,8 @@ class Opened:
     @property
     def outside(self) -> dict[float, TileSet]:
         """For each regime the tiles of patients its generators saw nothing of."""
-        groups = self.tiles.groups
         return {
-            share: self.tiles.subset(np.flatnonzero(~np.isin(groups, train.groups)))
+            share: self.tiles.subset(np.flatnonzero(~np.isin(self.tiles.alike, train.alike)))
             for share, train in self.subsets.items()
         }
 
