@@ -16,6 +16,7 @@ PrivgenError                 3  base class: catch this to catch them all
 │   ├── NonFiniteLossError   3  training met a NaN or infinite loss; no update was applied
 │   ├── SlideReadError       3  a slide broke in the middle of reading (carries the rule)
 │   ├── DiskFullError        3  no space left for an output
+│   ├── StreamError          3  stdout or stderr cannot be written
 │   └── WeightsError         3  published weights could not be loaded or fetched
 └── Interrupted            130  Ctrl-C or SIGTERM; the message says how to go on
 ```
@@ -99,6 +100,10 @@ class SlideReadError(_AboutFile, RuntimeFailure):
 
 class DiskFullError(RuntimeFailure):
     """No space is left for an output."""
+
+
+class StreamError(RuntimeFailure):
+    """Stdout or stderr cannot be written: closed, a broken pipe, or a full disk behind it."""
 
 
 class WeightsError(RuntimeFailure):
