@@ -7,12 +7,12 @@ judge it, and returns the report as data.
 
 import base64
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,15 @@ from audits.copying import copy_scores
 from audits.proof import alike
 from audits.tails import below, tail_thresholds
 from privgen import console
+from privgen.audit_tiles import (
+    OnBadTile,
+    RealSource,
+    SyntheticSource,
+    from_ledger,
+    given_tiles,
+    synthetic_tiles,
+)
 from privgen.data import images
-from privgen.data.layouts import open_tiles
 from privgen.data.splits import require_disjoint
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError, WeightsError
@@ -47,13 +54,7 @@ from privgen.evidence.searching import (
 from privgen.evidence.suspects import choose
 from privgen.files import empty_folder, write_json
 from privgen.reporting import html, suspects
-from privgen.roles import reopen
 from privgen.sampling import LoadedGenerator, load_generator, sample
-
-Pixels = NDArray[np.uint8]
-RealSource = TileSet | Path | str
-SyntheticSource = RealSource | Pixels | Callable[[int], Pixels]
-OnBadTile = Literal["error", "skip"]
 
 DEFAULT_COUNT = 1000
 """Synthetic tiles drawn from a generator or a function."""
@@ -210,27 +211,19 @@ def audit(
                 "an audit needs --generator CHECKPOINT, or --train, --holdout and --synthetic: "
                 f"got {got or 'none of them'}."
             )
-        made = _synthetic_tiles(synthetic, count, on_bad_tile)
+        made = synthetic_tiles(synthetic, count, on_bad_tile)
     else:
         tiles, labels = sample(loaded, count, seed=seed, truncation=truncation)
         made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
     if train is None and holdout is None and loaded is not None:
-        roles = _from_ledger(loaded, data)
+        roles, warnings = from_ledger(loaded, data)
     else:
-        roles = {
-            role: _real_tiles(source, group_by, on_bad_tile)
-            for role, source in given.items()
-            if source is not None
-        }
-        for role in ("train", "holdout"):
-            if role not in roles:
-                raise InputError(f"an audit needs both --train and --holdout: --{role} is missing.")
+        roles, warnings = given_tiles(given, loaded, group_by=group_by, on_bad_tile=on_bad_tile)
     require_disjoint(**roles)
-    warnings = []
     if align is None:
         demanded = approximate or scheduler is not None or reveal_suspects
         align = demanded or pairs(roles, made) <= MOST_PAIRS
-        warnings = [] if align else [LEFT_OUT]
+        warnings += [] if align else [LEFT_OUT]
     if align and roles["train"].group_unit == "tile":
         warnings.append(SAME_PATIENTS)
     with searching(align=align, approximate=approximate, scheduler=scheduler) as search:
@@ -266,30 +259,6 @@ def read_policy(file: Path) -> audits.Policy:
         raise ConfigError(f"cannot read policy {file}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, audits.AuditInputError) as error:
         raise ConfigError(f"{file.name} is not a policy: {error}") from error
-
-
-def _from_ledger(generator: LoadedGenerator, data: Path | str | None) -> dict[str, TileSet]:
-    if generator.ledger is None:
-        raise InputError(
-            "a shareable generator file does not say what it was trained on: give --train and "
-            "--holdout, or the private .pt checkpoint."
-        )
-    return reopen(generator.ledger, None if data is None else Path(data))
-
-
-def _real_tiles(source: RealSource, group_by: str | None, on_bad_tile: OnBadTile) -> TileSet:
-    if isinstance(source, TileSet):
-        return source
-    return open_tiles(Path(source), group_by=group_by, on_bad_tile=on_bad_tile, min_classes=1)
-
-
-def _synthetic_tiles(source: SyntheticSource, count: int, on_bad_tile: OnBadTile) -> TileSet:
-    if isinstance(source, TileSet):
-        return source
-    if isinstance(source, str | Path):
-        return open_tiles(Path(source), on_bad_tile=on_bad_tile, flat=True)
-    tiles = source if isinstance(source, np.ndarray) else source(count)
-    return TileSet.from_arrays(tiles, ["all"] * len(tiles))
 
 
 @dataclass(frozen=True, kw_only=True)

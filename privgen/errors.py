@@ -11,6 +11,7 @@ PrivgenError                 3  base class: catch this to catch them all
 │   ├── SplitError           2  tiles cannot be split, or two roles share a patient, a digest or
   pixels
 │   ├── CheckpointError      2  a file is not a checkpoint or generator file of this version
+│   │   └── SealError        2  a checkpoint's ledger is not the one it was sealed with
 │   └── OutputError          2  the place to write to cannot be used (not empty, not writable)
 ├── RuntimeFailure           3  the work itself failed
 │   ├── NonFiniteLossError   3  training met a NaN or infinite loss; no update was applied
@@ -80,6 +81,10 @@ class SplitError(InputError):
 
 class CheckpointError(InputError):
     """A file is not a checkpoint or generator file this version can read."""
+
+
+class SealError(CheckpointError):
+    """A checkpoint's ledger, or its weights, are not those it was sealed with."""
 
 
 class OutputError(InputError):

@@ -11,7 +11,6 @@ was trained, psi 0 gives the mean of a class. It makes no leak smaller, and an a
 tiles drawn with the psi it was given.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from privgen.errors import CheckpointError, ConfigError
 from privgen.models import Generator, StyleGenerator, build_generator
 from privgen.training.draws import Purpose, latents
+from privgen.training.seal import weights_digest
 from privgen.training.state import GeneratorState, Ledger, load_generator_state
 
 CHUNK = 32
@@ -102,14 +102,13 @@ class LoadedGenerator:
 
         The same for a checkpoint and for the generator file made from it.
         """
-        digest = hashlib.sha256(
-            f"{self.family} {self.resolution} {self.classes} {self.class_share}".encode()
+        return weights_digest(
+            family=self.family,
+            resolution=self.resolution,
+            classes=self.classes,
+            class_share=self.class_share,
+            tensors=self.network.state_dict(),
         )
-        for name, tensor in sorted(self.network.state_dict().items()):
-            values = tensor.detach().cpu().contiguous()
-            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-            digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
 
     @cached_property
     def mean_styles(self) -> torch.Tensor:

@@ -134,6 +134,7 @@ class Planned:
             folder=hidden,
         )
         report = finished.report
+        report = replace(report, warnings=(*opened.warnings, *report.warnings))
         if self.audit:
             points, warnings = audit_points(
                 report.plane,
