@@ -7,9 +7,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen.data.constant import Constants
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
+from privgen.evidence.collect import in_blocks, native_side
 from privgen.roles import compare_given, match, opened_by
 from privgen.sampling import LoadedGenerator
 
@@ -108,3 +110,22 @@ def synthetic_tiles(source: SyntheticSource, count: int, on_bad_tile: OnBadTile)
             "as many, or ask for as many with count."
         )
     return TileSet.from_arrays(tiles, ["all"] * count)
+
+
+def constants_of(tiles: TileSet) -> list[str]:
+    """Look for constant tiles among synthetic ones; a sentence for the report where there are any.
+
+    Raises:
+      InputError: a class is constant, so that nothing could be said of it.
+    """
+    if not len(tiles):
+        return []
+    found = Constants()
+    in_blocks(
+        tiles,
+        native_side(tiles),
+        "looking at synthetic tiles",
+        lambda rows, pixels: found.add(pixels, tiles.labels[rows]),
+    )
+    found.refuse()
+    return [found.sentence()] if found.count else []

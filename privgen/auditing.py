@@ -28,6 +28,7 @@ from privgen.audit_tiles import (
     OnBadTile,
     RealSource,
     SyntheticSource,
+    constants_of,
     from_ledger,
     given_tiles,
     synthetic_tiles,
@@ -55,9 +56,13 @@ from privgen.evidence.suspects import choose
 from privgen.files import empty_folder, write_json
 from privgen.reporting import html, suspects
 from privgen.sampling import LoadedGenerator, load_generator, sample
-
-DEFAULT_COUNT = 1000
-"""Synthetic tiles drawn from a generator or a function."""
+from privgen.weaker import (
+    DEFAULT_COUNT,
+    DEFAULT_ENCODER,
+    Weaker,
+    skipped_files,
+    weaker_than_default,
+)
 
 _GRID_COLUMNS = 8
 
@@ -116,7 +121,7 @@ def audit(
     data: Path | str | None = None,
     count: int = DEFAULT_COUNT,
     truncation: float = 1.0,
-    encoder: str = "effnet_lite0",
+    encoder: str = DEFAULT_ENCODER,
     fid: Path | bool = False,
     lpips: Path | bool = False,
     align: bool | None = None,
@@ -220,6 +225,7 @@ def audit(
     else:
         roles, warnings = given_tiles(given, loaded, group_by=group_by, on_bad_tile=on_bad_tile)
     require_disjoint(**roles)
+    warnings += constants_of(made)
     if align is None:
         demanded = approximate or scheduler is not None or reveal_suspects
         align = demanded or pairs(roles, made) <= MOST_PAIRS
@@ -240,6 +246,16 @@ def audit(
             seed=seed,
             truncation=truncation,
             reveal_suspects=reveal_suspects,
+            weaker=weaker_than_default(
+                roles,
+                made,
+                encoder=encoder,
+                aligned=align,
+                approximate=approximate,
+                count=count if loaded is not None or callable(synthetic) else None,
+                truncation=1.0 if loaded is None else truncation,
+                policy=chosen,
+            ),
         )
         result = _judge(roles, made, loaded, asked, warnings)
     if out is not None:
@@ -277,6 +293,7 @@ class _Asked:
     seed: int
     truncation: float
     reveal_suspects: bool
+    weaker: list[Weaker]
 
 
 def _judge(
@@ -336,6 +353,7 @@ def _judge(
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
         "created": created,
+        "weaker_than_default": [setting.to_dict() for setting in asked.weaker],
         "data": _described(roles, synthetic, evidence.side),
         "generator": None if generator is None else _generator_facts(generator, asked.truncation),
         "audit": report.to_dict(),
@@ -380,7 +398,7 @@ def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> d
             for label in classes
         },
         "audit_side_px": side,
-        "skipped": sum(len(tiles.skipped) for tiles in every.values()),
+        "skipped": skipped_files(roles, synthetic),
     }
 
 

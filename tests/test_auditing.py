@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from audits import Aligned, Alignment, AuditData, Tiles
 from privgen.auditing import audit, near_train
+from privgen.cli import app
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.errors import ConfigError, InputError, SealError, SplitError
 from privgen.evidence.inversion import Effort
@@ -141,6 +143,29 @@ def test_a_generator_file_is_inverted_but_has_no_discriminator(run: Run) -> None
 def test_an_insider_needs_a_generator() -> None:
     with pytest.raises(ConfigError, match="insider attacks need the generator's weights"):
         audit(synthetic="s", train="t", holdout="h", insider=True)
+
+
+def test_weak_settings_stand_above_the_verdict_wherever_it_is_read(
+    run: Run, tmp_path: Path
+) -> None:
+    options = ["--encoder", "pixels", "--no-align", "--count", "40", "--out", tmp_path / "report"]
+    arguments = ["audit", "--generator", run.checkpoint, *options, "--truncation", "0.8"]
+    ended = CliRunner().invoke(app, [str(one) for one in arguments])
+    assert ended.exit_code in (0, 1, 4), ended.output
+    document = json.loads((tmp_path / "report" / "report.json").read_text())
+    weaker = document["weaker_than_default"]
+    assert [one["setting"] for one in weaker] == ["encoder", "align", "count", "truncation"]
+    page = (tmp_path / "report" / "report.html").read_text()
+    verdict = page.index('id="verdict"')
+    assert page.index("Weaker than the default:") < verdict
+    for one in weaker:
+        assert page.index(one["sentence"]) < verdict
+        said = f"weaker than the default: {one['sentence']}"
+        assert ended.stderr.index(said) < ended.stderr.index("Harms")
+    card = export(run.checkpoint, tmp_path / "out", report=tmp_path / "report" / "report.json")
+    top = (card / "MODEL_CARD.md").read_text().split("| family |")[0]
+    assert "That audit was weaker than the default:" in top
+    assert "The encoder is pixels" in top
 
 
 def described(folder: Path, columns: Mapping[str, Callable[[int], str]]) -> None:

@@ -75,7 +75,7 @@ GroupBy = Annotated[
 def finish_audit(document: Mapping[str, Any], outcome: Any, out: Path | None, json: bool) -> int:
     from privgen.reporting.terminal import print_summary
 
-    print_summary(document["audit"])
+    print_summary(document["audit"], document["weaker_than_default"])
     if out is not None:
         console.note(f"report: {out / 'report.html'}")
     elif not json:

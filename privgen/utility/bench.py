@@ -297,6 +297,7 @@ def bench_document(report: BenchReport, command: str) -> dict[str, Any]:
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "weaker_than_default": [],
         "data": None,
         "generator": None,
         "audit": None,
