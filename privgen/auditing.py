@@ -178,8 +178,9 @@ def audit(
     Raises:
       ConfigError: suspects are to be revealed, but nothing is to be written; an approximate search
         by a scheduler; the scheduler cannot be used; or insider attacks without a generator.
-      InputError: a source cannot be read, too few were given, or roles share patients, digests or
-        pixels.
+      InputError: a source cannot be read, too few were given, a function makes another number of
+        tiles, a class of the synthetic tiles is constant, the generator's weights or its ledger
+        cannot be used, or roles share patients, digests or pixels.
       audits.AuditInputError: too little to audit.
     """
     if reveal_suspects and out is None:
