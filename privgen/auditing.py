@@ -7,12 +7,12 @@ judge it, and returns the report as data.
 
 import base64
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,16 @@ from audits.copying import copy_scores
 from audits.proof import alike
 from audits.tails import below, tail_thresholds
 from privgen import console
+from privgen.audit_tiles import (
+    OnBadTile,
+    RealSource,
+    SyntheticSource,
+    constants_of,
+    from_ledger,
+    given_tiles,
+    synthetic_tiles,
+)
 from privgen.data import images
-from privgen.data.layouts import open_tiles
 from privgen.data.remarks import by_role
 from privgen.data.splits import incomparable, require_disjoint
 from privgen.data.tileset import TileSet
@@ -48,16 +56,14 @@ from privgen.evidence.searching import (
 from privgen.evidence.suspects import choose
 from privgen.files import empty_folder, write_json
 from privgen.reporting import html, suspects
-from privgen.roles import reopen
 from privgen.sampling import LoadedGenerator, load_generator, sample
-
-Pixels = NDArray[np.uint8]
-RealSource = TileSet | Path | str
-SyntheticSource = RealSource | Pixels | Callable[[int], Pixels]
-OnBadTile = Literal["error", "skip"]
-
-DEFAULT_COUNT = 1000
-"""Synthetic tiles drawn from a generator or a function."""
+from privgen.weaker import (
+    DEFAULT_COUNT,
+    DEFAULT_ENCODER,
+    Weaker,
+    skipped_files,
+    weaker_than_default,
+)
 
 _GRID_COLUMNS = 8
 
@@ -116,7 +122,7 @@ def audit(
     data: Path | str | None = None,
     count: int = DEFAULT_COUNT,
     truncation: float = 1.0,
-    encoder: str = "effnet_lite0",
+    encoder: str = DEFAULT_ENCODER,
     fid: Path | bool = False,
     lpips: Path | bool = False,
     align: bool | None = None,
@@ -173,8 +179,9 @@ def audit(
     Raises:
       ConfigError: suspects are to be revealed, but nothing is to be written; an approximate search
         by a scheduler; the scheduler cannot be used; or insider attacks without a generator.
-      InputError: a source cannot be read, too few were given, or roles share patients, digests or
-        pixels.
+      InputError: a source cannot be read, too few were given, a function makes another number of
+        tiles, a class of the synthetic tiles is constant, the generator's weights or its ledger
+        cannot be used, or roles share patients, digests or pixels.
       audits.AuditInputError: too little to audit.
     """
     if reveal_suspects and out is None:
@@ -211,23 +218,17 @@ def audit(
                 "an audit needs --generator CHECKPOINT, or --train, --holdout and --synthetic: "
                 f"got {got or 'none of them'}."
             )
-        made = _synthetic_tiles(synthetic, count, on_bad_tile)
+        made = synthetic_tiles(synthetic, count, on_bad_tile)
     else:
         tiles, labels = sample(loaded, count, seed=seed, truncation=truncation)
         made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
     if train is None and holdout is None and loaded is not None:
-        roles = _from_ledger(loaded, data)
+        roles, warnings = from_ledger(loaded, data)
     else:
-        roles = {
-            role: _real_tiles(source, group_by, on_bad_tile)
-            for role, source in given.items()
-            if source is not None
-        }
-        for role in ("train", "holdout"):
-            if role not in roles:
-                raise InputError(f"an audit needs both --train and --holdout: --{role} is missing.")
+        roles, warnings = given_tiles(given, loaded, group_by=group_by, on_bad_tile=on_bad_tile)
     require_disjoint(**roles)
-    warnings = [*by_role({**roles, "synthetic": made}), *incomparable(**roles)]
+    warnings += [*by_role({**roles, "synthetic": made}), *incomparable(**roles)]
+    warnings += constants_of(made)
     if align is None:
         demanded = approximate or scheduler is not None or reveal_suspects
         align = demanded or pairs(roles, made) <= MOST_PAIRS
@@ -248,6 +249,16 @@ def audit(
             seed=seed,
             truncation=truncation,
             reveal_suspects=reveal_suspects,
+            weaker=weaker_than_default(
+                roles,
+                made,
+                encoder=encoder,
+                aligned=align,
+                approximate=approximate,
+                count=count if loaded is not None or callable(synthetic) else None,
+                truncation=1.0 if loaded is None else truncation,
+                policy=chosen,
+            ),
         )
         result = _judge(roles, made, loaded, asked, warnings)
     if out is not None:
@@ -269,30 +280,6 @@ def read_policy(file: Path) -> audits.Policy:
         raise ConfigError(f"{file.name} is not a policy: {error}") from error
 
 
-def _from_ledger(generator: LoadedGenerator, data: Path | str | None) -> dict[str, TileSet]:
-    if generator.ledger is None:
-        raise InputError(
-            "a shareable generator file does not say what it was trained on: give --train and "
-            "--holdout, or the private .pt checkpoint."
-        )
-    return reopen(generator.ledger, None if data is None else Path(data))
-
-
-def _real_tiles(source: RealSource, group_by: str | None, on_bad_tile: OnBadTile) -> TileSet:
-    if isinstance(source, TileSet):
-        return source
-    return open_tiles(Path(source), group_by=group_by, on_bad_tile=on_bad_tile, min_classes=1)
-
-
-def _synthetic_tiles(source: SyntheticSource, count: int, on_bad_tile: OnBadTile) -> TileSet:
-    if isinstance(source, TileSet):
-        return source
-    if isinstance(source, str | Path):
-        return open_tiles(Path(source), on_bad_tile=on_bad_tile, flat=True)
-    tiles = source if isinstance(source, np.ndarray) else source(count)
-    return TileSet.from_arrays(tiles, ["all"] * len(tiles))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
     """What to do with the tiles; see `audit`."""
@@ -309,6 +296,7 @@ class _Asked:
     seed: int
     truncation: float
     reveal_suspects: bool
+    weaker: list[Weaker]
 
 
 def _judge(
@@ -368,6 +356,7 @@ def _judge(
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
         "created": created,
+        "weaker_than_default": [setting.to_dict() for setting in asked.weaker],
         "data": _described(roles, synthetic, evidence.side),
         "generator": None if generator is None else _generator_facts(generator, asked.truncation),
         "audit": report.to_dict(),
@@ -412,7 +401,7 @@ def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> d
             for label in classes
         },
         "audit_side_px": side,
-        "skipped": sum(len(tiles.skipped) for tiles in every.values()),
+        "skipped": skipped_files(roles, synthetic),
     }
 
 

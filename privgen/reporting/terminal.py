@@ -9,13 +9,16 @@ from privgen.reporting import words
 _ACROSS = 4  # models side by side: at most 92 columns
 
 
-def print_summary(audit: Mapping[str, Any]) -> None:
-    """Show an audit: harms, registered tests, planted copies, warnings, and the verdict last.
+def print_summary(audit: Mapping[str, Any], weaker: Sequence[Mapping[str, str]]) -> None:
+    """Show an audit: weak settings first, harms, tests, planted copies, warnings, verdict last.
 
     Args:
       audit: `AuditReport.to_dict()`.
+      weaker: settings weaker than the default, as in report.json.
     """
     verdict = audit["verdict"]
+    for one in weaker:
+        console.warn(f"weaker than the default: {one['sentence']}")
     console.table(
         "Harms",
         ["harm", "verdict", "why"],

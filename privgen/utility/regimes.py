@@ -150,7 +150,7 @@ def from_ledgers(
     generator was trained on or selected by.
 
     Args:
-      tiles: the real set, opened.
+      tiles: the real set, as their ledgers recorded it (`roles.agreed`).
       generators: private checkpoints, by their path.
       shares: the regimes asked for.
       seed: of the split into validation and test.
@@ -222,7 +222,7 @@ def _roles(path: Path, loaded: LoadedGenerator, tiles: TileSet) -> dict[str, Til
             f"augment-bench needs private .pt checkpoints: {path} is a shareable generator file, "
             "which does not say which patients it was trained on."
         )
-    return match(loaded.ledger, tiles)
+    return match(loaded.ledger, tiles).roles
 
 
 def _patients(sets: Sequence[TileSet]) -> NDArray[np.str_]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audits import AuditData, AuditInputError, Planted, Tiles
+from audits import AuditData, AuditInputError, Planted, Tiles, audit
 
 EYE = np.eye(6, 4)
 
@@ -206,6 +206,12 @@ class TestAuditData:
         constant = Tiles(role, np.full((5, 4), 3e38), patients=patients(role, 5))
         with pytest.raises(AuditInputError, match=rf"{role} embeddings are constant \(5 equal"):
             data(**{role: constant})
+
+    @pytest.mark.parametrize("role", ["train", "holdout"])
+    def test_a_single_real_tile_is_too_few_and_not_a_constant_embedding(self, role: str) -> None:
+        alone = Tiles(role, EYE[:1] + 3, patients=patients(role, 1))
+        with pytest.raises(AuditInputError, match=rf"needs more than 4 {role} tiles.*: got 1\."):
+            audit(data(**{role: alone}), rng=0)
 
     def test_constant_synthetic_tiles_are_a_fact_about_the_generator_not_an_error(self) -> None:
         assert len(data(synthetic=Tiles("synthetic", np.ones((5, 4)))).synthetic) == 5

@@ -175,6 +175,7 @@ def report(audit: AuditReport | None, **parts: Any) -> dict[str, Any]:
         "schema": "privgen-report/1",
         "privgen_version": "0.1.0",
         "created": "2026-11-21T04:30:12+00:00",
+        "weaker_than_default": [],
         "data": {
             "layout": "CSV manifest",
             "group_unit": audit.group_unit,
@@ -436,6 +437,10 @@ def inconclusive() -> dict[str, Any]:
             "kimg": 14.1,
             "classes": list(CLASSES),
         },
+        weaker_than_default=[
+            {"setting": "align", "sentence": "Single copies were not looked for by key points."},
+            {"setting": "count", "sentence": "500 synthetic tiles were drawn, not 1,000."},
+        ],
         samples_png=tiles_png(),
         augment_bench=bench(
             8,

@@ -112,6 +112,16 @@ def test_what_the_audit_writes_is_valid_and_can_be_shown(wrap: Callable[..., Any
         assert words.interval(result["statistic"]) in page.text
 
 
+def test_weak_settings_come_before_the_verdict_and_only_where_there_are_any(
+    any_example: dict[str, Any],
+) -> None:
+    page = _render(any_example)
+    weaker = any_example["weaker_than_default"]
+    assert ("Weaker than the default:" in page) == bool(weaker)
+    for one in weaker:
+        assert page.index(one["sentence"]) < page.index('id="verdict"')
+
+
 def test_order_is_verdict_then_power_then_warnings_then_the_rest(
     any_example: dict[str, Any],
 ) -> None:
