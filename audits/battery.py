@@ -51,7 +51,8 @@ from audits.neighbors import nearest
 from audits.permutation import holm
 from audits.policy import Policy
 from audits.results import AuditReport, AuditResult, Harm
-from audits.verdict import copying_verdict, membership_verdict, overall_verdict
+from audits.sentence import overall_verdict
+from audits.verdict import copying_verdict, membership_verdict
 
 _FAR_TOO_MANY = 0.5
 _SWAPPED_LEVEL = 1e-3

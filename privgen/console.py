@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 _stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -43,13 +44,24 @@ def fail(message: str) -> None:
     _stderr.print(f"{where}error: {message}", style="bold red", markup=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people; numbers arrive as finished text."""
+def item(message: str) -> None:
+    """One entry of a list, wrapped between words: for long sentences."""
+    if _rank() == 0:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row("  -", Text(message))
+        _stderr.print(grid, soft_wrap=False)
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], prose: Collection[str] = ()
+) -> None:
+    """A table for people; numbers arrive as finished text. Columns of prose stand flush left."""
     if _rank():
         return
     drawn = Table(title=title, title_justify="left", header_style="bold")
     for position, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if position == 0 else "right")
+        left = position == 0 or column in prose
+        drawn.add_column(column, justify="left" if left else "right")
     for row in rows:
         drawn.add_row(*row)
     _stderr.print(drawn)
