@@ -48,6 +48,7 @@ from audits.family import (
 from audits.fidelity import fidelity
 from audits.inputs import AuditData, Floats, textured_only
 from audits.neighbors import nearest
+from audits.order import in_order
 from audits.permutation import holm
 from audits.policy import Policy
 from audits.results import AuditReport, AuditResult, Harm
@@ -68,7 +69,7 @@ def audit(
     features: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
     outside: Sequence[OutsideScores] = (),
 ) -> AuditReport:
-    """Run the whole battery.
+    """Run the whole battery. The report depends on no order of tiles and on no name of a patient.
 
     Args:
       data: the tiles of every role.
@@ -90,6 +91,7 @@ def audit(
     policy = policy or Policy()
     seed = None if isinstance(rng, np.random.Generator) else operator.index(rng)
     streams = np.random.default_rng(rng).spawn(_STREAMS)
+    data, ordered, outside = in_order(data, features, outside)
     copies = gather(data, streams[8])
     seen = textured_only(data)
     warnings = _input_warnings(data, copies.holdout.scores)
@@ -134,7 +136,7 @@ def audit(
         *tpr_results(seen, scores[PRIMARY_ATTACK]),
         *unregistered,
     ]
-    for encoder, outputs in (features or {}).items():
+    for encoder, outputs in ordered.items():
         context += fidelity(
             outputs,
             {"train": data.train.patients, "holdout": data.holdout.patients},
@@ -188,6 +190,7 @@ def run_family(
     """
     policy = policy or Policy()
     streams = np.random.default_rng(rng).spawn(_STREAMS)
+    data, _, outside = in_order(data, outside=outside)
     seen = textured_only(data)
     weights = _declare(data, seen, policy, outside)
     scores = attack_scores(seen, outside)

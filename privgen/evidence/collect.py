@@ -121,6 +121,7 @@ def collect(
             patients=None if tiles.group_unit == "tile" else tiles.groups,
             slides=None if tiles.group_unit == "tile" else tiles.slides,
             fingerprints=embedded[role].fingerprints,
+            content=tiles.digests,
         )
         for role, tiles in roles.items()
     }
