@@ -174,7 +174,7 @@ def in_order(
         for role in by_role.keys() & place.keys():
             # Rows that do not fit are refused later, in words of their own.
             if len(by_role[role]) == len(roles[role]):
-                by_role[role] = by_role[role][place[role].rows]
+                by_role[role] = _taken(by_role[role], place[role].rows)
     alignment = data.alignment
     if alignment is not None:
         alignment = replace(alignment, synthetic=_moved(alignment.synthetic, place[_MADE].rows))
@@ -190,6 +190,11 @@ def in_order(
         group_unit=data.group_unit,
     )
     return ordered, given, attacks
+
+
+def _taken(array: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
+    """These rows; the array itself where they are all in order already."""
+    return array if (rows == np.arange(len(array))).all() else array[rows]
 
 
 def _known(

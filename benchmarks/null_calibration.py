@@ -24,6 +24,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import faiss
 import numpy as np
@@ -214,7 +215,7 @@ def count(cells: list[Cell], seed: int, kept: Kept) -> list[Counter[str]]:
         "of their own"
     )
     start, done = time.perf_counter(), 0
-    with ProcessPoolExecutor(processes, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(processes, initializer=_begin) as pool:
         for cell, name, seeds in left:
             job = partial(judge, design=cell.design, icc=cell.icc, stress=cell.stress)
             hits: Counter[str] = Counter()
@@ -230,9 +231,17 @@ def count(cells: list[Cell], seed: int, kept: Kept) -> list[Counter[str]]:
     return counted
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    """One thread a process; and no process outlives a parent that was killed."""
     threadpool_limits(1)
     faiss.omp_set_num_threads(1)
+    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _say(line: str) -> None:
