@@ -20,9 +20,11 @@ Source: METHODS.md 4.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 
 from audits.family import CLASS_TEST, COPY_TESTS, confirmed
 from audits.kinds import Coverage, kind_name
+from audits.permutation import DRAWS
 from audits.policy import Policy
 from audits.results import AuditResult, Harm, HarmVerdict, Outcome
 
@@ -290,16 +292,19 @@ def membership_verdict(
             Outcome.NO_LEAK_FOUND,
             f"{found}: not rejected, and its excess over .5 is at most {excess:.2f}.",
         )
-    half = max(_upper(result) - result.statistic.value, 1e-3)
+    if blind:
+        why, remedy = _blindness(harm, blind, results, levels, policy.significance)
+        if excess <= policy.membership_excess:
+            return verdict(Outcome.INCONCLUSIVE, f"{found}: not rejected, but {why}.", remedy)
+    else:
+        why = (
+            f"an excess over .5 of up to {excess:.2f} is not excluded "
+            f"(policy: {policy.membership_excess:g})"
+        )
+    half = _upper(result) - result.statistic.value
     needed = max(
         result.statistic.n + 1,
         math.ceil(result.statistic.n * (half / policy.membership_excess) ** 2),
-    )
-    why = (
-        _blindness(harm, blind, results, levels, policy.significance)
-        if blind
-        else f"an excess over .5 of up to {excess:.2f} is not excluded "
-        f"(policy: {policy.membership_excess:g})"
     )
     return verdict(
         Outcome.INCONCLUSIVE,
@@ -314,27 +319,38 @@ def _blindness(
     results: Sequence[AuditResult],
     levels: Mapping[str, float],
     significance: float,
-) -> str:
-    """What tests could have rejected whose smallest p is above their share of the level.
+) -> tuple[str, str]:
+    """What tests could have rejected whose smallest p is above their share of the level; a remedy.
 
     Holm's later steps give a test up to the whole significance, once others have rejected. A test
     that cannot reach even that could reject under no data; one that can is no ground for a pass,
     but it is not true that it could not reject.
     """
-    few = "held-back tiles" if harm is Harm.TILE_MEMBERSHIP else "patients"
     never = [test for test in blind if test.details["smallest_p"] > significance]
     told = never or blind
-    test = min(told, key=lambda one: one.details["smallest_p"])
+    test = max(told, key=lambda one: one.details["smallest_p"] / levels[one.name])
+    smallest, own = test.details["smallest_p"], levels[test.name]
+    if smallest <= 1 / (DRAWS + 1):
+        few = f"with {DRAWS:,} permutations"
+        remedy = f"Give a significance of {significance * smallest / own:.2g} or more."
+    elif harm is Harm.TILE_MEMBERSHIP:
+        few = "with so few held-back tiles"
+        remedy = "Give more held-back tiles of the training slides (siblings)."
+    else:
+        few = "with so few patients"
+        enough = next(n for n in count(4) if math.comb(n, n // 2) * own >= 1)
+        remedy = f"Give {enough} patients or more, half of them in the holdout."
     whose = "" if len(told) == len(results) else f" in {', '.join(one.name for one in told)}"
-    smallest = f"its smallest possible p is {test.details['smallest_p']:.2g}"
     if never:
         return (
-            f"with so few {few} no data could have rejected{whose} ({smallest}, the whole "
-            f"significance {significance:g})"
+            f"{few} no data could have rejected{whose} (smallest possible p {smallest:.2g}, whole "
+            f"significance {significance:g})",
+            remedy,
         )
     return (
-        f"with so few {few} it could have rejected{whose} only after other tests of the family did "
-        f"({smallest}, its own share of the significance {levels[test.name]:.2g})"
+        f"{few} it could have rejected{whose} only after other tests of the family did (smallest "
+        f"possible p {smallest:.2g}, own share of the significance {own:.2g})",
+        remedy,
     )
 
 

@@ -223,6 +223,7 @@ def membership(
     policy: Policy | None = None,
     harm: Harm = Harm.PATIENT_MEMBERSHIP,
     lone_tiles: bool = False,
+    scale: float = 1.0,
 ) -> HarmVerdict:
     result = AuditResult(
         name="patient_membership",
@@ -237,7 +238,7 @@ def membership(
         harm,
         [result],
         policy or Policy(),
-        LEVELS,
+        {name: scale * level for name, level in LEVELS.items()},
         confounded=confounded,
         lone_tiles=lone_tiles,
     )
@@ -303,15 +304,22 @@ class TestMembership:
         assert verdict.outcome is Outcome.INCONCLUSIVE, "the pass rule stays cautious"
         assert "no data could have rejected" not in verdict.reason
         assert "could have rejected only after other tests of the family did" in verdict.reason
-        assert "its smallest possible p is 0.014, its own share of the significance 0.013" in (
-            verdict.reason
-        )
+        assert "smallest possible p 0.014, own share of the significance 0.013" in verdict.reason
+        assert verdict.remedy == "Give 9 patients or more, half of them in the holdout."
         strict = membership(0.3, 0.5, smallest_p=1 / 70, policy=Policy(significance=0.01))
         assert "no data could have rejected" in strict.reason
 
     def test_the_tile_arm_has_too_few_tiles_and_not_too_few_patients(self) -> None:
         verdict = membership(0.3, 0.5, smallest_p=0.2, harm=Harm.TILE_MEMBERSHIP)
         assert "with so few held-back tiles no data could have rejected" in verdict.reason
+        assert "more held-back tiles" in verdict.remedy
+
+    def test_permutations_that_do_not_reach_the_level_are_not_said_to_be_few_patients(self) -> None:
+        verdict = membership(
+            0.3, 0.5, smallest_p=1e-4, policy=Policy(significance=1e-9), scale=2e-8
+        )
+        assert "with 9,999 permutations no data could have rejected" in verdict.reason
+        assert "Give a significance of" in verdict.remedy
 
     def test_the_policy_decides_how_large_an_excess_passes(self) -> None:
         assert membership(0.5, 0.7, policy=Policy(membership_excess=0.25)).outcome is (
