@@ -49,11 +49,13 @@ from audits.family import (
 from audits.fidelity import fidelity
 from audits.inputs import AuditData, Floats, textured_only
 from audits.neighbors import nearest
+from audits.order import in_order
 from audits.patients import alike_within
 from audits.permutation import holm
 from audits.policy import Policy
 from audits.results import AuditReport, AuditResult, Harm
-from audits.verdict import copying_verdict, membership_verdict, overall_verdict
+from audits.sentence import overall_verdict
+from audits.verdict import copying_verdict, membership_verdict
 
 _FAR_TOO_MANY = 0.5
 _SWAPPED_LEVEL = 1e-3
@@ -69,7 +71,7 @@ def audit(
     features: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
     outside: Sequence[OutsideScores] = (),
 ) -> AuditReport:
-    """Run the whole battery.
+    """Run the whole battery. The report depends on no order of tiles and on no name of a patient.
 
     Args:
       data: the tiles of every role.
@@ -91,6 +93,7 @@ def audit(
     policy = policy or Policy()
     seed = None if isinstance(rng, np.random.Generator) else operator.index(rng)
     streams = np.random.default_rng(rng).spawn(_STREAMS)
+    data, ordered, outside = in_order(data, features, outside)
     copies = gather(data, streams[8])
     seen = textured_only(data)
     warnings = _input_warnings(data, copies.holdout.scores)
@@ -136,7 +139,7 @@ def audit(
         *tpr_results(seen, scores[PRIMARY_ATTACK]),
         *unregistered,
     ]
-    for encoder, outputs in (features or {}).items():
+    for encoder, outputs in ordered.items():
         context += fidelity(
             outputs,
             {"train": data.train.patients, "holdout": data.holdout.patients},
@@ -190,6 +193,7 @@ def run_family(
     """
     policy = policy or Policy()
     streams = np.random.default_rng(rng).spawn(_STREAMS)
+    data, _, outside = in_order(data, outside=outside)
     seen = textured_only(data)
     weights = _declare(data, seen, policy, outside)
     scores = attack_scores(seen, outside)

@@ -8,6 +8,7 @@ released.
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ from audits.errors import AuditInputError
 from audits.patients import alike, read_id, read_patient
 from audits.results import Estimate
 
-_WORD = re.compile(r"[a-z][a-z_ ]{0,36}(_[0-9]{2})?")
+_WORD = re.compile(r"[a-z][a-z_ ]{0,17}([0-9]?[a-z_ ]{1,18})?(_[0-9]{2})?")
 
 Strings = NDArray[np.str_]
 Floats = NDArray[np.float64]
@@ -81,6 +82,8 @@ class Tiles:
         and row when None. Never part of a report.
       barcodes: whether a TCGA barcode in `patients` means its participant; False where `patients`
         really holds slides.
+      content: digest of each tile's pixels, by which `audits.order` puts the tiles in order before
+        anything is drawn, shape (n,); of its embedding when None. Never part of a report.
 
     Raises:
       AuditInputError: no tiles, wrong shapes, an embedding that is no finite number, an id that
@@ -98,6 +101,7 @@ class Tiles:
         fingerprints: ArrayLike | None = None,
         ids: ArrayLike | None = None,
         barcodes: bool = True,
+        content: ArrayLike | None = None,
     ) -> None:
         array = np.asarray(embeddings)
         if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0:
@@ -140,6 +144,7 @@ class Tiles:
             if fingerprints is None
             else _strings(fingerprints, count, f"{name} fingerprints", "")
         )
+        self.content = None if content is None else _strings(content, count, f"{name} content", "")
         self.ids = own if ids is None else _strings(ids, count, f"{name} ids", "")
         distinct, times = np.unique(self.ids, return_counts=True)
         if len(distinct) < count:
@@ -171,9 +176,26 @@ class Tiles:
             fingerprints=None if self.fingerprints is None else self.fingerprints[rows],
             ids=self.ids[rows],
             barcodes=False,  # read already
+            content=None if self.content is None else self.content[rows],
         )
         part.patients_known = self.patients_known
         return part
+
+    def rearranged(self, rows: NDArray[np.intp], *, patients: Strings, slides: Strings) -> "Tiles":
+        """All tiles in another order, under other names of patients and slides.
+
+        Args:
+          rows: of the tiles, each once, shape (n,).
+          patients, slides: of the tiles in the new order, shape (n,).
+        """
+        moved = copy(self)
+        if (rows != np.arange(len(self))).any():
+            moved.embeddings = self.embeddings[rows]
+        moved.labels, moved.ids = self.labels[rows], self.ids[rows]
+        moved.fingerprints = None if self.fingerprints is None else self.fingerprints[rows]
+        moved.content = None if self.content is None else self.content[rows]
+        moved.patients, moved.slides = patients, slides
+        return moved
 
     @property
     def patient_count(self) -> int:

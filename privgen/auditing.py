@@ -44,6 +44,7 @@ from privgen.evidence.encoders import load_encoder
 from privgen.evidence.fingerprints import Search
 from privgen.evidence.insider import ROLES, insider_scores, load_discriminator, with_knowledge
 from privgen.evidence.inversion import Effort
+from privgen.evidence.order import in_order
 from privgen.evidence.perceptual import perceptual_diversity
 from privgen.evidence.searching import (
     LEFT_OUT,
@@ -306,6 +307,7 @@ def _judge(
     asked: _Asked,
     warnings: list[str],
 ) -> Audit:
+    roles, synthetic = in_order(roles, synthetic)
     evidence = collect(
         train=roles["train"],
         holdout=roles["holdout"],

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from privgen.errors import StreamError
 
@@ -75,13 +76,25 @@ def _say(message: str, style: str | None = None) -> None:
         _stderr.print(message, style=style, markup=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for people; numbers arrive as finished text."""
+def item(message: str) -> None:
+    """One entry of a list, wrapped between words: for long sentences."""
+    if _rank() == 0:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row("  -", Text(message))
+        with _writing("stderr"):
+            _stderr.print(grid, soft_wrap=False)
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], prose: Collection[str] = ()
+) -> None:
+    """A table for people; numbers arrive as finished text. Columns of prose stand flush left."""
     if _rank():
         return
     drawn = Table(title=title, title_justify="left", header_style="bold")
     for position, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if position == 0 else "right")
+        left = position == 0 or column in prose
+        drawn.add_column(column, justify="left" if left else "right")
     for row in rows:
         drawn.add_row(*row)
     with _writing("stderr"):

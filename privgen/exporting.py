@@ -167,7 +167,7 @@ def _audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict
         ],
         "mdl80": [
             (
-                words.KINDS.get(kind, words.spoken(kind)),
+                words.kind_name(kind),
                 "not found at any share tried" if share is None else words.number(share),
             )
             for kind, share in audit["mdl80"].items()

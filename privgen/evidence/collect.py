@@ -125,6 +125,7 @@ def collect(
             slides=None if tiles.group_unit == "tile" else tiles.slides,
             fingerprints=embedded[role].fingerprints,
             barcodes=tiles.group_unit == "patient",
+            content=tiles.digests,
         )
         for role, tiles in roles.items()
     }

@@ -23,6 +23,7 @@ def print_summary(audit: Mapping[str, Any], weaker: Sequence[Mapping[str, str]])
         "Harms",
         ["harm", "verdict", "why"],
         [[v["harm"], v["outcome"], v["reason"]] for v in verdict["harms"]],
+        prose=("verdict", "why"),
     )
     console.table(
         f"Registered tests (Holm over {len(verdict['family'])})",
@@ -39,17 +40,18 @@ def print_summary(audit: Mapping[str, Any], weaker: Sequence[Mapping[str, str]])
             if result["name"] in verdict["family"]
         ],
     )
-    found = ", ".join(
-        f"{kind} {'not seen' if share is None else words.number(share)}"
-        for kind, share in audit["mdl80"].items()
-    )
-    console.note(f"smallest share of planted copies found with power .8: {found}")
+    console.note("smallest share of planted copies found with power .8:")
+    for share, kinds in words.by_share(audit["mdl80"]):
+        console.item(f"{'at no share tried' if share is None else words.number(share)}: {kinds}")
     for warning in audit["warnings"]:
         console.warn(warning)
     for harm in verdict["harms"]:
         if harm["remedy"]:
             console.note(f"to settle {harm['harm']}: {harm['remedy']}")
-    console.note(verdict["sentence"])
+    head, clauses = words.clauses(verdict["sentence"])
+    console.note(f"{head}{':' if clauses else '.'}")
+    for clause in clauses:
+        console.item(clause)
 
 
 def print_bench(content: Mapping[str, Any]) -> None:

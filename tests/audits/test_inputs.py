@@ -241,3 +241,14 @@ class TestAuditData:
         )
         with pytest.raises(AuditInputError, match=message):
             data(planted={"stain": planted})
+
+    @pytest.mark.parametrize("kind", ["img2img", "crop_25", "half_paste", "odd_rotation_stain"])
+    def test_kinds_are_words_that_may_hold_one_figure(self, kind: str) -> None:
+        planted = Planted(embeddings=np.ones((1, 4), dtype=np.float32), sources=np.array([0]))
+        assert list(data(planted={kind: planted}).planted) == [kind]
+
+    @pytest.mark.parametrize("kind", ["3fa94bc01d", "a1b2c3d4", "Crop", "p000123"])
+    def test_a_kind_is_no_digest_and_no_id(self, kind: str) -> None:
+        planted = Planted(embeddings=np.ones((1, 4), dtype=np.float32), sources=np.array([0]))
+        with pytest.raises(AuditInputError, match="kinds of planted copies"):
+            data(planted={kind: planted})
