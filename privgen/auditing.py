@@ -36,6 +36,7 @@ from privgen.evidence.fingerprints import Search
 from privgen.evidence.insider import ROLES, insider_scores, load_discriminator, with_knowledge
 from privgen.evidence.inversion import Effort
 from privgen.evidence.perceptual import perceptual_diversity
+from privgen.evidence.pipeline import Harmonise
 from privgen.evidence.searching import (
     LEFT_OUT,
     MOST_PAIRS,
@@ -121,6 +122,7 @@ def audit(
     align: bool | None = None,
     approximate: bool = False,
     scheduler: str | None = None,
+    harmonise: Harmonise = "auto",
     insider: bool | Effort = False,
     cache: Path | None = None,
     policy: audits.Policy | Path | None = None,
@@ -156,6 +158,8 @@ def audit(
       approximate: let key points vote through an inverted file, for very many tiles; the report
         then states how much that list misses. Implies `align`.
       scheduler: address of a Dask scheduler whose workers align. Implies `align`.
+      harmonise: where roles became pixels in different ways (JPEG, scaling), "auto" brings all to
+        one before they are embedded; "off" leaves them, and what that confounds is INCONCLUSIVE.
       insider: also attack with `generator`'s weights, and with the discriminator where it is a
         checkpoint; an `Effort` says how hard, True decides by the number of tiles. Each attack adds
         its arms to the family, so the verdict then speaks of an attacker who holds these too.
@@ -240,6 +244,7 @@ def audit(
             lpips=lpips,
             search=search,
             approximate=approximate,
+            harmonise=harmonise,
             insider=insider,
             discriminator=discriminator,
             cache=kept,
@@ -301,6 +306,7 @@ class _Asked:
     lpips: Path | bool
     search: Search | None
     approximate: bool
+    harmonise: Harmonise
     insider: bool | Effort
     discriminator: nn.Module | None
     cache: EmbeddingCache | None
@@ -327,12 +333,16 @@ def _judge(
         seed=asked.seed,
         search=asked.search,
         cache=asked.cache,
+        harmonise=asked.harmonise,
     )
+    warnings = [*evidence.pipeline.warnings, *warnings]
+    looks = {role: evidence.harmonised(tiles) for role, tiles in roles.items()}
     features = dict(evidence.features)
     if asked.fid:
         try:
             spec = "inception_fid" if asked.fid is True else f"inception_fid:{asked.fid}"
-            features |= plain_features(load_encoder(spec), roles, synthetic, side=evidence.side)
+            seen = evidence.harmonised(synthetic)
+            features |= plain_features(load_encoder(spec), looks, seen, side=evidence.side)
         except WeightsError as error:
             console.warn(f"no FID: {error}")
             warnings.append("FID was asked for, but its Inception weights could not be had.")
@@ -343,7 +353,7 @@ def _judge(
         outside = insider_scores(
             generator,
             asked.discriminator,
-            roles,
+            looks,
             ids={role: tiles.ids for role, tiles in evidence.data.roles().items()},
             seed=asked.seed,
             effort=effort,
@@ -367,7 +377,7 @@ def _judge(
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
         "created": created,
-        "data": _described(roles, synthetic, evidence.side),
+        "data": _described(roles, synthetic, evidence.side) | {"pipeline": evidence.pipeline.facts},
         "generator": None if generator is None else _generator_facts(generator, asked.truncation),
         "audit": report.to_dict(),
         "augment_bench": None,
@@ -436,6 +446,7 @@ def _command(generator: LoadedGenerator | None, asked: _Asked, count: int) -> st
     options += "--no-align" if asked.search is None else how
     extras = {
         f"--truncation {asked.truncation:g}": asked.truncation != 1,
+        "--harmonise off": asked.harmonise == "off",
         "--insider": asked.insider,
         "--fid": asked.fid,
         "--lpips": asked.lpips,
