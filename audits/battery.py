@@ -52,15 +52,16 @@ from audits.neighbors import nearest
 from audits.order import in_order
 from audits.patients import alike_within
 from audits.permutation import holm
+from audits.pipeline import LEVEL, PIPELINE, pipeline_baseline
 from audits.policy import Policy
 from audits.results import AuditReport, AuditResult, Harm
 from audits.sentence import overall_verdict
-from audits.verdict import copying_verdict, membership_verdict
+from audits.verdict import SAME_WAY, SPLIT_AGAIN, copying_verdict, membership_verdict
 
 _FAR_TOO_MANY = 0.5
 _SWAPPED_LEVEL = 1e-3
 _CONFOUNDED_LEVEL = 0.025
-_STREAMS = 10
+_STREAMS = 11
 
 
 def audit(
@@ -107,11 +108,16 @@ def audit(
     proven = proofs(data, streams[7])
     controls = _controls(seen, scores[PRIMARY_ATTACK], streams[1:4])
     controls += roles_swapped(data, streams[9])
+    controls += _pipeline(data, streams[10])
     power = planted_power(data, copies, policy, level["tail_ratio"], streams[4], proven_by=proven)
     mdl80 = minimum_detectable(power)
     confounded, swapped = _confounded(controls), _swapped(controls, [*tests, *unregistered])
+    other_way = _other_way(data, controls)
     warnings += [sentence for sentence in (confounded, swapped) if sentence]
     warnings += _proof_warnings(proven)
+    warnings += [
+        sentence for sentence in dict.fromkeys(other_way.values()) if sentence not in warnings
+    ]
     by_name = {result.name: result for result in (*proven, *tests)}
     blind = _control(controls, BLIND)
     if confounded and blind is not None and "patient_membership" in by_name:
@@ -123,14 +129,22 @@ def audit(
     }
     lone = not (data.train.patients_known and data.holdout.patients_known)
     harms = (
-        copying_verdict(by_name, mdl80, policy, level, swapped),
-        membership_verdict(Harm.TILE_MEMBERSHIP, by_harm[Harm.TILE_MEMBERSHIP], policy, level),
+        copying_verdict(by_name, mdl80, policy, level, swapped, other_way.get(Harm.COPYING, "")),
+        membership_verdict(
+            Harm.TILE_MEMBERSHIP,
+            by_harm[Harm.TILE_MEMBERSHIP],
+            policy,
+            level,
+            confounded=other_way.get(Harm.TILE_MEMBERSHIP, ""),
+            remedy=SAME_WAY,
+        ),
         membership_verdict(
             Harm.PATIENT_MEMBERSHIP,
             by_harm[Harm.PATIENT_MEMBERSHIP],
             policy,
             level,
-            confounded=confounded or swapped,
+            confounded=other_way.get(Harm.PATIENT_MEMBERSHIP, "") or confounded or swapped,
+            remedy=SAME_WAY if Harm.PATIENT_MEMBERSHIP in other_way else SPLIT_AGAIN,
             lone_tiles=lone,
         ),
     )
@@ -383,6 +397,28 @@ def _confounded(controls: Sequence[AuditResult]) -> str:
         f"{blind.statistic.value:.2f}, p = {blind.p_value:.2g}): a membership difference between "
         "them is confounded."
     )
+
+
+def _pipeline(data: AuditData, rng: np.random.Generator) -> list[AuditResult]:
+    """The control on how tiles became pixels, where that was measured of enough patients."""
+    if data.pipeline is None or min(side.patient_count for side in data.pipeline) < 2:
+        return []
+    return [pipeline_baseline(*data.pipeline, rng)]
+
+
+def _other_way(data: AuditData, controls: Sequence[AuditResult]) -> dict[Harm, str]:
+    """Why a harm cannot be judged, where its roles became pixels in different ways."""
+    found = dict(data.confounded)
+    control = _control(controls, PIPELINE)
+    if control is not None and control.p_value is not None and control.p_value <= LEVEL:
+        sentence = (
+            "Train and holdout patients differ in how their tiles became pixels (sharpness, blocks "
+            f"or colour detail: AUROC {control.statistic.value:.2f}, p = {control.p_value:.2g}): a "
+            "difference between them may be that alone."
+        )
+        for harm in (Harm.COPYING, Harm.PATIENT_MEMBERSHIP):
+            found.setdefault(harm, sentence)
+    return found
 
 
 def _swapped(controls: Sequence[AuditResult], tests: Sequence[AuditResult]) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from audits.errors import AuditInputError
 from audits.patients import alike, read_id, read_patient
-from audits.results import Estimate
+from audits.results import Estimate, Harm
 
 _WORD = re.compile(r"[a-z][a-z_ ]{0,17}([0-9]?[a-z_ ]{1,18})?(_[0-9]{2})?")
 
@@ -271,6 +271,9 @@ class AuditData:
       alignment: geometric verification of the synthetic tiles, or None where it was not done.
       encoder: name of the embedding.
       group_unit: what `patients` really holds: "patient", "slide", "source_image" or "tile".
+      pipeline: train and holdout tiles, or a sample of them, with measurements of how they became
+        pixels in place of embeddings; None where nothing was measured.
+      confounded: for a harm whose roles differ for another reason than training, a sentence.
 
     Raises:
       AuditInputError: feature counts differ, two of train, holdout and reference share patients or
@@ -288,6 +291,8 @@ class AuditData:
     alignment: Alignment | None = None
     encoder: str = "unnamed"
     group_unit: str = "patient"
+    pipeline: tuple[Tiles, Tiles] | None = None
+    confounded: Mapping[Harm, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (self.group_unit, *self.planted):

@@ -29,6 +29,9 @@ from audits.policy import Policy
 from audits.results import AuditResult, Harm, HarmVerdict, Outcome
 
 SPLIT_AGAIN = "Split patients of one source at random into train and holdout; train again."
+SAME_WAY = (
+    "Give train, holdout and synthetic tiles that were cut, scaled and stored in the same way."
+)
 
 
 def copying_verdict(
@@ -37,6 +40,7 @@ def copying_verdict(
     policy: Policy,
     levels: Mapping[str, float],
     swapped: str = "",
+    confounded: str = "",
 ) -> HarmVerdict:
     """The verdict on copying; a proof decides even where the policy does not gate on copying.
 
@@ -46,6 +50,7 @@ def copying_verdict(
       policy: the share and kinds that must be visible.
       levels: of each registered test at Holm's first step.
       swapped: a sentence when the holdout looks like the train set.
+      confounded: a sentence when train and holdout differ for other reasons; proofs stand.
     """
     tests = [r for name, r in results.items() if name in COPY_TESTS or name.startswith(CLASS_TEST)]
     rejected = [test for test in tests if test.rejected]
@@ -72,6 +77,11 @@ def copying_verdict(
             names = ", ".join(test.name for test in rejected)
             proofs.append(f"The copy tests reject too ({names}).")
         return verdict(Outcome.LEAK, " ".join(proofs), proven=True)
+    if rejected and confounded:
+        names = ", ".join(test.name for test in rejected)
+        return verdict(
+            Outcome.INCONCLUSIVE, f"{names} rejects, but {_inside(confounded)}", SAME_WAY
+        )
     if leaks:
         test = leaks[0]
         return verdict(
@@ -216,6 +226,11 @@ def _unfound(
     )
 
 
+def _inside(sentence: str) -> str:
+    """A sentence as the end of another."""
+    return f"{sentence[0].lower()}{sentence[1:]}"
+
+
 def _interval(result: AuditResult) -> str:
     e = result.statistic
     low, high = e.low if e.low is not None else e.value, e.high if e.high is not None else e.value
@@ -229,6 +244,7 @@ def membership_verdict(
     levels: Mapping[str, float],
     *,
     confounded: str = "",
+    remedy: str = SPLIT_AGAIN,
     lone_tiles: bool = False,
 ) -> HarmVerdict:
     """The verdict on one arm of membership, over all attacks that gate.
@@ -239,6 +255,7 @@ def membership_verdict(
       policy: the excess of AUROC over .5 that must be excluded.
       levels: of each registered test at Holm's first step.
       confounded: a sentence when the groups differ for other reasons.
+      remedy: what would settle that.
       lone_tiles: whether every tile counts as a patient of its own.
     """
 
@@ -261,8 +278,8 @@ def membership_verdict(
     if rejected and confounded:
         return verdict(
             Outcome.INCONCLUSIVE,
-            f"{found} rejects, but {confounded[0].lower()}{confounded[1:]}",
-            SPLIT_AGAIN,
+            f"{found} rejects, but {_inside(confounded)}",
+            remedy,
         )
     if rejected and lone_tiles:
         return verdict(
@@ -285,8 +302,8 @@ def membership_verdict(
         if confounded:
             return verdict(
                 Outcome.INCONCLUSIVE,
-                f"{found}: not rejected, but {confounded[0].lower()}{confounded[1:]}",
-                SPLIT_AGAIN,
+                f"{found}: not rejected, but {_inside(confounded)}",
+                remedy,
             )
         return verdict(
             Outcome.NO_LEAK_FOUND,

@@ -35,6 +35,7 @@ NAMES = {
     "classifier-speed": "classifier_speed",
     "augment-known-answer": "augment_known_answer",
     "colour-histogram": "colour_histogram",
+    "pipeline": "pipeline",
 }
 
 

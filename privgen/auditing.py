@@ -46,6 +46,7 @@ from privgen.evidence.insider import ROLES, insider_scores, load_discriminator, 
 from privgen.evidence.inversion import Effort
 from privgen.evidence.order import in_order
 from privgen.evidence.perceptual import perceptual_diversity
+from privgen.evidence.pipeline import Harmonise
 from privgen.evidence.searching import (
     LEFT_OUT,
     MOST_PAIRS,
@@ -129,6 +130,7 @@ def audit(
     align: bool | None = None,
     approximate: bool = False,
     scheduler: str | None = None,
+    harmonise: Harmonise = "auto",
     insider: bool | Effort = False,
     cache: Path | None = None,
     policy: audits.Policy | Path | None = None,
@@ -164,6 +166,8 @@ def audit(
       approximate: let key points vote through an inverted file, for very many tiles; the report
         then states how much that list misses. Implies `align`.
       scheduler: address of a Dask scheduler whose workers align. Implies `align`.
+      harmonise: where roles became pixels in different ways (JPEG, scaling), "auto" brings all to
+        one before they are embedded; "off" leaves them, and what that confounds is INCONCLUSIVE.
       insider: also attack with `generator`'s weights, and with the discriminator where it is a
         checkpoint; an `Effort` says how hard, True decides by the number of tiles. Each attack adds
         its arms to the family, so the verdict then speaks of an attacker who holds these too.
@@ -243,6 +247,7 @@ def audit(
             lpips=lpips,
             search=search,
             approximate=approximate,
+            harmonise=harmonise,
             insider=insider,
             discriminator=discriminator,
             cache=kept,
@@ -290,6 +295,7 @@ class _Asked:
     lpips: Path | bool
     search: Search | None
     approximate: bool
+    harmonise: Harmonise
     insider: bool | Effort
     discriminator: nn.Module | None
     cache: EmbeddingCache | None
@@ -318,12 +324,16 @@ def _judge(
         seed=asked.seed,
         search=asked.search,
         cache=asked.cache,
+        harmonise=asked.harmonise,
     )
+    warnings = [*evidence.pipeline.warnings, *warnings]
+    looks = {role: evidence.harmonised(tiles) for role, tiles in roles.items()}
     features = dict(evidence.features)
     if asked.fid:
         try:
             spec = "inception_fid" if asked.fid is True else f"inception_fid:{asked.fid}"
-            features |= plain_features(load_encoder(spec), roles, synthetic, side=evidence.side)
+            seen = evidence.harmonised(synthetic)
+            features |= plain_features(load_encoder(spec), looks, seen, side=evidence.side)
         except WeightsError as error:
             console.warn(f"no FID: {error}")
             warnings.append("FID was asked for, but its Inception weights could not be had.")
@@ -334,7 +344,7 @@ def _judge(
         outside = insider_scores(
             generator,
             asked.discriminator,
-            roles,
+            looks,
             ids={role: tiles.ids for role, tiles in evidence.data.roles().items()},
             seed=asked.seed,
             effort=effort,
@@ -359,7 +369,7 @@ def _judge(
         "privgen_version": version("privgen"),
         "created": created,
         "weaker_than_default": [setting.to_dict() for setting in asked.weaker],
-        "data": _described(roles, synthetic, evidence.side),
+        "data": _described(roles, synthetic, evidence.side) | {"pipeline": evidence.pipeline.facts},
         "generator": None if generator is None else _generator_facts(generator, asked.truncation),
         "audit": report.to_dict(),
         "augment_bench": None,
@@ -428,6 +438,7 @@ def _command(generator: LoadedGenerator | None, asked: _Asked, count: int) -> st
     options += "--no-align" if asked.search is None else how
     extras = {
         f"--truncation {asked.truncation:g}": asked.truncation != 1,
+        "--harmonise off": asked.harmonise == "off",
         "--insider": asked.insider,
         "--fid": asked.fid,
         "--lpips": asked.lpips,

@@ -12,7 +12,7 @@ image, at the tile's own resolution.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -86,6 +86,8 @@ class TileSet:
       source: what to give `open_tiles` to open this set again; None for tiles in memory.
       pixels: uint8 (m, h, w, 3) for tiles in memory, else None; `rows` says which are this set's.
       rows: row of each tile in `pixels`, shape (n,).
+      through: what `load` sends every stored tile through before it is scaled; digests are of the
+        tiles as they are.
     """
 
     root: Path | None
@@ -97,6 +99,9 @@ class TileSet:
     source: Path | None = None
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
+    through: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = field(
+        default=None, repr=False
+    )
 
     @classmethod
     def from_arrays(
@@ -343,13 +348,15 @@ class TileSet:
 
     def _sized(self, row: int, side: int | None) -> NDArray[np.uint8]:
         tile = self._tile(row)
-        if side is None:
-            return tile
-        if tile.shape[0] != tile.shape[1]:
+        if side is not None and tile.shape[0] != tile.shape[1]:
             raise LayoutError(
                 f"tiles must be square to be scaled: {self.records[row].path} is {_size(tile)}. "
                 "Cut squares; nothing is cropped here."
             )
+        if self.through is not None:
+            tile = self.through(tile)
+        if side is None:
+            return tile
         scaled: NDArray[np.uint8] = images.resize(tile[np.newaxis], side)[0]
         return scaled
 

@@ -71,6 +71,10 @@ TESTS = {
         "Control: blind baseline",
         "AUROC of telling the two groups apart without the synthetic tiles",
     ),
+    "control/pipeline_baseline": (
+        "Control: files and scaling",
+        "AUROC of telling the two groups apart by sharpness, blocks and colour detail alone",
+    ),
     "control/attack_minus_blind": (
         "Control: attack less blind baseline",
         "AUROC of patient membership less that of the blind baseline",
