@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privgen.data.layouts import open_tiles
+from privgen.data.owners import GroupUnit
 from privgen.data.splits import Split, require_disjoint
-from privgen.data.tileset import GroupUnit, TileRecord, TileSet
+from privgen.data.tileset import TileRecord, TileSet
 from privgen.errors import InputError
 from privgen.training.state import Ledger, LedgerEntry
 

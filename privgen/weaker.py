@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 
 import audits
-from privgen.data.tileset import GROUP_UNITS, TileSet
+from privgen.data.owners import GROUP_UNITS
+from privgen.data.tileset import TileSet
 from privgen.reporting import words
 
 DEFAULT_COUNT = 1000

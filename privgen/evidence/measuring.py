@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privgen.data.coding import Coding
-from privgen.data.images import read_bytes, read_coding
+from privgen.data.images import FEATURELESS, read_bytes, read_coding
 from privgen.data.tileset import DECODERS, TileRecord, TileSet
 from privgen.evidence.harmonise import Step
-from privgen.evidence.orbit import FEATURELESS
 from privgen.evidence.traces import BANDS, MEASURES, Floats, Trace, measures, spectrum, trace
 
 Result = TypeVar("Result")

@@ -314,7 +314,7 @@ def _voters(queries: Descriptors, tile: int) -> Ints:
     rank = np.empty(count, dtype=np.intp)
     rank[order] = np.arange(count) - first[part[order]]
     invited: Ints = np.argsort(rank >= VOTERS // PARTS**2, kind="stable")[:VOTERS]
-    return np.sort(invited) + rows.start
+    return np.asarray(rows.start + np.sort(invited), dtype=np.intp)
 
 
 def _distances(
