@@ -21,12 +21,12 @@ KINDS = {
     "elastic": "warped",
     "perspective": "seen from the side",
     "down_up": "reduced and enlarged again",
-    "img2img": "redrawn as by img2img",
+    "img_to_img": "redrawn as by an image-to-image network",
     "histogram": "coloured like another patient",
     "invert": "inverted in colour",
     "jigsaw": "cut up and shuffled",
     "mosaic": "pieced together from several tiles",
-    "inset": "set small into another tile",
+    "inset": "shrunk to half and set into another tile",
     "half_paste": "pasted over half of another tile",
 }
 """Kind and its name; families of kinds are in `FAMILIES`. No name holds a semicolon."""
@@ -54,6 +54,10 @@ FAMILIES = {
     "crop": Family(text="cropped to {} of the side", strength=lambda digits: f"{digits / 100:g}"),
     "jpeg": Family(text="JPEG of quality {}", strength=str),
     "blend": Family(text="blended {} with another tile", strength=_weights),
+    "piece": Family(
+        text="a piece of {} of the side set into another tile",
+        strength=lambda digits: f"{digits / 100:g}",
+    ),
 }
 """Families of kinds by the word before their digits."""
 

@@ -2,10 +2,10 @@
 
 Every tile is searched among all others, just as the audit searches synthetic tiles among train
 tiles: votes, embedding and pictures propose, alignment decides. A pair of tiles shows the same
-tissue when enough key points agree on one transform *and* the tissue between them agrees too: the
-floors of every proof, `audits.proof`. Where half or more of one tile stands in the other they are
-near-duplicates: turned, re-stained or cropped versions of one picture. Where less does they are
-overlapping fields, neighbours on one slide.
+tissue when enough key points agree on one transform *and* the tissue between them agrees too.
+Where half or more of one tile stands in the other they are near-duplicates: turned, re-stained or
+cropped versions of one picture. Where less does they are overlapping fields, neighbours on one
+slide.
 
 Chance has been looked for and not met: of 15,207 candidate pairs of GlaS the unrelated ones reach 5
 inliers (6 at 28 px), and the one that passes is a true overlap of two images; so are the weakest of

@@ -9,7 +9,8 @@ Source: METHODS.md 3.
 import numpy as np
 from numpy.typing import NDArray
 
-from privgen.data.images import resize
+from privgen.data.images import pixel_digest, resize
+from privgen.errors import InputError
 
 Tiles = NDArray[np.uint8]
 
@@ -45,7 +46,7 @@ def inset(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, share: flo
     """Each tile, shrunk to `share` of its side, somewhere on a tile of other tissue."""
     side = tiles.shape[1]
     size = max(1, round(share * side))
-    copies = _grounds(tiles, rng, partners)
+    copies = others(tiles, rng, partners)
     for copy, small in zip(copies, resize(tiles, size), strict=True):
         top, left = rng.integers(0, side - size + 1, size=2)
         copy[top : top + size, left : left + size] = small
@@ -56,7 +57,7 @@ def piece(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, share: flo
     """A piece of each tile, `share` of its side, at its own size on a tile of other tissue."""
     side = tiles.shape[1]
     size = max(1, round(share * side))
-    copies = _grounds(tiles, rng, partners)
+    copies = others(tiles, rng, partners)
     for copy, tile in zip(copies, tiles, strict=True):
         top, left = rng.integers(0, side - size + 1, size=2)
         copy[top : top + size, left : left + size] = _anywhere(tile, size, rng)
@@ -65,15 +66,41 @@ def piece(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, share: flo
 
 def half_paste(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
     """The left half of each tile beside the right half of a tile of other tissue."""
-    copies = _grounds(tiles, rng, partners)
+    copies = others(tiles, rng, partners)
     half = tiles.shape[1] // 2
     copies[:, :, :half] = tiles[:, :, :half]
     return copies
 
 
-def _grounds(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
-    """A tile of other tissue for each tile, freshly allocated."""
-    return partners[rng.integers(len(partners), size=len(tiles))].copy()
+def others(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
+    """A partner for each tile, never one of equal pixels; freshly allocated.
+
+    Args:
+      tiles: n of them, shape (n, h, h, 3).
+      rng: which partner.
+      partners: tiles to draw on, of the same size.
+
+    Raises:
+      InputError: a tile has no other tile among the partners, or those have another size.
+    """
+    if partners.shape[1:] != tiles.shape[1:]:
+        raise InputError(
+            f"tiles to plant copies with must have one size: got {tiles.shape[1:]} and "
+            f"{partners.shape[1:]}. Scale them first."
+        )
+    digests = [pixel_digest(tile) for tile in (*tiles, *partners)]
+    _, number = np.unique(digests, return_inverse=True)
+    own, theirs = number[: len(tiles)], number[len(tiles) :]
+    chosen = np.empty(len(tiles), dtype=np.intp)
+    for row, draw in enumerate(rng.random(len(tiles))):
+        different = np.flatnonzero(theirs != own[row])
+        if len(different) == 0:
+            raise InputError(
+                f"such a copy needs another tile: got {len(partners)} to draw on, none of other "
+                "pixels. Give more tiles."
+            )
+        chosen[row] = different[int(draw * len(different))]
+    return partners[chosen]
 
 
 def _cell(place: int, size: int) -> tuple[slice, slice]:

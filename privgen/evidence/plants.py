@@ -42,8 +42,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from privgen.data import stain
-from privgen.data.images import decode, encode_jpeg, pixel_digest, resize
-from privgen.errors import ConfigError, InputError
+from privgen.data.images import decode, encode_jpeg, resize
+from privgen.errors import ConfigError
 from privgen.evidence import plant_pieces
 from privgen.evidence.orbit import SYMMETRIES, symmetries
 
@@ -97,30 +97,22 @@ def plant(
       tiles: uint8, shape (n, h, h, 3).
       rng: draws what the alteration leaves open, for each tile.
       partners: tiles that blends, histograms and pieces draw on, shape (m, h, h, 3); None draws on
-        `tiles`. A tile is never blended with one of equal pixels. The other kinds do not look at
-        them.
+        `tiles`. A tile is never put together with one of equal pixels. The other kinds do not look
+        at them.
 
     Returns:
       uint8, the shape of `tiles`, freshly allocated; row i is the copy of tile i.
 
     Raises:
       ConfigError: there is no such kind.
-      InputError: a tile to blend has no other tile to be blended with, or those have another size.
+      InputError: a tile has no other tile to be put together with, or those have another size.
     """
     if kind not in KINDS:
         raise ConfigError(f"no planted copy is called {kind!r}; there are {', '.join(KINDS)}.")
     if len(tiles) == 0:
         return tiles.copy()
-    if kind in BLENDS:
-        return _blend(tiles, rng, weight=BLENDS[kind], partners=partners)
     if kind in COMPOSED:
-        others = tiles if partners is None else partners
-        if len(others) == 0 or others.shape[1:] != tiles.shape[1:]:
-            raise InputError(
-                f"{kind} copies need other tiles of the same size: got {len(others)} of shape "
-                f"{others.shape[1:]} for {tiles.shape[1:]}. Scale them first."
-            )
-        return COMPOSED[kind](tiles, rng, others)
+        return COMPOSED[kind](tiles, rng, tiles if partners is None else partners)
     return ALTERATIONS[kind](tiles, rng)
 
 
@@ -233,39 +225,18 @@ def _perspective(tiles: Tiles, rng: np.random.Generator) -> Tiles:
 def _histogram(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
     """The ranks of each channel stay, the values are another tile's."""
     copies = np.empty_like(tiles)
-    for row, other in enumerate(rng.integers(len(partners), size=len(tiles))):
+    for row, other in enumerate(plant_pieces.others(tiles, rng, partners)):
         for channel in range(tiles.shape[3]):
             ranks = np.argsort(tiles[row, ..., channel], axis=None, kind="stable")
-            copies[row, ..., channel].flat[ranks] = np.sort(
-                partners[other, ..., channel], axis=None
-            )
+            copies[row, ..., channel].flat[ranks] = np.sort(other[..., channel], axis=None)
     return copies
 
 
-def _blend(
-    tiles: Tiles, rng: np.random.Generator, *, weight: float, partners: Tiles | None = None
-) -> Tiles:
+def _blend(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, weight: float) -> Tiles:
     """`weight` of each tile and the rest of another tile, in RGB."""
-    others = tiles if partners is None else partners
-    if others.shape[1:] != tiles.shape[1:]:
-        raise InputError(
-            f"tiles to blend must have one size: got {tiles.shape[1:]} and {others.shape[1:]}. "
-            "Scale them first."
-        )
-    digests = [pixel_digest(tile) for tile in (*tiles, *others)]
-    _, number = np.unique(digests, return_inverse=True)
-    own, theirs = number[: len(tiles)], number[len(tiles) :]
     copies = np.empty_like(tiles)
-    for row, (tile, draw) in enumerate(zip(tiles, rng.random(len(tiles)), strict=True)):
-        different = np.flatnonzero(theirs != own[row])
-        if len(different) == 0:
-            raise InputError(
-                f"blending needs another tile: got {len(others)} to draw on, none of other pixels. "
-                "Give more tiles."
-            )
-        other = others[different[int(draw * len(different))]]
-        mixed = weight * tile.astype(np.float64) + (1 - weight) * other
-        copies[row] = np.rint(mixed)
+    for row, other in enumerate(plant_pieces.others(tiles, rng, partners)):
+        copies[row] = np.rint(weight * tiles[row].astype(np.float64) + (1 - weight) * other)
     return copies
 
 
@@ -292,7 +263,6 @@ ALTERATIONS: dict[str, Alteration] = {
     **{kind: partial(_crop, share=share) for kind, share in CROPS.items()},
     "jpeg_40": _jpeg,
     "blur": _blur,
-    **{kind: partial(_blend, weight=weight) for kind, weight in BLENDS.items()},
     "elastic": _elastic,
     "mirror_stain": _mirror_stain,
     "img_to_img": _img_to_img,
@@ -304,6 +274,7 @@ ALTERATIONS: dict[str, Alteration] = {
 """Kind and the function that makes it, for at least one tile."""
 
 COMPOSED: dict[str, Callable[[Tiles, np.random.Generator, Tiles], Tiles]] = {
+    **{kind: partial(_blend, weight=weight) for kind, weight in BLENDS.items()},
     "histogram": _histogram,
     "inset": partial(plant_pieces.inset, share=INSET),
     "piece_25": partial(plant_pieces.piece, share=PIECE),

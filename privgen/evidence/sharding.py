@@ -21,7 +21,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -147,6 +147,7 @@ def search(
     Raises:
       RuntimeFailure: workers were lost and none came in their place.
     """
+    queries = replace(queries, marks=None)  # those of the base count, and are not sent twice
     blocks = _cut(len(queries), -(-len(queries) // _TILES))
     parts = _Deal(
         work=_search_tiles,

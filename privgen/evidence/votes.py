@@ -313,8 +313,9 @@ def _voters(queries: Descriptors, tile: int) -> Ints:
     first = np.searchsorted(part[order], np.arange(PARTS**2))
     rank = np.empty(count, dtype=np.intp)
     rank[order] = np.arange(count) - first[part[order]]
-    invited: Ints = np.argsort(rank >= VOTERS // PARTS**2, kind="stable")[:VOTERS]
-    return np.asarray(rows.start + np.sort(invited), dtype=np.intp)
+    invited = np.sort(np.argsort(rank >= VOTERS // PARTS**2, kind="stable")[:VOTERS])
+    chosen: Ints = invited + rows.start
+    return chosen
 
 
 def _distances(

@@ -1,5 +1,6 @@
 """Scores gathered once, the tests on them, and roles given the wrong way round."""
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -261,21 +262,26 @@ class TestMatchClasses:
 
 
 class TestAlignedCopies:
-    def aligned(self, base: AuditData, inliers: int) -> AuditData:
+    def aligned(
+        self, base: AuditData, inliers: int, *, strength: float = 9.0, embedded: bool = True
+    ) -> AuditData:
         """Three synthetic tiles align; planted odd rotations align as well."""
         rng = np.random.default_rng(0)
 
         def tiles(count: int, high: int) -> Aligned:
-            found = 2 + rng.poisson(2.0, count)
+            found = np.where(rng.random(count) < 0.5, 0, 2 + rng.geometric(0.8, count))
             found[:high] = inliers
-            agreement = np.clip(0.1 * rng.normal(size=count), -1, 1)
-            agreement[:high] = 0.95
+            strengths = rng.normal(3.3, 0.6, size=count)
+            strengths[:high] = strength
             return Aligned(
-                inliers=found, agreement=agreement, featureless=np.zeros(count, dtype=np.bool_)
+                inliers=found,
+                strength=strengths,
+                marked=np.zeros(count),
+                featureless=np.zeros(count, dtype=np.bool_),
             )
 
         copies = Planted(
-            embeddings=base.train.embeddings[:40] + np.float32(5),
+            embeddings=base.train.embeddings[:40] + np.float32(5) if embedded else None,
             sources=np.arange(40),
             aligned=tiles(40, 40),
         )
@@ -291,18 +297,40 @@ class TestAlignedCopies:
             ),
         )
 
+    def revised(self, data: AuditData, **null: Any) -> AuditData:
+        """The same with another null or other marks."""
+        assert data.alignment is not None
+        synthetic = null.pop("synthetic", data.alignment.synthetic)
+        changed = replace(data.alignment.null, **null)
+        return replace(data, alignment=replace(data.alignment, null=changed, synthetic=synthetic))
+
     def test_a_proven_alignment_is_a_leak_and_counts_as_power(self, make_data: MakeData) -> None:
         report = audit(self.aligned(make_data(2, fingerprints=False), 80), policy=QUICK)
         copying = next(v for v in report.verdict.harms if v.harm is Harm.COPYING)
         assert copying.outcome is Outcome.LEAK
         assert copying.reason.startswith("aligned_copies: 3 of 200 synthetic tiles")
+        proof = next(result for result in report.results if result.name == "aligned_copies")
+        assert f"(score above {proof.details['needed_score']:.1f}," in copying.reason
         assert report.mdl80["odd_rotation"] == 0.01
 
-    def test_chance_alignments_prove_nothing(self, make_data: MakeData) -> None:
-        report = audit(self.aligned(make_data(2, fingerprints=False), 6), policy=QUICK)
+    @pytest.mark.parametrize(("inliers", "strength"), [(6, 0.5), (80, 2.9), (4, 4.0)])
+    def test_chance_alignments_prove_nothing(
+        self, make_data: MakeData, inliers: int, strength: float
+    ) -> None:
+        data = self.aligned(make_data(2, fingerprints=False), inliers, strength=strength)
+        report = audit(data, policy=QUICK)
         copying = next(v for v in report.verdict.harms if v.harm is Harm.COPYING)
         assert copying.outcome is not Outcome.LEAK
         assert report.mdl80["odd_rotation"] is None
+
+    def test_copies_that_were_not_embedded_have_the_power_of_alignment_alone(
+        self, make_data: MakeData
+    ) -> None:
+        base = make_data(2, fingerprints=False)
+        seen = audit(self.aligned(base, 80, embedded=False), policy=QUICK)
+        assert seen.mdl80["odd_rotation"] == 0.01
+        unseen = audit(self.aligned(base, 4, strength=0.5, embedded=False), policy=QUICK)
+        assert unseen.mdl80["odd_rotation"] is None
 
     def test_one_alignment_a_synthetic_tile(self, make_data: MakeData) -> None:
         data = self.aligned(make_data(2, fingerprints=False), 80)
@@ -313,3 +341,44 @@ class TestAlignedCopies:
                 synthetic=Tiles("synthetic", data.synthetic.embeddings[:100]),
                 alignment=data.alignment,
             )
+
+    def test_planted_embeddings_must_fit_where_there_are_any(self, make_data: MakeData) -> None:
+        data = self.aligned(make_data(2, fingerprints=False), 80, embedded=False)
+        copies = data.planted["odd_rotation"]
+        for wrong, message in (
+            (np.zeros((39, 32), dtype=np.float32), r"must have shape \(40, \d+\): got \(39, 32\)"),
+            (np.full_like(data.train.embeddings[:40], np.nan), "must be finite"),
+        ):
+            with pytest.raises(AuditInputError, match=message):
+                replace(data, planted={"odd_rotation": replace(copies, embeddings=wrong)})
+
+    def test_a_null_of_near_duplicates_is_reported_and_hides_nothing(
+        self, make_data: MakeData
+    ) -> None:
+        data = self.aligned(make_data(2, fingerprints=False), 80)
+        assert data.alignment is not None
+        inliers = data.alignment.null.inliers.copy()
+        strength = data.alignment.null.strength.copy()
+        inliers[:3], strength[:3] = 60, 12.0
+        report = audit(self.revised(data, inliers=inliers, strength=strength), policy=QUICK)
+        told = [warning for warning in report.warnings if "another patient's tile" in warning]
+        assert len(told) == 1
+        assert told[0].startswith("3 of 300 real tiles show the tissue")
+        assert "run `privgen data check`" in told[0]
+        copying = next(v for v in report.verdict.harms if v.harm is Harm.COPYING)
+        assert copying.outcome is Outcome.LEAK
+        clean = audit(data, policy=QUICK)
+        assert not any("another patient's tile" in warning for warning in clean.warnings)
+
+    def test_marks_that_were_set_aside_are_reported(self, make_data: MakeData) -> None:
+        data = self.aligned(make_data(2, fingerprints=False), 4, strength=0.5)
+        assert data.alignment is not None
+        framed = np.where(np.arange(300) < 7, 0.2, 0.0)
+        synthetic = replace(data.alignment.synthetic, marked=np.where(np.arange(200) < 5, 0.3, 0.0))
+        report = audit(self.revised(data, marked=framed, synthetic=synthetic), policy=QUICK)
+        told = [warning for warning in report.warnings if "marks" in warning]
+        assert len(told) == 1
+        assert told[0].startswith("5 synthetic and 7 real tiles align where marks stand")
+        proof = next(result for result in report.results if result.name == "aligned_copies")
+        assert (proof.details["marked"], proof.details["null_marked"]) == (5, 7)
+        assert not any("marks" in warning for warning in audit(data, policy=QUICK).warnings)

@@ -21,7 +21,7 @@ STATISTICS = Path(__file__).parents[2] / "docs" / "statistics.md"
         ("blend_90", "blended 9 : 1 with another tile"),
         ("blend_50", "blended 1 : 1 with another tile"),
         ("blend_35", "blended 7 : 13 with another tile"),
-        ("img2img", "redrawn as by img2img"),
+        ("img_to_img", "redrawn as by an image-to-image network"),
         ("odd_new_kind", "odd new kind"),
         ("wave_30", "wave 30"),
     ],

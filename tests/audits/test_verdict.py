@@ -57,7 +57,7 @@ def alignment(above_floors: int, rejected: bool | None) -> AuditResult:
         details={
             "above_floors": above_floors,
             "proven": above_floors if rejected else None,
-            "needed_score": 10.0,
+            "needed_score": 9.0,
         },
         note="Only a count, no proof: 60 null scores are too few (100 needed).",
     )
