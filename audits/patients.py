@@ -32,26 +32,10 @@ from audits.errors import AuditInputError
 Names = NDArray[np.str_]
 
 MISSING = frozenset(
-    {
-        "",
-        "na",
-        "n/a",
-        "n.a.",
-        "nan",
-        "-nan",
-        "none",
-        "null",
-        "nil",
-        "nat",
-        "<na>",
-        "-",
-        "--",
-        ".",
-        "?",
-    }
+    {"", "-", "--", ".", "?", "na", "n/a", "n.a.", "nan", "-nan", "nat", "<na>"}
+    | {"none", "null", "nil", "missing", "unknown", "undefined", "not available", "not known"}
     | {"#n/a", "#n/a n/a", "#na", "#value!", "#ref!", "#name?", "#null!", "#div/0!", "#num!"}
     | {"1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
-    | {"missing", "unknown", "undefined", "not available", "not known"}
 )
 """What stands for nobody, lower-case."""
 
