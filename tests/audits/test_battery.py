@@ -15,6 +15,7 @@ from audits import (
     Harm,
     HarmVerdict,
     Outcome,
+    OutsideScores,
     Planted,
     Policy,
     PowerPoint,
@@ -155,6 +156,27 @@ class TestKnownTruth:
         assert report.verdict.outcome.exit_code == 4
         assert all(v.remedy for v in report.verdict.harms)
         assert harms(report)[Harm.TILE_MEMBERSHIP].reason == "Not measured."
+
+    def test_four_patients_a_side_are_not_told_that_no_data_could_have_rejected(
+        self, make_data: MakeData
+    ) -> None:
+        """The same design does reject where other tests reject before: Holm's later steps."""
+        policy = Policy(fractions=(0.1,), membership_excess=0.9)
+
+        def audited(patients: int, copies: int) -> AuditReport:
+            """Four tests: a quarter of .05 is less than 1/70."""
+            data = make_data(1, patients=patients, tiles_each=12, copies=copies, copy_noise=0.01)
+            ids = np.concatenate([data.train.ids, data.holdout.ids])
+            scores = np.where(np.char.startswith(ids, "train"), 3.0 * (copies > 0), 0.0)
+            noise = np.random.default_rng(0).normal(size=len(ids))
+            white_box = OutsideScores(name="white_box", ids=ids, scores=scores + noise)
+            return audit(data, policy=policy, outside=[white_box])
+
+        clean = harms(audited(4, 0))[Harm.PATIENT_MEMBERSHIP]
+        assert "only after other tests of the family did" in clean.reason
+        assert by_name(audited(4, 150))["patient_membership"].rejected
+        two = harms(audited(2, 0))[Harm.PATIENT_MEMBERSHIP]
+        assert "no data could have rejected" in two.reason
 
     def test_patients_of_another_place_make_membership_inconclusive(
         self, make_data: MakeData
