@@ -88,11 +88,13 @@ def pipeline_baseline(train: Tiles, holdout: Tiles, rng: np.random.Generator) ->
 
 
 def _by_patient(tiles: Tiles) -> Floats:
-    """Mean measurements of each patient, shape (p, k)."""
-    _, owner, sizes = np.unique(tiles.patients, return_inverse=True, return_counts=True)
+    """Mean measurements of each patient, shape (p, k); neither names nor order have a part."""
+    order = np.lexsort(tiles.embeddings.T)
+    _, owner, sizes = np.unique(tiles.patients[order], return_inverse=True, return_counts=True)
     total = np.zeros((len(sizes), tiles.embeddings.shape[1]))
-    np.add.at(total, owner, tiles.embeddings.astype(np.float64))
-    found: Floats = total / sizes[:, None]
+    np.add.at(total, owner, tiles.embeddings[order].astype(np.float64))
+    means = total / sizes[:, None]
+    found: Floats = means[np.lexsort(means.T)]
     return found
 
 

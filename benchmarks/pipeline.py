@@ -9,9 +9,8 @@ cells: its trace, its look, its embedding under a step, which the private cache 
 Synthetic tiles of a clean cell are real tiles of patients in neither role, as a perfect generator
 would make them. With 4 + 4 patients, drawn from the ten who gave 24 tiles or more (16 of them are
 used), those are the other patients'. With 8 + 8 GlaS has none left, so they are tiles of LC25000,
-one of a source image:
-other patients, tissue of the same kind, scaled and stored in the same way. Such tiles betray the
-files as those of GlaS do (column "unharmonised").
+one of a source image: other patients, tissue of the same kind, scaled and stored in the same way.
+Such tiles betray the files as those of GlaS do (column "unharmonised").
 
 A leak is 120 copies, elastically bent and re-stained, of tiles of half the training patients (60 a
 patient of 2, or 30 of 4; who gave few tiles is not among them), among the synthetic tiles and in

@@ -16,6 +16,7 @@ Pair = tuple[str, str]
 
 _MOST = 0.95
 _SOME = 0.05
+_STRAY = 0.03
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def facts(
 def _facts(role: Measured) -> dict[str, Any]:
     coded = {kept: share for kept, share in role.shares().items() if kept is not None}
     total = sum(coded.values())
-    qualities = [coding.quality for _, coding in coded]
+    common = [coding for (_, coding), share in coded.items() if share > _STRAY * total]
+    qualities = [coding.quality for coding in common or [coding for _, coding in coded]]
     halved = sum(share for (_, coding), share in coded.items() if coding.sampling != "4:4:4")
     scales = role.scales[np.isfinite(role.scales)]
     kinds, counts = np.unique(role.kinds, return_counts=True)

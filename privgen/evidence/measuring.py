@@ -182,7 +182,7 @@ def measure(
       tiles: of the role.
       rows: those whose pixels are measured.
       told: their `headers`.
-      known: codings in the headers of any role; pixels are asked for them too.
+      known: codings with tables of their own; pixels are asked for them too.
     """
     records = tiles.records
     sizes = [(record.width or 0, record.height or 0) for record in records]
@@ -194,7 +194,7 @@ def measure(
         ),
         scales=np.array([record.mpp or np.nan for record in records], dtype=np.float64),
         rows=rows,
-        traces=tuple(_each(tiles, rows, lambda tile: trace(tile, known))),
+        traces=tuple(_each(tiles, rows, lambda tile: trace(tile, tuple(known)))),
     )
 
 

@@ -12,6 +12,7 @@ carry a coding or are large enough to have had the one the real tiles have; a ge
 tiles have been through no file, and what it learnt of one is in its pixels.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -34,6 +35,7 @@ Looks = Mapping[str, Look]
 REAL = ("train", "siblings", "holdout", "reference")
 
 _RARE = 0.05
+_MOST_TABLES = 16
 _FIRST_BAND = 4
 _DIFFERENT_DB = 4.0
 _ERRORS = 3.0
@@ -82,15 +84,24 @@ def inspect(roles: Mapping[str, TileSet], *, side: int, harmonise: Harmonise) ->
     """
     rows = {role: sample(tiles) for role, tiles in roles.items()}
     told = {role: headers(tiles) for role, tiles in roles.items()}
-    known = tuple(dict.fromkeys(c for each in told.values() for c in each.codings if c))
-    measured = {
-        role: measure(tiles, rows[role], told[role], known) for role, tiles in roles.items()
-    }
+    own = _own_tables([coding for each in told.values() for coding in each.codings])
+    measured = {role: measure(tiles, rows[role], told[role], own) for role, tiles in roles.items()}
 
     def looked(step: Step) -> dict[str, Look]:
         return {role: look(roles[role], rows[role], step) for role in REAL if role in roles}
 
     return decide(measured, looked, side=side, harmonise=harmonise)
+
+
+def _own_tables(codings: Iterable[Coding | None]) -> list[Coding]:
+    """Codings with tables that are not the standard's, the most common ones."""
+    counted = Counter(coding for coding in codings if coding is not None)
+    own = [
+        coding
+        for coding, _ in counted.most_common()
+        if coding.luma != Coding.standard(coding.quality, coding.sampling).luma
+    ]
+    return own[:_MOST_TABLES]
 
 
 def decide(

@@ -92,6 +92,20 @@ def test_many_patients_are_relabelled_at_random() -> None:
     assert found.p_value == pytest.approx(1 / 5000)
 
 
+def test_names_and_order_change_nothing() -> None:
+    """40 patients, so that relabellings are drawn."""
+    rng = np.random.default_rng(4)
+    pair = [side(role, rng.normal(size=(20, 4)), 3, 0.3, 1) for role in ("train", "holdout")]
+    plain = pipeline_baseline(*pair, np.random.default_rng(0))
+    others = []
+    for tiles in pair:
+        order = rng.permutation(len(tiles))
+        names = np.char.add("other", rng.permutation(20).astype(str))
+        _, owner = np.unique(tiles.patients[order], return_inverse=True)
+        others.append(Tiles(tiles.name, tiles.embeddings[order], patients=names[owner]))
+    assert pipeline_baseline(*others, np.random.default_rng(0)) == plain
+
+
 def test_one_patient_is_too_few() -> None:
     pair = side("train", np.ones((1, 2))), side("holdout", np.ones((4, 2)))
     with pytest.raises(AuditInputError, match="2 patients a side: got 1 and 4"):
