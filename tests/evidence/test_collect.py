@@ -441,9 +441,14 @@ def test_with_a_search_every_kind_is_planted_and_everything_aligned(pixels: Enco
     for kind, planted in found.data.planted.items():
         assert planted.aligned is not None
         assert len(planted.aligned.inliers) == len(planted.sources), kind
+        assert len(planted.aligned.strength) == len(planted.aligned.marked) == len(planted.sources)
+        assert (planted.embeddings is not None) == (kind in AUDITED_KINDS), "for counts to see"
     assert found.data.alignment is not None
     assert len(found.data.alignment.synthetic.inliers) == 10
     assert set(found.searched) == {"train", "holdout", "synthetic"}
+    assert found.searched["train"].marks is not None
+    assert len(found.searched["train"].marks) == 50, "real tiles alone say what a mark is"
+    assert found.searched["synthetic"].marks is None
 
 
 def test_the_same_kind_is_planted_alike_whatever_else_is_planted(

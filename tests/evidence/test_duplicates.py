@@ -128,6 +128,8 @@ def aligned(
         scales=np.array(scales),
         overlaps=np.where(np.array(inliers) > 0, overlaps, 0.0),
         agreements=np.array(agreements),
+        strengths=np.full(n, 9.0),
+        marked=np.zeros(n),
         featureless=np.zeros(n, dtype=np.bool_),
     )
 

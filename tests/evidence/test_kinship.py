@@ -64,6 +64,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
             scales=np.ones(n),
             overlaps=np.full(n, 0.4),
             agreements=np.full(n, 0.2),
+            strengths=np.full(n, 2.0),
+            marked=np.zeros(n),
             featureless=np.zeros(n, dtype=np.bool_),
         )
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from audits import Aligned, AuditData, AuditResult, Tiles
 from audits.copy_evidence import proofs
+from audits.proof import CHANCE_INLIERS, INLIER_DECADES, MIN_SCORE, MIN_STRENGTH, joint_score
 from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
 from privgen.evidence.collect import Evidence, collect
@@ -35,9 +36,10 @@ class Case:
         return choose(self.evidence, self.proof, **options)
 
     @property
-    def inliers(self) -> NDArray[np.intp]:
+    def scores(self) -> NDArray[np.float64]:
         assert self.evidence.data.alignment is not None
-        return self.evidence.data.alignment.synthetic.inliers
+        found = self.evidence.data.alignment.synthetic
+        return joint_score(found.inliers, found.strength)
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +106,8 @@ def test_planted_copies_are_proven_come_first_and_name_their_source(case: Case) 
     first = found.chosen[:3]
     assert all(suspect.proven and suspect.reasons[0] is Reason.ALIGNED for suspect in first)
     assert {suspect.synthetic: suspect.train for suspect in first} == SOURCES
-    assert [suspect.inliers for suspect in first] == sorted(
-        (suspect.inliers for suspect in first), reverse=True
+    assert [suspect.score for suspect in first] == sorted(
+        (suspect.score for suspect in first), reverse=True
     )
     assert not any(suspect.proven for suspect in found.chosen[3:])
     assert found.counts[Reason.ALIGNED] == 3 == found.proof.details["proven"]
@@ -117,9 +119,13 @@ def test_equal_pixels_are_a_second_reason_of_one_copy_alone(case: Case) -> None:
     assert case.choose().counts[Reason.EQUAL] == 1
 
 
-def test_the_inliers_shown_are_those_that_were_judged(case: Case) -> None:
+def test_what_is_shown_is_what_was_judged(case: Case) -> None:
+    assert case.evidence.data.alignment is not None
+    judged = case.evidence.data.alignment.synthetic
     for suspect in case.choose().chosen[:3]:
-        assert suspect.inliers == case.inliers[suspect.synthetic]
+        row = suspect.synthetic
+        assert (suspect.inliers, suspect.strength) == (judged.inliers[row], judged.strength[row])
+        assert suspect.score == case.scores[row]
         assert len(suspect.points) == len(suspect.targets) >= suspect.inliers
         moved = suspect.points @ suspect.transform[:, :2].T + suspect.transform[:, 2]
         assert np.linalg.norm(moved - suspect.targets, axis=1).max() < 0.02 * 64
@@ -168,51 +174,50 @@ def test_a_distance_is_ranked_among_the_holdouts_own(case: Case) -> None:
         assert suspect.beaten == (found.holdout > suspect.distance).sum()
 
 
-def test_the_phantom_rate_counts_searched_null_tiles_with_as_many_inliers(
+def test_the_phantom_rate_counts_searched_null_tiles_with_at_least_the_score(
     case: Case, revised: Callable[..., Case]
 ) -> None:
-    best = case.inliers[EQUAL]
+    """Null tiles that show another patient's tissue are no chance, and not counted."""
+    row = next(s for s in case.choose().chosen if s.reasons == (Reason.NEXT,)).synthetic
+    best = next(s for s in case.choose().chosen if s.synthetic == row)
+    at = float(np.sqrt(2 * np.log(10) * best.score))  # the strength that makes this score alone
     null = Aligned(
-        inliers=np.array([0, best - 1, best, best + 1, best + 9, best + 9]),
-        agreement=np.zeros(6),
-        featureless=np.array([False, False, False, False, True, False]),
+        inliers=np.array([0, 0, 0, 0, 0, 0, 90]),
+        strength=np.array([0.0, at - 1e-6, at + 1e-6, at + 1e-3, at + 1, at + 1, 20.0]),
+        marked=np.zeros(7),
+        featureless=np.array([False, False, False, False, True, False, False]),
     )
-    found = revised(null=null, twice=[False, False, False, False, False, True]).choose()
-    suspect = next(s for s in found.chosen if s.synthetic == EQUAL)
+    twice = [False, False, False, False, False, True, False]
+    found = revised(null=null, twice=twice).choose()
+    suspect = next(s for s in found.chosen if s.synthetic == row)
+    assert 0 < best.score < MIN_SCORE
     assert (suspect.phantoms, found.null_tiles) == (2, 4)
 
 
 def test_chance_is_read_off_the_fitted_tail(case: Case, revised: Callable[..., Case]) -> None:
-    best = int(case.inliers[MIRRORED])
+    best = float(case.scores[MIRRORED])
     tail = {"tail_exceedances": 30, "null_scores": 300, "tail_shape": 0.0, "tail_scale": 2.0}
 
-    def chance(threshold: int, **other: Any) -> float | None:
+    def chance(threshold: float, **other: Any) -> float | None:
         changed = revised(details={**tail, "tail_threshold": threshold}, **other)
         return next(s for s in changed.choose().chosen if s.synthetic == MIRRORED).chance
 
-    assert chance(best - 1) == pytest.approx(0.1)
-    assert chance(best - 5) == pytest.approx(0.1 * np.exp(-4 / 2), rel=1e-6)
+    assert chance(best - 1) == pytest.approx(0.1 * np.exp(-1 / 2), rel=1e-6)
+    assert chance(best - 5) == pytest.approx(0.1 * np.exp(-5 / 2), rel=1e-6)
     assert chance(best) is None
     assert chance(best - 5, rejected=None) is None
 
 
-@pytest.mark.parametrize(("inliers", "agreement"), [(1, 0.0), (0, 1e-6)])
-def test_a_proof_reaches_the_inliers_and_exceeds_the_agreement(
-    case: Case, revised: Callable[..., Case], inliers: int, agreement: float
-) -> None:
-    """Changing either threshold by the least amount takes the proof away."""
-    assert case.evidence.data.alignment is not None
-    agreed = float(case.evidence.data.alignment.synthetic.agreement[TURNED])
-    best = int(case.inliers[TURNED])
+def test_a_proof_reaches_the_needed_score(case: Case, revised: Callable[..., Case]) -> None:
+    """Raising the threshold by the least amount takes the proof away."""
+    best = float(case.scores[TURNED])
 
-    def reason(**details: float) -> Reason:
-        found = revised(details=details).choose().chosen
+    def reason(needed: float) -> Reason:
+        found = revised(details={"needed_score": needed}).choose().chosen
         return next(s for s in found if s.synthetic == TURNED).reasons[0]
 
-    just = {"needed_inliers": best, "needed_agreement": agreed - 1e-6}
-    assert reason(**just) is Reason.ALIGNED
-    raised = {"needed_inliers": best + inliers, "needed_agreement": agreed - 1e-6 + agreement}
-    assert reason(**raised) is Reason.CLOSE_FIT
+    assert reason(best) is Reason.ALIGNED
+    assert reason(np.nextafter(best, np.inf)) is Reason.CLOSE_FIT
 
 
 def test_where_no_proof_was_possible_nothing_is_called_proven_by_alignment(
@@ -230,19 +235,37 @@ def test_where_no_proof_was_possible_nothing_is_called_proven_by_alignment(
 
 
 @pytest.mark.parametrize(
-    ("inliers", "agreement", "close"), [(10, 0.31, True), (9, 0.31, False), (10, 0.3, False)]
+    ("inliers", "strength", "close"),
+    [
+        (int(np.ceil(CHANCE_INLIERS + MIN_SCORE / INLIER_DECADES)), MIN_STRENGTH, True),
+        (0, np.sqrt(2 * np.log(10) * MIN_SCORE) + 1e-6, True),
+        (0, np.sqrt(2 * np.log(10) * MIN_SCORE) - 1e-6, False),
+        (500, MIN_STRENGTH - 1e-6, False),
+    ],
 )
-def test_an_alignment_is_close_from_ten_inliers_and_above_the_agreement_floor(
-    case: Case, revised: Callable[..., Case], inliers: int, agreement: float, close: bool
+def test_an_alignment_is_close_above_the_fixed_floors(
+    case: Case, revised: Callable[..., Case], inliers: int, strength: float, close: bool
 ) -> None:
     count = len(case.synthetic)
     synthetic = Aligned(
         inliers=np.where(np.arange(count) == TURNED, inliers, 0),
-        agreement=np.where(np.arange(count) == TURNED, agreement, 0.0),
+        strength=np.where(np.arange(count) == TURNED, strength, 0.0),
+        marked=np.zeros(count),
         featureless=np.zeros(count, dtype=np.bool_),
     )
     found = revised(synthetic=synthetic, rejected=None).choose()
     assert found.counts[Reason.CLOSE_FIT] == int(close)
+
+
+def test_a_featureless_tile_that_aligns_is_a_suspect_all_the_same(
+    case: Case, revised: Callable[..., Case]
+) -> None:
+    """Too blurred for key points, it cannot be cleared, but it can be proven."""
+    assert case.evidence.data.alignment is not None
+    before = case.evidence.data.alignment.synthetic
+    blank = replace(before, featureless=np.ones(len(case.synthetic), dtype=np.bool_))
+    found = revised(synthetic=blank).choose()
+    assert found.counts[Reason.ALIGNED] == 3
 
 
 def test_the_tail_lies_strictly_below_the_holdouts_smallest(
@@ -280,6 +303,6 @@ def test_a_blank_tile_is_never_a_suspect_for_resembling_blank_tiles(case: Case) 
 def test_only_an_alignment_whose_tissue_agrees_is_worth_a_warp(case: Case) -> None:
     suspect = case.choose().chosen[0]
     assert suspect.fits
-    assert replace(suspect, agreement=0.301).fits
-    assert not replace(suspect, agreement=0.3).fits
-    assert not replace(suspect, inliers=0).fits
+    assert replace(suspect, inliers=0).fits, "a whole picture that agrees has no key points"
+    assert replace(suspect, strength=MIN_STRENGTH).fits
+    assert not replace(suspect, strength=MIN_STRENGTH - 1e-9).fits

@@ -122,8 +122,8 @@ def test_facts_of_a_proven_pair_stand_on_the_page() -> None:
     for fact in (
         "Proven copy, by alignment",
         "tumour/000002.png",
-        "40 key points, agreement 0.97",
-        "proof takes 14, and more than 0.35",
+        "40 key points; agreement 0.97, 14.2 standard deviations of chance; score 80.8",
+        "proof takes 11.5",
         "mirrored left to right, not turned, same size, 100 % overlap",
         "0 of 120 real tiles align as well",
         "at most 2.47 %, with 95 % confidence",
@@ -132,6 +132,15 @@ def test_facts_of_a_proven_pair_stand_on_the_page() -> None:
         "249 of 250 holdout tiles (99 %)",
     ):
         assert fact in first, fact
+
+
+def test_a_copy_found_as_a_whole_picture_is_told_without_key_points() -> None:
+    found, context = _EXAMPLE["suspects"]()
+    blurred = replace(found.chosen[0], inliers=0, points=np.empty((0, 2)), targets=np.empty((0, 2)))
+    first = render(replace(found, chosen=(blurred,)), **context).split("<article")[1]
+    assert "As whole pictures, no key points; agreement 0.97" in first
+    assert "mirrored left to right, not turned" in first
+    assert "None: nothing brings the two together." in page().split("<article")[2]
 
 
 def test_an_unproven_pair_says_so_and_names_no_threshold_that_was_never_drawn() -> None:
