@@ -14,19 +14,22 @@ Thresholds were chosen on other draws of GlaS (seed 777) and other strengths. LC
 wrong group labels are left out by name.
 """
 
-import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from disguises import DISGUISES, MAY_BE_MISSED, innocent, marked
-from harness import Options, Outcome
+from harness import Kept, Options, Outcome
 from planted_leak import thirds
-from train_run import train_apart
+from train_run import cores, train_apart
 
 import audits
 from audits import AuditData, Harm
@@ -64,34 +67,47 @@ def run(options: Options) -> Outcome:
     """Every disguise at every share, then the innocent sets."""
     if options.data is None:
         raise SystemExit("red-team needs --data DIR, which holds glas and lc25000.")
-    kept = _Kept(options)
+    jobs = [("leaks", *where) for where in (SETS[:1] if options.quick else SETS)]
+    jobs += [("innocents", draw) for draw in range(1 if options.quick else DRAWS)]
+    jobs.append(("generated",))
     start = time.perf_counter()
-    sets = SETS[:1] if options.quick else SETS
-    leaks = [row for name, side in sets for row in _leaks(options, kept, name, side)]
-    clean = [*_innocents(options, kept), *_generated(options, kept)]
+    # A job a core: much of an audit is done by one thread.
+    with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
+        found = [row for rows in pool.map(_job, repeat(options), jobs) for row in rows]
     hours = (time.perf_counter() - start) / 3600
-    return _outcome(leaks, clean, hours, options)
+    leaks = [row for row in found if "share" in row]
+    return _outcome(leaks, [row for row in found if "share" not in row], hours, options)
 
 
-class _Kept:
-    """Finished cells, one JSON line each, so that a killed run goes on."""
+def _job(options: Options, job: tuple[Any, ...]) -> list[dict[str, Any]]:
+    """All cells of one data set, or of one draw of innocent sets."""
+    torch.set_num_threads(1)
+    kind, *of = job
+    return list(JOBS[kind](options, _Cells(options), *of))
+
+
+class _Cells:
+    """Finished cells, which a killed run finds again, and embeddings, which all runs share."""
 
     def __init__(self, options: Options) -> None:
-        name = f"privgen-red-team-{options.seed}{'-quick' if options.quick else ''}"
-        self.folder = Path(tempfile.gettempdir()) / name
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        self._file = self.folder / "cells.jsonl"
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        self._cells = {line["cell"]: line for line in map(json.loads, lines)}
-        self.embeddings = EmbeddingCache(self.folder / "embeddings")
+        here = Path(__file__).resolve().parent
+        root = here.parent
+        sources = [root / "audits", root / "privgen" / "evidence", here / "disguises.py"]
+        known = [options.seed, options.quick, SYNTHETIC, DRAW_SEED, INNOCENT_TILES]
+        self._kept = Kept("red-team", [*sources, Path(__file__)], known)
+        self.embeddings = EmbeddingCache(here / ".kept" / "embeddings")
 
     def get(self, cell: str) -> dict[str, Any] | None:
-        return self._cells.get(cell)
+        return self._kept[cell] if cell in self._kept else None
+
+    def all(self, cells: Iterable[str]) -> list[dict[str, Any]]:
+        """These cells, or none where one is missing."""
+        names = list(cells)
+        whole = all(cell in self._kept for cell in names)
+        return [self._kept[cell] for cell in names] if whole else []
 
     def add(self, row: dict[str, Any]) -> dict[str, Any]:
-        self._cells[row["cell"]] = row
-        with self._file.open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
+        self._kept.keep(row["cell"], row)
         print(f"  {row['cell']}: {row['outcome']} ({row['found_by']})", flush=True)
         return row
 
@@ -103,13 +119,13 @@ def _opened(options: Options, name: str) -> TileSet:
     return tiles.subset(np.flatnonzero(~np.isin(tiles.groups, WRONG_GROUPS)))
 
 
-def _leaks(options: Options, kept: _Kept, name: str, side: int) -> Iterator[dict[str, Any]]:
+def _leaks(options: Options, kept: _Cells, name: str, side: int) -> Iterator[dict[str, Any]]:
     """Every cell of one data set at one side."""
     where = f"{name} {side} px"
     cells = [f"{where}, {kind}, {share:g}" for kind in DISGUISES for share in SHARES]
     cells += [f"{where}, perspective with {n} dirty null tiles" for n in CONTAMINATED]
-    if all(kept.get(cell) for cell in cells):
-        yield from (row for cell in cells if (row := kept.get(cell)))
+    if done := kept.all(cells):
+        yield from done
         return
     tiles = _opened(options, name)
     rng = np.random.default_rng([DRAW_SEED, options.seed, side])
@@ -160,7 +176,7 @@ def _collected(
     holdout: np.ndarray,
     synthetic: Pixels,
     options: Options,
-    kept: _Kept,
+    kept: _Cells,
     *,
     planted: int | None = None,
 ) -> Evidence:
@@ -233,41 +249,36 @@ def _judged(data: AuditData, analog: str) -> dict[str, Any]:
     }
 
 
-def _innocents(options: Options, kept: _Kept) -> Iterator[dict[str, Any]]:
-    """Sets without a leak, draw by draw."""
+def _innocents(options: Options, kept: _Cells, draw: int) -> Iterator[dict[str, Any]]:
+    """Sets of one draw of patients that hold no leak."""
+    names = [*innocent(np.zeros((1, 64, 64, 3), np.uint8), np.random.default_rng(0))]
+    names += ["other data set", "marks"]
+    cells = {name: f"innocent: {name}, draw {draw}" for name in names}
+    if done := kept.all(cells.values()):
+        yield from done
+        return
     tiles = _opened(options, "glas")
     pixels = tiles.load(INNOCENT_SIDE)
     foreign = _opened(options, "lc25000").load(INNOCENT_SIDE)
-    names = [*innocent(pixels[:1], np.random.default_rng(0)), "other data set", "marks"]
-    for draw in range(1 if options.quick else DRAWS):
-        cells = {name: f"innocent: {name}, draw {draw}" for name in names}
-        if all(kept.get(cell) for cell in cells.values()):
-            yield from (row for cell in cells.values() if (row := kept.get(cell)))
-            continue
-        rng = np.random.default_rng([DRAW_SEED, options.seed, 99, draw])
-        train, holdout, others = thirds(tiles.groups, rng)
-        chosen = others[rng.permutation(len(others))[:INNOCENT_TILES]]
-        made = innocent(pixels[chosen], rng)
-        made["other data set"] = foreign[rng.permutation(len(foreign))[:INNOCENT_TILES]]
-        everything = np.concatenate(list(made.values()))
-        evidence = _collected(tiles, pixels, train, holdout, everything, options, kept, planted=8)
-        ends = np.cumsum([len(each) for each in made.values()])
-        for name, end in zip(made, ends, strict=True):
-            rows = np.arange(end - len(made[name]), end)
-            found = _judged(_chosen(evidence.data, rows), "exact")
-            yield kept.get(cells[name]) or kept.add({"cell": cells[name], "kind": name, **found})
-        yield kept.get(cells["marks"]) or kept.add(
-            {
-                "cell": cells["marks"],
-                "kind": "marks",
-                **_marks(options, kept, tiles, pixels, draw, (train, holdout, chosen)),
-            }
-        )
+    rng = np.random.default_rng([DRAW_SEED, options.seed, 99, draw])
+    train, holdout, others = thirds(tiles.groups, rng)
+    chosen = others[rng.permutation(len(others))[:INNOCENT_TILES]]
+    made = innocent(pixels[chosen], rng)
+    made["other data set"] = foreign[rng.permutation(len(foreign))[:INNOCENT_TILES]]
+    everything = np.concatenate(list(made.values()))
+    evidence = _collected(tiles, pixels, train, holdout, everything, options, kept, planted=8)
+    ends = np.cumsum([len(each) for each in made.values()])
+    for name, end in zip(made, ends, strict=True):
+        rows = np.arange(end - len(made[name]), end)
+        found = _judged(_chosen(evidence.data, rows), "exact")
+        yield kept.get(cells[name]) or kept.add({"cell": cells[name], "kind": name, **found})
+    found = _marks(options, kept, tiles, pixels, draw, (train, holdout, chosen))
+    yield kept.get(cells["marks"]) or kept.add({"cell": cells["marks"], "kind": "marks", **found})
 
 
 def _marks(
     options: Options,
-    kept: _Kept,
+    kept: _Cells,
     tiles: TileSet,
     pixels: Pixels,
     draw: int,
@@ -289,12 +300,12 @@ def _marks(
     return _judged(evidence.data, "exact")
 
 
-def _generated(options: Options, kept: _Kept) -> Iterator[dict[str, Any]]:
+def _generated(options: Options, kept: _Cells) -> Iterator[dict[str, Any]]:
     """Samples of a `cdcgan` trained for two minutes by the product, against its own ledger."""
     count = 1 if options.quick else GENERATED
     cells = [f"innocent: honest generator, seed {seed}" for seed in range(count)]
-    if all(kept.get(cell) for cell in cells):
-        yield from (row for cell in cells if (row := kept.get(cell)))
+    if done := kept.all(cells):
+        yield from done
         return
     assert options.data is not None
     with tempfile.TemporaryDirectory() as work:
@@ -320,6 +331,13 @@ def _generated(options: Options, kept: _Kept) -> Iterator[dict[str, Any]]:
         rows = np.arange(place * INNOCENT_TILES, (place + 1) * INNOCENT_TILES)
         found = _judged(_chosen(evidence.data, rows), "exact")
         yield kept.get(cell) or kept.add({"cell": cell, "kind": "honest generator", **found})
+
+
+JOBS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
+    "leaks": _leaks,
+    "innocents": _innocents,
+    "generated": _generated,
+}
 
 
 def _outcome(
