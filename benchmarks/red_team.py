@@ -98,7 +98,8 @@ class _Cells:
         self.embeddings = EmbeddingCache(here / ".kept" / "embeddings")
 
     def get(self, cell: str) -> dict[str, Any] | None:
-        return self._kept[cell] if cell in self._kept else None
+        found: dict[str, Any] | None = self._kept[cell] if cell in self._kept else None  # noqa: SIM401
+        return found
 
     def all(self, cells: Iterable[str]) -> list[dict[str, Any]]:
         """These cells, or none where one is missing."""

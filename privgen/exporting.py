@@ -15,6 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from audits.kinds import kind_name
 from privgen import console, reporting
 from privgen.errors import CheckpointError, InputError, RuntimeFailure
 from privgen.files import atomic_write, empty_folder, sha256_file
@@ -167,7 +168,7 @@ def _audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict
         ],
         "mdl80": [
             (
-                words.kind_name(kind),
+                kind_name(kind),
                 "not found at any share tried" if share is None else words.number(share),
             )
             for kind, share in audit["mdl80"].items()

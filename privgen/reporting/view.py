@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from audits.kinds import kind_name, name_kinds
 from privgen.reporting import bench, figures, words
 
 _PROOFS = ("identical_tiles", "aligned_copies")
@@ -97,7 +98,7 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "averages": [_row(results[name]) for name in averages],
         "attacks": [_row(results[name]) for name in attacks],
         "other": [_row(results[name]) for name in left],
-        "kinds": words.name_kinds(audit["mdl80"]),
+        "kinds": name_kinds(audit["mdl80"]),
         "signed": words.clauses(audit["verdict"]["sentence"]),
         "policy": _policy(policy),
     }
@@ -124,21 +125,21 @@ def _mdl80(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
             "enough": share is not None and share <= policy["copying_mdl80"],
         }
         rows.setdefault(tuple(facts.values()), {**facts, "kinds": []})["kinds"].append(kind)
-    return [{**row, "kind": words.name_kinds(row["kinds"])} for row in rows.values()]
+    return [{**row, "kind": name_kinds(row["kinds"])} for row in rows.values()]
 
 
 def _power_figure(audit: Mapping[str, Any]) -> Markup:
     if not audit["power"]:
         return Markup()
     found = ", ".join(
-        f"{words.kind_name(kind)} from a share of {share:.3g}"
+        f"{kind_name(kind)} from a share of {share:.3g}"
         if share is not None
-        else f"{words.kind_name(kind)} at no share tried"
+        else f"{kind_name(kind)} at no share tried"
         for kind, share in audit["mdl80"].items()
     )
     figure = figures.power_curves(
         audit["power"],
-        names={kind: words.kind_name(kind) for kind in audit["mdl80"]},
+        names={kind: kind_name(kind) for kind in audit["mdl80"]},
         bound=audit["policy"]["copying_mdl80"],
         alt=f"Power of the copy tests against the share of copies. Power .8 is reached: {found}.",
     )
@@ -151,7 +152,7 @@ def _power_table(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     cells = {(point["copies"], point["kind"]): point["power"] for point in points}
     shares = sorted({(point["copies"], point["fraction"]) for point in points})
     return {
-        "kinds": [words.kind_name(kind) for kind in kinds],
+        "kinds": [kind_name(kind) for kind in kinds],
         "rows": [
             (copies, share, [cells.get((copies, kind)) for kind in kinds])
             for copies, share in shares
@@ -226,7 +227,7 @@ def _policy(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Chance of a false LEAK over all tests together", words.number(policy["significance"])),
         ("Harms that decide the verdict", ", ".join(policy["gates"])),
         ("Largest share of copies that may go unseen", words.number(policy["copying_mdl80"])),
-        ("Kinds of copies that must be seen", words.name_kinds(policy["copying_kinds"])),
+        ("Kinds of copies that must be seen", name_kinds(policy["copying_kinds"])),
         (
             "Largest membership AUROC above 0.5 that may remain possible",
             words.number(policy["membership_excess"]),

@@ -1,4 +1,4 @@
-"""Numbers and registered names as a reader meets them.
+"""Numbers and registered names as a reader meets them; kinds of copies are in `audits.kinds`.
 
 Conventions: fractions stay fractions; an interval is rounded to one or two digits of its own
 half-width, so that a figure never looks more exact than it is; a p-value is never printed as 0.
@@ -8,10 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from audits.kinds import kind_name, name_kinds
+from audits.kinds import name_kinds
 from audits.results import Outcome
-
-__all__ = ["kind_name", "name_kinds"]
 
 OUTCOMES = {
     "LEAK": "At least one registered test found a leak, or a copy was proven.",
