@@ -17,7 +17,7 @@ from privgen.evidence.descriptors import (
     concatenate,
     describe,
 )
-from privgen.evidence.votes import NEIGHBORS, VOTERS, Shortlist, shortlist
+from privgen.evidence.votes import NEIGHBORS, PARTS, VOTERS, Shortlist, shortlist
 
 Tiles = NDArray[np.uint8]
 
@@ -149,6 +149,17 @@ class TestKeyPoints:
             describe(tiles)
 
 
+def invited(queries: Descriptors, tile: int) -> list[int]:
+    """Rows of the key points that vote: six of each part, strongest first, then the strongest."""
+    rows = list(range(*queries.rows(tile).indices(10**9)[:2]))
+    taken = dict[tuple[int, int], list[int]]()
+    for row in rows:
+        part = tuple(int((v + 0.5) * PARTS // queries.side) for v in queries.points[row, :2])
+        taken.setdefault(part, []).append(row)  # type: ignore[arg-type]
+    chosen = [row for part in taken.values() for row in part[: VOTERS // PARTS**2]]
+    return sorted(chosen + [row for row in rows if row not in chosen][: VOTERS - len(chosen)])
+
+
 def counted(queries: Descriptors, base: Descriptors) -> NDArray[np.float64]:
     """Votes by their definition, one key point at a time."""
     table = np.zeros((len(queries), len(base)))
@@ -156,7 +167,7 @@ def counted(queries: Descriptors, base: Descriptors) -> NDArray[np.float64]:
     theirs = votes._folded(base.vectors).astype(float)
     for tile in range(len(queries)):
         cells: dict[tuple[int, ...], float] = {}
-        for row in range(*queries.rows(tile).indices(10**9)[:2])[:VOTERS]:
+        for row in invited(queries, tile):
             folded = votes._folded(queries.vectors[[row]]).astype(float)
             far = ((theirs - folded) ** 2).sum(axis=1)
             limit = np.sort(far)[min(NEIGHBORS, len(far)) - 1]
@@ -188,6 +199,32 @@ def counted(queries: Descriptors, base: Descriptors) -> NDArray[np.float64]:
 
 
 class TestVotes:
+    def test_every_part_of_a_tile_is_heard(self, base: Descriptors) -> None:
+        share = VOTERS // PARTS**2
+        crowded = np.flatnonzero(base.counts > VOTERS)
+        assert len(crowded) > 5
+        unlike = 0
+        for tile in crowded:
+            voters = votes._voters(base, int(tile))
+            assert voters.tolist() == invited(base, int(tile))
+            assert len(voters) == VOTERS
+            rows = base.rows(int(tile))
+            part = np.floor((base.points[:, :2] + 0.5) * (PARTS / base.side)).astype(int)
+            number = part[:, 0] * PARTS + part[:, 1]
+            there = np.bincount(number[rows], minlength=PARTS**2)
+            heard = np.bincount(number[voters], minlength=PARTS**2)
+            assert (heard >= np.minimum(there, share)).all()
+            strongest = np.bincount(number[rows.start : rows.start + VOTERS], minlength=PARTS**2)
+            unlike += int((strongest < np.minimum(there, share)).any())
+        assert unlike > 5, "the strongest alone would leave parts out"
+
+    def test_a_tile_of_few_key_points_has_them_all_vote(self, base: Descriptors) -> None:
+        few = np.flatnonzero((base.counts > 0) & (base.counts <= VOTERS))
+        assert len(few)
+        for tile in few:
+            rows = base.rows(int(tile))
+            assert votes._voters(base, int(tile)).tolist() == list(range(rows.start, rows.stop))
+
     def test_they_are_what_brute_force_counts(self, crops: Tiles, base: Descriptors) -> None:
         queries = describe(turned(crops[[1, 5]], 25))
         table = counted(queries, base)
