@@ -98,8 +98,7 @@ class _Cells:
         self.embeddings = EmbeddingCache(here / ".kept" / "embeddings")
 
     def get(self, cell: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self._kept[cell] if cell in self._kept else None  # noqa: SIM401
-        return found
+        return next(iter(self.all([cell])), None)
 
     def all(self, cells: Iterable[str]) -> list[dict[str, Any]]:
         """These cells, or none where one is missing."""
