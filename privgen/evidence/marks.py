@@ -26,8 +26,9 @@ WINDOW = 16
 
 ALIKE, SAME = 0.95, 0.985
 """Correlation of the surroundings from which they are alike, which two other patients must show, or
-the same, which one other patient may show. Among 400 GlaS tiles at 64 px this sets 1 to 2 % of the
-tissue aside by mistake."""
+the same, which one other patient may show; what is alike next to the same is one mark with it.
+Among 400 GlaS tiles at 64 px this sets .8 % of the tissue aside by mistake, of one tile a quarter.
+"""
 
 DUPLICATE = 0.9
 """Share of a tile's structure that, alike in another tile, makes the two one picture. A black round
@@ -86,9 +87,17 @@ class Marks:
         some = alike.any(axis=(1, 2))
         for name in np.unique(self._groups[other][some]):
             patients += alike[self._groups[other] == name].any(axis=0)
-        found = (patients >= 2) | (likeness > SAME).any(axis=0)
+        found = patients >= 2
+        for row in np.flatnonzero((likeness > SAME).any(axis=(1, 2))):
+            found |= _grown(likeness[row] > SAME, alike[row])
         reach = np.ones((2 * _MARGIN + 1, 2 * _MARGIN + 1), dtype=np.uint8)
         return cv2.dilate(found.astype(np.uint8), reach).astype(np.bool_)
+
+
+def _grown(seeds: Mask, places: Mask) -> Mask:
+    """The connected parts of `places` that hold a seed, shape (96, 96)."""
+    _, part = cv2.connectedComponents(places.astype(np.uint8), connectivity=8)
+    return np.isin(part, np.unique(part[seeds & places])) & places
 
 
 def _surroundings(pictures: Pictures) -> Pictures:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from audits.proof import alike
 from privgen.data.images import decode, encode_jpeg, resize
 from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom
@@ -285,8 +286,11 @@ class TestSearch:
         found = best_alignments(describe(ALTERED[kind](tiles)), base, pairs(base))
         assert (found.inliers >= 10).mean() >= 0.9
         assert np.median(found.agreements) > 0.8
+        assert alike(found.inliers, found.strengths).all()
 
-    def test_the_candidate_with_most_inliers_wins(self, tiles: Tiles, base: Descriptors) -> None:
+    def test_the_candidate_with_the_highest_score_wins(
+        self, tiles: Tiles, base: Descriptors
+    ) -> None:
         copies = describe(warped(tiles, about_centre(64, degrees=17, scale=0.9)))
         everyone = np.tile(np.arange(len(base)), (len(base), 1))
         found = best_alignments(copies, base, everyone)
@@ -305,6 +309,7 @@ class TestSearch:
         mixed = best_alignments(copies.subset(order), base, candidates[order])
         np.testing.assert_array_equal(mixed.transforms, whole.transforms[order])
         np.testing.assert_array_equal(mixed.agreements, whole.agreements[order])
+        np.testing.assert_array_equal(mixed.strengths, whole.strengths[order])
         np.testing.assert_array_equal(mixed.inliers, whole.inliers[order])
 
     def test_one_pair_alone_says_the_same(self, tiles: Tiles, base: Descriptors) -> None:
@@ -314,6 +319,7 @@ class TestSearch:
         assert (one.inliers, one.mirrored) == (many.inliers[3], True)
         assert (one.rotation, one.scale) == (many.rotations[3], many.scales[3])
         assert (one.overlap, one.agreement) == (many.overlaps[3], many.agreements[3])
+        assert one.strength == many.strengths[3]
         np.testing.assert_array_equal(one.transform, many.transforms[3])
 
     def test_blank_tiles_and_missing_candidates_are_counted_apart(
@@ -327,6 +333,7 @@ class TestSearch:
         assert found.inliers[0] == found.inliers[1] == 0 < found.inliers[2]
         assert np.isnan(found.transforms[:2]).all()
         np.testing.assert_array_equal(found.agreements[:2], 0)
+        np.testing.assert_array_equal(found.strengths[:2], 0)
         assert len(found) == 3
 
     def test_what_does_not_fit_is_refused(self, base: Descriptors) -> None:
@@ -341,7 +348,7 @@ class TestSearch:
 
 
 def same(first: Alignments, second: Alignments) -> None:
-    for name in ("candidates", "inliers", "transforms", "rotations", "agreements"):
+    for name in ("candidates", "inliers", "transforms", "rotations", "agreements", "strengths"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
 
 
@@ -350,7 +357,9 @@ def test_tissue_of_different_patients_is_never_aligned_by_more_than_chance() -> 
     found = describe(phantom.load())
     listed = shortlist(found, found, top=5, query_groups=phantom.groups, base_groups=phantom.groups)
     assert (phantom.groups[listed.tiles] != phantom.groups[:, None])[listed.tiles >= 0].all()
-    assert best_alignments(found, found, listed.tiles).inliers.max() <= 9
+    best = best_alignments(found, found, listed.tiles)
+    assert best.inliers.max() <= 9
+    assert not alike(best.inliers, best.strengths).any()
 
 
 @pytest.mark.real_data
@@ -372,6 +381,7 @@ class TestRealTissue:
         base, queries = (describe(each) for each in roles)
         found = best_alignments(queries, base, shortlist(queries, base, top=5).tiles)
         assert found.inliers.max() <= 9
+        assert not alike(found.inliers, found.strengths).any()
 
     def test_odd_rotated_copies_are_found_and_proven(self, roles: tuple[Tiles, Tiles]) -> None:
         train, _ = roles
@@ -430,6 +440,7 @@ def test_pairs_are_aligned_one_by_one(tiles: Tiles, base: Descriptors) -> None:
     for row, (query, candidate) in enumerate(chosen):
         one = align(copies.subset(np.array([query])), base.subset(np.array([candidate])))
         assert (found.inliers[row], found.agreements[row]) == (one.inliers, one.agreement)
+        assert found.strengths[row] == one.strength
     assert found.inliers[0] > 20
     np.testing.assert_array_equal(found.featureless, copies.featureless[[2, 0, 2]])
     for wrong in ([[0, -1]], [[len(copies), 0]], [[0, len(base)]]):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from audits.proof import alike
 from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom
+from privgen.evidence import marks as module
 from privgen.evidence.alignment import Alignments, best_alignments
 from privgen.evidence.descriptors import PATCH_SIDE, describe
 from privgen.evidence.marks import Marks
@@ -189,6 +190,18 @@ def test_what_recurs_in_one_patient_alone_is_no_mark(tissue: tuple[Tiles, Names]
     assert not marks.of(patches[mine[0]], str(groups[0])).any()
 
 
+def test_what_is_alike_next_to_the_same_is_one_mark_with_it() -> None:
+    places = np.zeros((96, 96), dtype=np.bool_)
+    places[10:20, 10:20] = places[20:25, 20:25] = True  # touching at a corner
+    places[50:60, 50:60] = True
+    seeds = np.zeros_like(places)
+    seeds[12, 12] = True
+    expected = places.copy()
+    expected[50:60, 50:60] = False
+    np.testing.assert_array_equal(module._grown(seeds, places), expected)
+    assert not module._grown(np.zeros_like(seeds), places).any()
+
+
 def test_a_mark_at_another_place_in_each_tile_is_none(tissue: tuple[Tiles, Names]) -> None:
     """Tissue recurs too, somewhere; what makes a mark is its place."""
     tiles, groups = tissue
@@ -252,6 +265,14 @@ class TestRealTissue:
         before, after = innocent(*glas, MARKINGS[name], patients)
         assert alike(before.inliers, before.strengths).sum() >= 6, "and would be without"
         assert not alike(after.inliers, after.strengths).any()
+
+    @pytest.mark.parametrize("name", MARKINGS)
+    def test_a_copy_is_proven_by_what_its_marks_leave(
+        self, name: str, glas: tuple[Tiles, Names]
+    ) -> None:
+        _, after = innocent(*glas, MARKINGS[name], 6, copied=True)
+        assert (after.marked > 0.5).all()
+        assert alike(after.inliers, after.strengths).mean() >= 0.8
 
     def test_tiles_without_marks_lose_hardly_anything(self, glas: tuple[Tiles, Names]) -> None:
         tiles, groups = glas
