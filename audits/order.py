@@ -178,7 +178,12 @@ def in_order(
     alignment = data.alignment
     if alignment is not None:
         alignment = replace(alignment, synthetic=_moved(alignment.synthetic, place[_MADE].rows))
-    ordered = AuditData(
+    pipeline = data.pipeline
+    if pipeline is not None:
+        train, holdout = pipeline
+        pipeline = (_measured(train), _measured(holdout))
+    ordered = replace(
+        data,
         train=moved["train"],
         holdout=moved["holdout"],
         synthetic=moved[_MADE],
@@ -186,10 +191,23 @@ def in_order(
         reference=moved.get("reference"),
         planted={kind: _planted(copies, place["train"]) for kind, copies in data.planted.items()},
         alignment=alignment,
-        encoder=data.encoder,
-        group_unit=data.group_unit,
+        pipeline=pipeline,
     )
     return ordered, given, attacks
+
+
+def _measured(tiles: Tiles) -> Tiles:
+    """Measured tiles patient by patient, who are known by all of theirs."""
+    content = digests([tiles.embeddings])
+    marks = {
+        owner: _digest(sorted(mark.encode() for mark in content[tiles.patients == owner].tolist()))
+        for owner in np.unique(tiles.patients).tolist()
+    }
+    code = {owner: place for place, owner in enumerate(sorted(marks, key=lambda o: marks[o]))}
+    codes = np.array([code[owner] for owner in tiles.patients.tolist()], dtype=np.intp)
+    rows = np.lexsort((content, codes))
+    names = _named(codes[rows])
+    return tiles.rearranged(rows, patients=names, slides=names)
 
 
 def _taken(array: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from audits import Aligned, Alignment, AuditData, OutsideScores, Planted, Policy, Tiles, audit
+from audits import (
+    Aligned,
+    Alignment,
+    AuditData,
+    Harm,
+    OutsideScores,
+    Planted,
+    Policy,
+    Tiles,
+    audit,
+)
 from audits.battery import run_family
 from audits.order import in_order
 
@@ -251,3 +261,24 @@ def test_pixels_decide_the_order_where_they_are_known() -> None:
     )
     np.testing.assert_array_equal(first.content, second.content)
     np.testing.assert_array_equal(first.patients, second.patients)
+
+
+def test_what_was_measured_of_the_files_stays_with_the_data() -> None:
+    """Measures are put in order too, and no name of a patient decides it."""
+    data, _, _ = given(content=True)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(12, 3)).astype(np.float32)
+    measured = Tiles("train", values, patients=np.repeat(["a", "b", "c"], 4))
+    again = Tiles("train", values[::-1], patients=np.repeat(["x", "z", "y"], 4))
+    why = {Harm.COPYING: "Files differ."}
+    first, second = (
+        in_order(replace(data, pipeline=(tiles, tiles), confounded=why))[0]
+        for tiles in (measured, again)
+    )
+    assert first.pipeline is not None
+    assert second.pipeline is not None
+    assert first.confounded == why
+    for one, other in zip(first.pipeline, second.pipeline, strict=True):
+        np.testing.assert_array_equal(one.embeddings, other.embeddings)
+        np.testing.assert_array_equal(one.patients, other.patients)
+    assert len(np.unique(first.pipeline[0].patients)) == 3
