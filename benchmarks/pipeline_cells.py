@@ -360,11 +360,12 @@ def _placed(
     """The alignment of the copies that were aligned, among all synthetic tiles of a cell."""
     rows, found = aligned
     count = before + len(copies)
-    inliers, agreement = np.zeros(count, dtype=np.intp), np.zeros(count)
+    inliers, strength = np.zeros(count, dtype=np.intp), np.zeros(count)
     _, ours, theirs = np.intersect1d(copies, rows, return_indices=True)
     inliers[before + ours] = found.synthetic.inliers[theirs]
-    agreement[before + ours] = found.synthetic.agreement[theirs]
+    strength[before + ours] = found.synthetic.strength[theirs]
     featureless = np.zeros(count, dtype=np.bool_)
-    return replace(
-        found, synthetic=Aligned(inliers=inliers, agreement=agreement, featureless=featureless)
+    judged = Aligned(
+        inliers=inliers, strength=strength, marked=np.zeros(count), featureless=featureless
     )
+    return replace(found, synthetic=judged)

@@ -95,7 +95,8 @@ def given(*, content: bool) -> tuple[AuditData, Features, list[OutsideScores]]:
 def aligned(rng: np.random.Generator, count: int) -> Aligned:
     return Aligned(
         inliers=rng.integers(0, 9, count),
-        agreement=rng.uniform(0, 1, count),
+        strength=rng.uniform(0, 4, count),
+        marked=np.where(rng.random(count) < 0.1, 0.2, 0.0),
         featureless=rng.random(count) < 0.1,
     )
 
