@@ -49,15 +49,19 @@ from audits.family import (
 from audits.fidelity import fidelity
 from audits.inputs import AuditData, Floats, textured_only
 from audits.neighbors import nearest
+from audits.order import in_order
+from audits.patients import alike_within
 from audits.permutation import holm
+from audits.pipeline import LEVEL, PIPELINE, pipeline_baseline
 from audits.policy import Policy
 from audits.results import AuditReport, AuditResult, Harm
-from audits.verdict import copying_verdict, membership_verdict, overall_verdict
+from audits.sentence import overall_verdict
+from audits.verdict import SAME_WAY, SPLIT_AGAIN, copying_verdict, membership_verdict
 
 _FAR_TOO_MANY = 0.5
 _SWAPPED_LEVEL = 1e-3
 _CONFOUNDED_LEVEL = 0.025
-_STREAMS = 10
+_STREAMS = 11
 
 
 def audit(
@@ -68,7 +72,7 @@ def audit(
     features: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
     outside: Sequence[OutsideScores] = (),
 ) -> AuditReport:
-    """Run the whole battery.
+    """Run the whole battery. The report depends on no order of tiles and on no name of a patient.
 
     Args:
       data: the tiles of every role.
@@ -90,6 +94,7 @@ def audit(
     policy = policy or Policy()
     seed = None if isinstance(rng, np.random.Generator) else operator.index(rng)
     streams = np.random.default_rng(rng).spawn(_STREAMS)
+    data, ordered, outside = in_order(data, features, outside)
     copies = gather(data, streams[8])
     seen = textured_only(data)
     warnings = _input_warnings(data, copies.holdout.scores)
@@ -103,11 +108,16 @@ def audit(
     proven = proofs(data, streams[7])
     controls = _controls(seen, scores[PRIMARY_ATTACK], streams[1:4])
     controls += roles_swapped(data, streams[9])
+    controls += _pipeline(data, streams[10])
     power = planted_power(data, copies, policy, level["tail_ratio"], streams[4], proven_by=proven)
     mdl80 = minimum_detectable(power)
     confounded, swapped = _confounded(controls), _swapped(controls, [*tests, *unregistered])
+    other_way = _other_way(data, controls)
     warnings += [sentence for sentence in (confounded, swapped) if sentence]
     warnings += _proof_warnings(proven)
+    warnings += [
+        sentence for sentence in dict.fromkeys(other_way.values()) if sentence not in warnings
+    ]
     by_name = {result.name: result for result in (*proven, *tests)}
     blind = _control(controls, BLIND)
     if confounded and blind is not None and "patient_membership" in by_name:
@@ -119,14 +129,22 @@ def audit(
     }
     lone = not (data.train.patients_known and data.holdout.patients_known)
     harms = (
-        copying_verdict(by_name, mdl80, policy, level, swapped),
-        membership_verdict(Harm.TILE_MEMBERSHIP, by_harm[Harm.TILE_MEMBERSHIP], policy, level),
+        copying_verdict(by_name, mdl80, policy, level, swapped, other_way.get(Harm.COPYING, "")),
+        membership_verdict(
+            Harm.TILE_MEMBERSHIP,
+            by_harm[Harm.TILE_MEMBERSHIP],
+            policy,
+            level,
+            confounded=other_way.get(Harm.TILE_MEMBERSHIP, ""),
+            remedy=SAME_WAY,
+        ),
         membership_verdict(
             Harm.PATIENT_MEMBERSHIP,
             by_harm[Harm.PATIENT_MEMBERSHIP],
             policy,
             level,
-            confounded=confounded or swapped,
+            confounded=other_way.get(Harm.PATIENT_MEMBERSHIP, "") or confounded or swapped,
+            remedy=SAME_WAY if Harm.PATIENT_MEMBERSHIP in other_way else SPLIT_AGAIN,
             lone_tiles=lone,
         ),
     )
@@ -135,7 +153,7 @@ def audit(
         *tpr_results(seen, scores[PRIMARY_ATTACK]),
         *unregistered,
     ]
-    for encoder, outputs in (features or {}).items():
+    for encoder, outputs in ordered.items():
         context += fidelity(
             outputs,
             {"train": data.train.patients, "holdout": data.holdout.patients},
@@ -189,6 +207,7 @@ def run_family(
     """
     policy = policy or Policy()
     streams = np.random.default_rng(rng).spawn(_STREAMS)
+    data, _, outside = in_order(data, outside=outside)
     seen = textured_only(data)
     weights = _declare(data, seen, policy, outside)
     scores = attack_scores(seen, outside)
@@ -236,14 +255,16 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
             "copies of "
             "train tiles. Give a holdout of other patients."
         )
-    warnings = _unmatched_classes(data)
+    warnings = [*_unmatched_classes(data), *_alike_patients(data)]
     for tiles in (data.siblings, data.reference):
-        if tiles is None:
+        if tiles is None or not tiles.textured.any():
             continue
-        same = int((nearest(tiles.embeddings, data.train.embeddings, k=1).distances == 0).sum())
-        if same > _FAR_TOO_MANY * len(tiles):
+        # Blank glass is equal in everybody.
+        seen = tiles.embeddings[tiles.textured]
+        same = int((nearest(seen, data.train.embeddings, k=1).distances == 0).sum())
+        if same > _FAR_TOO_MANY * len(seen):
             raise AuditInputError(
-                f"train and {tiles.name} must differ: {same} of {len(tiles)} {tiles.name} tiles "
+                f"train and {tiles.name} must differ: {same} of {len(seen)} {tiles.name} tiles "
                 f"are exact copies of train tiles. Give {tiles.name} tiles the generator did not "
                 "see."
             )
@@ -300,12 +321,34 @@ def _proof_warnings(proofs: Sequence[AuditResult]) -> list[str]:
             "show the tissue of another patient's tile, as copies do. They were left out of what "
             "chance shows. One patient may stand there under two names: run `privgen data check`."
         )
+    if known["featureless"]:
+        warnings.append(
+            f"{known['featureless']} of {known['featureless'] + known['searched']} synthetic tiles "
+            "show hardly anything to compare: they were searched, but are not cleared."
+        )
     if known["marked"] or known["null_marked"]:
         warnings.append(
             f"{known['marked']} synthetic and {known['null_marked']} real tiles align where marks "
             "stand that recur in other patients at the same place, such as frames, captions or "
             "scale bars. What the marks cover was set aside; the rest was compared."
         )
+    return warnings
+
+
+def _alike_patients(data: AuditData) -> list[str]:
+    """A warning for each real role that holds patients who may be one person; it names nobody."""
+    unit = data.group_unit.replace("_", " ")
+    warnings = []
+    for tiles in (data.train, data.siblings, data.holdout, data.reference):
+        if tiles is None or not tiles.patients_known:
+            continue
+        groups = alike_within(np.unique(tiles.patients))
+        if groups:
+            warnings.append(
+                f"{sum(map(len, groups))} {tiles.name} {unit}s have names that differ "
+                f"only in case, leading zeros or signs from another's: if those are {len(groups)} "
+                "written differently, intervals are too narrow and tests too eager."
+            )
     return warnings
 
 
@@ -354,6 +397,28 @@ def _confounded(controls: Sequence[AuditResult]) -> str:
         f"{blind.statistic.value:.2f}, p = {blind.p_value:.2g}): a membership difference between "
         "them is confounded."
     )
+
+
+def _pipeline(data: AuditData, rng: np.random.Generator) -> list[AuditResult]:
+    """The control on how tiles became pixels, where that was measured of enough patients."""
+    if data.pipeline is None or min(side.patient_count for side in data.pipeline) < 2:
+        return []
+    return [pipeline_baseline(*data.pipeline, rng)]
+
+
+def _other_way(data: AuditData, controls: Sequence[AuditResult]) -> dict[Harm, str]:
+    """Why a harm cannot be judged, where its roles became pixels in different ways."""
+    found = dict(data.confounded)
+    control = _control(controls, PIPELINE)
+    if control is not None and control.p_value is not None and control.p_value <= LEVEL:
+        sentence = (
+            "Train and holdout patients differ in how their tiles became pixels (sharpness, blocks "
+            f"or colour detail: AUROC {control.statistic.value:.2f}, p = {control.p_value:.2g}): a "
+            "difference between them may be that alone."
+        )
+        for harm in (Harm.COPYING, Harm.PATIENT_MEMBERSHIP):
+            found.setdefault(harm, sentence)
+    return found
 
 
 def _swapped(controls: Sequence[AuditResult], tests: Sequence[AuditResult]) -> str:

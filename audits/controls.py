@@ -76,7 +76,10 @@ def power_curve(
         for control in (holdout, own)
     ]
     points = []
+    seed = int(rng.integers(2**63))
     for kind, scores in planted.items():
+        # Of its own, so that no kind's curve depends on which others were planted.
+        rng = np.random.default_rng([seed, *kind.encode()])
         for copies in counts:
             if copies > total:
                 continue

@@ -324,11 +324,12 @@ def planted_power(
     train = data.train
     kinds = dict(data.planted)
     if "exact" not in kinds:
-        kinds["exact"] = Planted(
+        exact = Planted(
             embeddings=train.embeddings,
             sources=np.arange(len(train)),
             fingerprints=train.fingerprints,
         )
+        kinds = {"exact": exact, **kinds}
     ratios, sources, proven, patients = {}, {}, {}, {}
     for kind, copies in kinds.items():
         keep = copies.textured

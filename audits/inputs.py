@@ -8,15 +8,17 @@ released.
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audits.errors import AuditInputError
-from audits.results import Estimate
+from audits.patients import alike, read_id, read_patient
+from audits.results import Estimate, Harm
 
-_WORD = re.compile(r"[a-z][a-z_ ]{0,36}(_[0-9]{2})?")
+_WORD = re.compile(r"[a-z][a-z_ ]{0,17}([0-9]?[a-z_ ]{1,18})?(_[0-9]{2})?")
 
 Strings = NDArray[np.str_]
 Floats = NDArray[np.float64]
@@ -39,6 +41,24 @@ def _strings(values: ArrayLike | None, count: int, name: str, default: str) -> S
     return array
 
 
+def _owners(values: ArrayLike, count: int, name: str, *, barcodes: bool) -> Strings:
+    """Ids of patients or slides, one way to write each (`audits.patients`), shape (count,)."""
+    read = read_patient if barcodes else read_id
+    written, at = np.unique(_strings(values, count, name, ""), return_inverse=True)
+    try:
+        ids = [read(one) for one in written.tolist()]
+    except AuditInputError as error:
+        raise AuditInputError(f"{name}: {error}") from error
+    unknown = np.array([one is None for one in ids])
+    if unknown.any():
+        raise AuditInputError(
+            f"{name} must be known for every tile, or not be given: {int(unknown[at].sum())} of "
+            f"{count} are missing (such as {str(written[unknown][0])!r}). Fill them in, or leave "
+            f"{name} out."
+        )
+    return np.array([one or "" for one in ids], dtype=np.str_)[at]
+
+
 def _textured(fingerprints: Strings | None, count: int) -> NDArray[np.bool_]:
     if fingerprints is None:
         return np.ones(count, dtype=np.bool_)
@@ -53,16 +73,21 @@ class Tiles:
       name: role, used in error messages.
       embeddings: shape (n, d), finite; any float type that does not overflow; kept as float32.
       labels: class of each tile, shape (n,); one class when None.
-      patients: patient of each tile, shape (n,); every tile its own patient when None.
+      patients: patient of each tile, shape (n,); every tile its own patient when None. Read as
+        `audits.patients.read_patient` does: nobody is called "nan".
       slides: slide of each tile, shape (n,); the patient when None.
       fingerprints: digest of each tile's pixels, the same for all 8 symmetries, shape (n,); an
         empty string marks a tile too featureless to prove anything. None when not computed.
       ids: distinct name of each tile, by which scores from outside are joined, shape (n,); the role
         and row when None. Never part of a report.
+      barcodes: whether a TCGA barcode in `patients` means its participant; False where `patients`
+        really holds slides.
+      content: digest of each tile's pixels, by which `audits.order` puts the tiles in order before
+        anything is drawn, shape (n,); of its embedding when None. Never part of a report.
 
     Raises:
-      AuditInputError: no tiles, wrong shapes, an embedding that is no finite number, or an id that
-        occurs twice.
+      AuditInputError: no tiles, wrong shapes, an embedding that is no finite number, an id that
+        occurs twice, or a patient or slide that is missing for some tiles.
     """
 
     def __init__(
@@ -75,6 +100,8 @@ class Tiles:
         slides: ArrayLike | None = None,
         fingerprints: ArrayLike | None = None,
         ids: ArrayLike | None = None,
+        barcodes: bool = True,
+        content: ArrayLike | None = None,
     ) -> None:
         array = np.asarray(embeddings)
         if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0:
@@ -102,17 +129,22 @@ class Tiles:
         self.labels = _strings(labels, count, f"{name} labels", "all")
         own = np.char.add(f"{name}-", np.arange(count).astype(np.str_))
         self.patients = (
-            own if patients is None else _strings(patients, count, f"{name} patients", "")
+            own
+            if patients is None
+            else _owners(patients, count, f"{name} patients", barcodes=barcodes)
         )
         self.patients_known = patients is not None
         self.slides = (
-            self.patients if slides is None else _strings(slides, count, f"{name} slides", "")
+            self.patients
+            if slides is None
+            else _owners(slides, count, f"{name} slides", barcodes=False)
         )
         self.fingerprints = (
             None
             if fingerprints is None
             else _strings(fingerprints, count, f"{name} fingerprints", "")
         )
+        self.content = None if content is None else _strings(content, count, f"{name} content", "")
         self.ids = own if ids is None else _strings(ids, count, f"{name} ids", "")
         distinct, times = np.unique(self.ids, return_counts=True)
         if len(distinct) < count:
@@ -143,9 +175,27 @@ class Tiles:
             slides=self.slides[rows],
             fingerprints=None if self.fingerprints is None else self.fingerprints[rows],
             ids=self.ids[rows],
+            barcodes=False,  # read already
+            content=None if self.content is None else self.content[rows],
         )
         part.patients_known = self.patients_known
         return part
+
+    def rearranged(self, rows: NDArray[np.intp], *, patients: Strings, slides: Strings) -> "Tiles":
+        """All tiles in another order, under other names of patients and slides.
+
+        Args:
+          rows: of the tiles, each once, shape (n,).
+          patients, slides: of the tiles in the new order, shape (n,).
+        """
+        moved = copy(self)
+        if (rows != np.arange(len(self))).any():
+            moved.embeddings = self.embeddings[rows]
+        moved.labels, moved.ids = self.labels[rows], self.ids[rows]
+        moved.fingerprints = None if self.fingerprints is None else self.fingerprints[rows]
+        moved.content = None if self.content is None else self.content[rows]
+        moved.patients, moved.slides = patients, slides
+        return moved
 
     @property
     def patient_count(self) -> int:
@@ -221,11 +271,15 @@ class AuditData:
       alignment: geometric verification of the synthetic tiles, or None where it was not done.
       encoder: name of the embedding.
       group_unit: what `patients` really holds: "patient", "slide", "source_image" or "tile".
+      pipeline: train and holdout tiles, or a sample of them, with measurements of how they became
+        pixels in place of embeddings; None where nothing was measured.
+      confounded: for a harm whose roles differ for another reason than training, a sentence.
 
     Raises:
-      AuditInputError: feature counts differ, two of train, holdout and reference share patients, a
-        sibling's patient is not in train, embeddings of train or holdout are constant, a
-        fingerprint stands in both train and holdout, or planted copies or alignments do not fit.
+      AuditInputError: feature counts differ, two of train, holdout and reference share patients or
+        hold patients whose names are alike (`audits.patients`), a sibling's patient is not in
+        train, embeddings of train or holdout are constant, a fingerprint stands in both train and
+        holdout, or planted copies or alignments do not fit.
     """
 
     train: Tiles
@@ -237,6 +291,8 @@ class AuditData:
     alignment: Alignment | None = None
     encoder: str = "unnamed"
     group_unit: str = "patient"
+    pipeline: tuple[Tiles, Tiles] | None = None
+    confounded: Mapping[Harm, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (self.group_unit, *self.planted):
@@ -253,7 +309,8 @@ class AuditData:
                     f"{tiles.name} {tiles.embeddings.shape[1]}."
                 )
         for tiles in (self.train, self.holdout):
-            if (tiles.embeddings == tiles.embeddings[0]).all():
+            # One row always equals itself: the tests then say that there are too few.
+            if len(tiles) > 1 and (tiles.embeddings == tiles.embeddings[0]).all():
                 raise AuditInputError(
                     f"{tiles.name} embeddings are constant ({len(tiles)} equal rows): nothing can "
                     "be told apart. Check the encoder and the images."
@@ -266,6 +323,7 @@ class AuditData:
                     f"holdout and reference must share no patients: {len(shared)} in both (first: "
                     f"{shared[0]}). Split again by patient."
                 )
+        self._refuse_alike()
         if self.train.fingerprints is not None:
             self._refuse_shared(
                 "fingerprints", self.train.fingerprints[self.train.fingerprints != ""]
@@ -335,6 +393,28 @@ class AuditData:
                 raise AuditInputError(
                     f"train and {tiles.name} must share no {what}: {len(shared)} in both "
                     f"(first: {shared[0]}). Split again by patient."
+                )
+
+    def _refuse_alike(self) -> None:
+        """Refuse roles whose patients may be the same, written differently."""
+        for first, second in (
+            (self.train, self.holdout),
+            (self.train, self.reference),
+            (self.siblings, self.holdout),
+            (self.siblings, self.reference),
+            (self.holdout, self.reference),
+        ):
+            if first is None or second is None:
+                continue
+            if not (first.patients_known and second.patients_known):
+                continue
+            pairs = alike(np.unique(first.patients), np.unique(second.patients))
+            if pairs:
+                raise AuditInputError(
+                    f"{first.name} and {second.name} may not hold patients whose names differ only "
+                    f"in case, leading zeros or signs: {len(pairs)} do (first: "
+                    f"{' / '.join(pairs[0])}). Write one person one way; if they are different "
+                    "people, rename one."
                 )
 
     def roles(self) -> dict[str, Tiles]:

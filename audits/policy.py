@@ -34,7 +34,7 @@ class Policy:
 
     Attributes:
       significance: family-wise error rate of the registered tests.
-      gates: harms that decide the overall verdict.
+      gates: harms that decide the overall verdict. A proven copy decides whatever stands here.
       copying_mdl80: largest MDL80 with which "no leak found" may be said of copying.
       copying_kinds: kinds of copies that must be visible at that share.
       membership_excess: largest upper 95 % bound of AUROC - .5 with which "no leak found" may be

@@ -103,7 +103,8 @@ class HarmVerdict:
       outcome: LEAK, NO LEAK FOUND or INCONCLUSIVE.
       reason: one sentence: which test rejected, or what bound was reached, or what was missing.
       remedy: what would settle it; empty unless INCONCLUSIVE.
-      gates: whether the policy lets this harm decide the overall verdict.
+      gates: whether this harm decides the overall verdict: the policy names it, or a copy is
+        proven.
     """
 
     harm: Harm
@@ -115,11 +116,12 @@ class HarmVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The overall verdict: the worst of the harms that gate.
+    """The overall verdict: the worst of the harms that decide.
 
     Attributes:
       outcome: overall.
-      sentence: the one line to sign, with the bound when nothing was found.
+      sentence: the one line to sign: what was found, the bound and the kinds of copies it covers
+        when nothing was, and what the policy did not ask.
       harms: one verdict a harm.
       significance: family-wise error rate of the registered family.
       family: names of the tests in it, declared before the data were seen.

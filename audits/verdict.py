@@ -1,7 +1,10 @@
-"""From test results to a verdict for each harm, and for the release as a whole.
+"""From test results to a verdict for each harm; `sentence.py` puts them together.
 
 A harm that no test rejects passes only when the audit could have seen a leak as small as the policy
 demands; otherwise it is INCONCLUSIVE, and the verdict says what would settle it.
+
+A proof of a copy is a LEAK and decides, whatever the policy asks. Where tiles align with train
+tiles as copies do and are not proven, copying never passes.
 
 Four judgements differ from a plain "any rejection is a leak", all towards INCONCLUSIVE and never
 towards a pass:
@@ -17,12 +20,18 @@ Source: METHODS.md 4.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 
 from audits.family import CLASS_TEST, COPY_TESTS, confirmed
+from audits.kinds import Coverage, kind_name
+from audits.permutation import DRAWS
 from audits.policy import Policy
-from audits.results import AuditResult, Harm, HarmVerdict, Outcome, Verdict
+from audits.results import AuditResult, Harm, HarmVerdict, Outcome
 
 SPLIT_AGAIN = "Split patients of one source at random into train and holdout; train again."
+SAME_WAY = (
+    "Give train, holdout and synthetic tiles that were cut, scaled and stored in the same way."
+)
 
 
 def copying_verdict(
@@ -31,15 +40,17 @@ def copying_verdict(
     policy: Policy,
     levels: Mapping[str, float],
     swapped: str = "",
+    confounded: str = "",
 ) -> HarmVerdict:
-    """The verdict on copying.
+    """The verdict on copying; a proof decides even where the policy does not gate on copying.
 
     Args:
       results: proofs and registered tests, by name.
-      mdl80: smallest share seen with power .8, by kind of copy.
+      mdl80: smallest share seen with power .8, by kind of copy that was planted.
       policy: the share and kinds that must be visible.
       levels: of each registered test at Holm's first step.
       swapped: a sentence when the holdout looks like the train set.
+      confounded: a sentence when train and holdout differ for other reasons; proofs stand.
     """
     tests = [r for name, r in results.items() if name in COPY_TESTS or name.startswith(CLASS_TEST)]
     rejected = [test for test in tests if test.rejected]
@@ -49,34 +60,28 @@ def copying_verdict(
         if test.name != "tail_count" and confirmed(test, levels[test.name])
     ]
 
-    def verdict(outcome: Outcome, reason: str, remedy: str = "") -> HarmVerdict:
+    def verdict(
+        outcome: Outcome, reason: str, remedy: str = "", proven: bool = False
+    ) -> HarmVerdict:
         return HarmVerdict(
             harm=Harm.COPYING,
             outcome=outcome,
             reason=reason,
             remedy=remedy,
-            gates=Harm.COPYING in policy.gates,
+            gates=proven or Harm.COPYING in policy.gates,
         )
 
-    reasons = []
-    identical, aligned = results.get("identical_tiles"), results.get("aligned_copies")
-    if identical is not None and identical.rejected:
-        reasons.append(
-            f"identical_tiles: {identical.details['identical']} of {identical.statistic.n} "
-            "synthetic tiles equal a train tile pixel by pixel."
-        )
-    if aligned is not None and aligned.rejected:
-        reasons.append(
-            f"aligned_copies: {aligned.details['proven']} of {aligned.statistic.n} synthetic tiles "
-            "show the tissue of a train tile (score above "
-            f"{aligned.details['needed_score']:.1f}, which chance passes once in a thousand such "
-            "searches)."
-        )
-    if reasons:
+    proofs = _proofs(results)
+    if proofs:
         if rejected:
             names = ", ".join(test.name for test in rejected)
-            reasons.append(f"The copy tests reject too ({names}).")
-        return verdict(Outcome.LEAK, " ".join(reasons))
+            proofs.append(f"The copy tests reject too ({names}).")
+        return verdict(Outcome.LEAK, " ".join(proofs), proven=True)
+    if rejected and confounded:
+        names = ", ".join(test.name for test in rejected)
+        return verdict(
+            Outcome.INCONCLUSIVE, f"{names} rejects, but {_inside(confounded)}", SAME_WAY
+        )
     if leaks:
         test = leaks[0]
         return verdict(
@@ -85,39 +90,83 @@ def copying_verdict(
             "than new patients' tiles do, and than the training patients' own tiles do to each "
             f"other (adjusted p = {test.p_adjusted:.2g}).",
         )
-    if rejected:
-        names = ", ".join(test.name for test in rejected)
-        if rejected == [results["tail_count"]]:
-            why = (
-                "by distance alone, not in the scale-free form: copies of repeated train tiles do "
-                "that, and so do synthetic tiles less varied than real ones or a holdout of "
-                "another source"
-            )
-        else:
-            why = (
-                "but no closer than the training patients' own tiles lie to each other: tissue of "
-                "these patients, with no tile shown to be copied"
-            )
-        return verdict(
-            Outcome.INCONCLUSIVE,
+    doubts = [*_unconfirmed(rejected), *_unproven(results.get("aligned_copies"))]
+    if swapped:
+        doubts.append((swapped, "Check which tiles the generator was trained on."))
+    if doubts:
+        reasons, remedies = zip(*doubts, strict=True)
+        return verdict(Outcome.INCONCLUSIVE, " ".join(reasons), " ".join(remedies))
+    return _unfound(results["tail_ratio"], mdl80, policy, verdict)
+
+
+def _proofs(results: Mapping[str, AuditResult]) -> list[str]:
+    """A sentence for each proof that copies stand among the synthetic tiles."""
+    told = []
+    identical, aligned = results.get("identical_tiles"), results.get("aligned_copies")
+    if identical is not None and identical.rejected:
+        told.append(
+            f"identical_tiles: {identical.details['identical']} of {identical.statistic.n} "
+            "synthetic tiles equal a train tile pixel by pixel."
+        )
+    if aligned is not None and aligned.rejected:
+        told.append(
+            f"aligned_copies: {aligned.details['proven']} of {aligned.statistic.n} synthetic tiles "
+            "show the tissue of a train tile (alignment score above "
+            f"{aligned.details['needed_score']:.1f}, which chance passes once in a thousand such "
+            "searches)."
+        )
+    return told
+
+
+def _unconfirmed(rejected: Sequence[AuditResult]) -> list[tuple[str, str]]:
+    """Reason and remedy where copy tests reject and no copy is called."""
+    if not rejected:
+        return []
+    names = ", ".join(test.name for test in rejected)
+    if [test.name for test in rejected] == ["tail_count"]:
+        why = (
+            "by distance alone, not in the scale-free form: copies of repeated train tiles do "
+            "that, and so do synthetic tiles less varied than real ones or a holdout of "
+            "another source"
+        )
+    else:
+        why = (
+            "but no closer than the training patients' own tiles lie to each other: tissue of "
+            "these patients, with no tile shown to be copied"
+        )
+    return [
+        (
             f"{names}: synthetic tiles lie closer to train tiles than new patients' tiles do, "
             f"{why}.",
             "Look at the closest pairs; draw class frequencies as trained, and take the holdout "
             "from the same source.",
         )
-    if aligned is not None and aligned.rejected is None and aligned.details["above_floors"]:
-        return verdict(
-            Outcome.INCONCLUSIVE,
-            f"aligned_copies: {aligned.details['above_floors']} of {aligned.statistic.n} synthetic "
-            f"tiles align with a train tile as copies do. {aligned.note}",
-            "Look at the pairs; give more holdout tiles, and real tiles without near-duplicates "
-            "between patients, so that chance can be judged.",
+    ]
+
+
+def _unproven(aligned: AuditResult | None) -> list[tuple[str, str]]:
+    """Reason and remedy where tiles align as copies do, with nothing proven.
+
+    Either chance could not be judged, or the null shows as much: an artefact that many tiles share,
+    or real tiles of one tissue under two patients. Both can hide copies.
+    """
+    if aligned is None or not aligned.details["above_floors"]:
+        return []
+    count = f"{aligned.details['above_floors']} of {aligned.statistic.n}"
+    why = (
+        aligned.note
+        if aligned.rejected is None
+        else "None is proven: real tiles of different patients align as well by the measure that "
+        "was learned from them."
+    )
+    return [
+        (
+            f"aligned_copies: {count} synthetic tiles align with a train tile as copies do. {why}",
+            "Look at the pairs (the private page of suspects shows them); give more holdout tiles, "
+            "and real tiles without near-duplicates between patients, so that chance can be "
+            "judged.",
         )
-    if swapped:
-        return verdict(
-            Outcome.INCONCLUSIVE, swapped, "Check which tiles the generator was trained on."
-        )
-    return _unfound(results["tail_ratio"], mdl80, policy, verdict)
+    ]
 
 
 def _unfound(
@@ -137,16 +186,26 @@ def _unfound(
         if (mdl80.get(kind) or math.inf) > policy.copying_mdl80
     }
     if not unseen:
-        share = max((mdl80[kind] or 0.0) for kind in policy.copying_kinds)
+        coverage = Coverage.of(mdl80, policy.copying_mdl80)
+        others = [
+            f"{len(kinds)} {where}"
+            for kinds, where in (
+                (coverage.later, "only at larger shares"),
+                (coverage.unseen, "at no share tried"),
+            )
+            if kinds
+        ]
+        which = f"{len(coverage.seen)} of the {len(mdl80)} kinds of copies that were planted"
         return verdict(
             Outcome.NO_LEAK_FOUND,
-            f"No copy was found; a share of {share:.3g} or more would have been, with power .8, "
-            f"for every kind of copy the policy names; {bound}.",
+            f"No copy was found; a share of {coverage.share:.3g} or more would have been, with "
+            f"power .8, of {which if others else f'all {len(mdl80)} kinds that were planted'}"
+            f"{''.join(f', {other}' for other in others)}; {bound}.",
         )
     shown = ", ".join(
-        f"{kind} {'not at any share tried' if share is None else format(share, '.3g')}"
+        f"{kind_name(kind)} {'not at any share tried' if share is None else format(share, '.3g')}"
         if kind in mdl80
-        else f"{kind} not planted"
+        else f"{kind_name(kind)} not planted"
         for kind, share in unseen.items()
     )
     missing = [kind for kind in unseen if kind not in mdl80]
@@ -167,6 +226,11 @@ def _unfound(
     )
 
 
+def _inside(sentence: str) -> str:
+    """A sentence as the end of another."""
+    return f"{sentence[0].lower()}{sentence[1:]}"
+
+
 def _interval(result: AuditResult) -> str:
     e = result.statistic
     low, high = e.low if e.low is not None else e.value, e.high if e.high is not None else e.value
@@ -180,6 +244,7 @@ def membership_verdict(
     levels: Mapping[str, float],
     *,
     confounded: str = "",
+    remedy: str = SPLIT_AGAIN,
     lone_tiles: bool = False,
 ) -> HarmVerdict:
     """The verdict on one arm of membership, over all attacks that gate.
@@ -190,6 +255,7 @@ def membership_verdict(
       policy: the excess of AUROC over .5 that must be excluded.
       levels: of each registered test at Holm's first step.
       confounded: a sentence when the groups differ for other reasons.
+      remedy: what would settle that.
       lone_tiles: whether every tile counts as a patient of its own.
     """
 
@@ -212,8 +278,8 @@ def membership_verdict(
     if rejected and confounded:
         return verdict(
             Outcome.INCONCLUSIVE,
-            f"{found} rejects, but {confounded[0].lower()}{confounded[1:]}",
-            SPLIT_AGAIN,
+            f"{found} rejects, but {_inside(confounded)}",
+            remedy,
         )
     if rejected and lone_tiles:
         return verdict(
@@ -225,8 +291,8 @@ def membership_verdict(
     if rejected:
         return verdict(Outcome.LEAK, f"{found} (adjusted p = {result.p_adjusted:.2g}).")
     excess = _upper(result) - 0.5
-    blind_to_any = any(r.details["smallest_p"] > levels[r.name] for r in results)
-    if excess <= policy.membership_excess and not blind_to_any:
+    blind = [r for r in results if r.details["smallest_p"] > levels[r.name]]
+    if excess <= policy.membership_excess and not blind:
         if lone_tiles:
             return verdict(
                 Outcome.INCONCLUSIVE,
@@ -236,23 +302,26 @@ def membership_verdict(
         if confounded:
             return verdict(
                 Outcome.INCONCLUSIVE,
-                f"{found}: not rejected, but {confounded[0].lower()}{confounded[1:]}",
-                SPLIT_AGAIN,
+                f"{found}: not rejected, but {_inside(confounded)}",
+                remedy,
             )
         return verdict(
             Outcome.NO_LEAK_FOUND,
             f"{found}: not rejected, and its excess over .5 is at most {excess:.2f}.",
         )
-    half = max(_upper(result) - result.statistic.value, 1e-3)
+    if blind:
+        why, remedy = _blindness(harm, blind, results, levels, policy.significance)
+        if excess <= policy.membership_excess:
+            return verdict(Outcome.INCONCLUSIVE, f"{found}: not rejected, but {why}.", remedy)
+    else:
+        why = (
+            f"an excess over .5 of up to {excess:.2f} is not excluded "
+            f"(policy: {policy.membership_excess:g})"
+        )
+    half = _upper(result) - result.statistic.value
     needed = max(
         result.statistic.n + 1,
         math.ceil(result.statistic.n * (half / policy.membership_excess) ** 2),
-    )
-    why = (
-        "with so few patients no data could have rejected"
-        if blind_to_any
-        else f"an excess over .5 of up to {excess:.2f} is not excluded "
-        f"(policy: {policy.membership_excess:g})"
     )
     return verdict(
         Outcome.INCONCLUSIVE,
@@ -261,40 +330,47 @@ def membership_verdict(
     )
 
 
+def _blindness(
+    harm: Harm,
+    blind: Sequence[AuditResult],
+    results: Sequence[AuditResult],
+    levels: Mapping[str, float],
+    significance: float,
+) -> tuple[str, str]:
+    """What tests could have rejected whose smallest p is above their share of the level; a remedy.
+
+    Holm's later steps give a test up to the whole significance, once others have rejected. A test
+    that cannot reach even that could reject under no data; one that can is no ground for a pass,
+    but it is not true that it could not reject.
+    """
+    never = [test for test in blind if test.details["smallest_p"] > significance]
+    told = never or blind
+    test = max(told, key=lambda one: one.details["smallest_p"] / levels[one.name])
+    smallest, own = test.details["smallest_p"], levels[test.name]
+    if smallest <= 1 / (DRAWS + 1):
+        few = f"with {DRAWS:,} permutations"
+        remedy = f"Give a significance of {significance * smallest / own:.2g} or more."
+    elif harm is Harm.TILE_MEMBERSHIP:
+        few = "with so few held-back tiles"
+        remedy = "Give more held-back tiles of the training slides (siblings)."
+    else:
+        few = "with so few patients"
+        enough = next(n for n in count(4) if math.comb(n, n // 2) * own >= 1)
+        remedy = f"Give {enough} patients or more, half of them in the holdout."
+    whose = "" if len(told) == len(results) else f" in {', '.join(one.name for one in told)}"
+    if never:
+        return (
+            f"{few} no data could have rejected{whose} (smallest possible p {smallest:.2g}, whole "
+            f"significance {significance:g})",
+            remedy,
+        )
+    return (
+        f"{few} it could have rejected{whose} only after other tests of the family did (smallest "
+        f"possible p {smallest:.2g}, own share of the significance {own:.2g})",
+        remedy,
+    )
+
+
 def _upper(result: AuditResult) -> float:
     """Upper confidence limit of an AUROC; 1 where there is none."""
     return 1.0 if result.statistic.high is None else result.statistic.high
-
-
-def overall_verdict(
-    harms: tuple[HarmVerdict, ...],
-    mdl80: Mapping[str, float | None],
-    names: tuple[str, ...],
-    policy: Policy,
-) -> Verdict:
-    outcomes = [verdict.outcome for verdict in harms if verdict.gates]
-    worst = next(
-        outcome
-        for outcome in (Outcome.LEAK, Outcome.INCONCLUSIVE, Outcome.NO_LEAK_FOUND)
-        if outcome in outcomes
-    )
-    deciding = ", ".join(v.harm.value for v in harms if v.gates and v.outcome is worst)
-    if worst is Outcome.LEAK:
-        sentence = f"LEAK: {deciding}."
-    elif worst is Outcome.INCONCLUSIVE:
-        sentence = f"INCONCLUSIVE: {deciding} could not be settled with these data."
-    else:
-        bounds = []
-        if Harm.COPYING in policy.gates:
-            share = max((mdl80[kind] or 0.0) for kind in policy.copying_kinds)
-            bounds.append(f"copied share >= {share:.3g} at power .8")
-        if {Harm.TILE_MEMBERSHIP, Harm.PATIENT_MEMBERSHIP} & set(policy.gates):
-            bounds.append(f"membership AUROC excess > {policy.membership_excess:g} excluded")
-        sentence = f"NO LEAK FOUND ({'; '.join(bounds)})."
-    return Verdict(
-        outcome=worst,
-        sentence=sentence,
-        harms=harms,
-        significance=policy.significance,
-        family=names,
-    )

@@ -1,10 +1,12 @@
-"""What every benchmark shares: its outcome, the machine it ran on, and fair timing of two sides."""
+"""What every benchmark shares: outcome, machine, fair timing, cells kept after a kill."""
 
+import hashlib
+import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -83,6 +85,57 @@ def interleave(ours: Callable[[], object], plain: Callable[[], object], *, pairs
             side()
             seconds.append(time.perf_counter() - start)
     return timing
+
+
+class Kept:
+    """Finished cells of a long benchmark, so that a kill costs no more than the one in work.
+
+    They lie in `benchmarks/.kept/NAME-DIGEST.jsonl`, which git ignores. The digest is of the code
+    and options that decide the figures, so cells of other code are never taken for these.
+
+    Args:
+      name: of the benchmark.
+      sources: files and folders of Python code that decide the figures.
+      options: whatever else does, JSON-able.
+    """
+
+    def __init__(self, name: str, sources: Iterable[Path], options: object) -> None:
+        digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+        for source in sources:
+            for file in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+                digest.update(file.name.encode() + file.read_bytes())
+        folder = Path(__file__).resolve().parent / ".kept"
+        folder.mkdir(exist_ok=True)
+        self.path = folder / f"{name}-{digest.hexdigest()[:12]}.jsonl"
+        self._cells: dict[str, Any] = {}
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                try:
+                    self._cells |= json.loads(line)
+                except ValueError:
+                    continue  # the line that a kill cut short
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __contains__(self, cell: str) -> bool:
+        return cell in self._cells
+
+    def __getitem__(self, cell: str) -> Any:
+        return self._cells[cell]
+
+    def keep(self, cell: str, found: object) -> None:
+        """Write a finished cell down."""
+        self._cells[cell] = found
+        with self.path.open("a") as stream:
+            # A new line first: the one before may have been cut short.
+            stream.write("\n" + json.dumps({cell: found}) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def forget(self) -> None:
+        """All is done and written elsewhere."""
+        self.path.unlink(missing_ok=True)
 
 
 def machine() -> dict[str, Any]:

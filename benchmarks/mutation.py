@@ -23,7 +23,7 @@ MODULES = {
     "copying": ("copying", "tails", "averages"),
     "membership": ("membership", "attacks"),
     "epsilon": ("epsilon", "canaries", "error_rates"),
-    "battery": ("battery", "family", "verdict", "copy_evidence", "arms"),
+    "battery": ("battery", "family", "verdict", "sentence", "kinds", "copy_evidence", "arms"),
 }
 """The four judging modules, each with the modules it was split into."""
 
@@ -46,6 +46,8 @@ RELATED = {
     "battery": _WHOLE,
     "family": _WHOLE,
     "verdict": _WHOLE,
+    "sentence": _WHOLE,
+    "kinds": ("test_kinds", *_WHOLE),
     "copy_evidence": (*_COPIES, *_WHOLE),
     "arms": (*_PATIENTS, *_WHOLE),
 }

@@ -26,6 +26,7 @@ NAMES = {
     "copy-search": "copy_search",
     "planted-copies": "planted_copies",
     "proof": "proof",
+    "red-team": "red_team",
     "embed-speed": "embed_speed",
     "train-speed": "train_speed",
     "resume": "resume",
@@ -34,6 +35,7 @@ NAMES = {
     "classifier-speed": "classifier_speed",
     "augment-known-answer": "augment_known_answer",
     "colour-histogram": "colour_histogram",
+    "pipeline": "pipeline",
 }
 
 

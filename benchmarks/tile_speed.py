@@ -220,7 +220,7 @@ def _differences(
     Raises:
       RuntimeError: the library did not keep every tile.
     """
-    records, _ = read_manifest(ours / "manifest.csv")
+    records = read_manifest(ours / "manifest.csv").records
     if len(records) != tiles:
         raise RuntimeError(f"the sides cut other tiles: {len(records)} and {tiles}")
     inside = border = 0

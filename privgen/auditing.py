@@ -7,12 +7,12 @@ judge it, and returns the report as data.
 
 import base64
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,18 @@ from audits.copying import copy_scores
 from audits.proof import alike
 from audits.tails import below, tail_thresholds
 from privgen import console
+from privgen.audit_tiles import (
+    OnBadTile,
+    RealSource,
+    SyntheticSource,
+    constants_of,
+    from_ledger,
+    given_tiles,
+    synthetic_tiles,
+)
 from privgen.data import images
-from privgen.data.layouts import open_tiles
-from privgen.data.splits import require_disjoint
+from privgen.data.remarks import by_role
+from privgen.data.splits import incomparable, require_disjoint
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError, WeightsError
 from privgen.evidence.cache import EmbeddingCache
@@ -35,7 +44,9 @@ from privgen.evidence.encoders import load_encoder
 from privgen.evidence.fingerprints import Search
 from privgen.evidence.insider import ROLES, insider_scores, load_discriminator, with_knowledge
 from privgen.evidence.inversion import Effort
+from privgen.evidence.order import in_order
 from privgen.evidence.perceptual import perceptual_diversity
+from privgen.evidence.pipeline import Harmonise
 from privgen.evidence.searching import (
     LEFT_OUT,
     MOST_PAIRS,
@@ -47,16 +58,14 @@ from privgen.evidence.searching import (
 from privgen.evidence.suspects import choose
 from privgen.files import empty_folder, write_json
 from privgen.reporting import html, suspects
-from privgen.roles import reopen
 from privgen.sampling import LoadedGenerator, load_generator, sample
-
-Pixels = NDArray[np.uint8]
-RealSource = TileSet | Path | str
-SyntheticSource = RealSource | Pixels | Callable[[int], Pixels]
-OnBadTile = Literal["error", "skip"]
-
-DEFAULT_COUNT = 1000
-"""Synthetic tiles drawn from a generator or a function."""
+from privgen.weaker import (
+    DEFAULT_COUNT,
+    DEFAULT_ENCODER,
+    Weaker,
+    skipped_files,
+    weaker_than_default,
+)
 
 _GRID_COLUMNS = 8
 
@@ -115,12 +124,13 @@ def audit(
     data: Path | str | None = None,
     count: int = DEFAULT_COUNT,
     truncation: float = 1.0,
-    encoder: str = "effnet_lite0",
+    encoder: str = DEFAULT_ENCODER,
     fid: Path | bool = False,
     lpips: Path | bool = False,
     align: bool | None = None,
     approximate: bool = False,
     scheduler: str | None = None,
+    harmonise: Harmonise = "auto",
     insider: bool | Effort = False,
     cache: Path | None = None,
     policy: audits.Policy | Path | None = None,
@@ -156,6 +166,8 @@ def audit(
       approximate: let key points vote through an inverted file, for very many tiles; the report
         then states how much that list misses. Implies `align`.
       scheduler: address of a Dask scheduler whose workers align. Implies `align`.
+      harmonise: where roles became pixels in different ways (JPEG, scaling), "auto" brings all to
+        one before they are embedded; "off" leaves them, and what that confounds is INCONCLUSIVE.
       insider: also attack with `generator`'s weights, and with the discriminator where it is a
         checkpoint; an `Effort` says how hard, True decides by the number of tiles. Each attack adds
         its arms to the family, so the verdict then speaks of an attacker who holds these too.
@@ -172,8 +184,9 @@ def audit(
     Raises:
       ConfigError: suspects are to be revealed, but nothing is to be written; an approximate search
         by a scheduler; the scheduler cannot be used; or insider attacks without a generator.
-      InputError: a source cannot be read, too few were given, or roles share patients, digests or
-        pixels.
+      InputError: a source cannot be read, too few were given, a function makes another number of
+        tiles, a class of the synthetic tiles is constant, the generator's weights or its ledger
+        cannot be used, or roles share patients, digests or pixels.
       audits.AuditInputError: too little to audit.
     """
     if reveal_suspects and out is None:
@@ -210,27 +223,21 @@ def audit(
                 "an audit needs --generator CHECKPOINT, or --train, --holdout and --synthetic: "
                 f"got {got or 'none of them'}."
             )
-        made = _synthetic_tiles(synthetic, count, on_bad_tile)
+        made = synthetic_tiles(synthetic, count, on_bad_tile)
     else:
         tiles, labels = sample(loaded, count, seed=seed, truncation=truncation)
         made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
     if train is None and holdout is None and loaded is not None:
-        roles = _from_ledger(loaded, data)
+        roles, warnings = from_ledger(loaded, data)
     else:
-        roles = {
-            role: _real_tiles(source, group_by, on_bad_tile)
-            for role, source in given.items()
-            if source is not None
-        }
-        for role in ("train", "holdout"):
-            if role not in roles:
-                raise InputError(f"an audit needs both --train and --holdout: --{role} is missing.")
+        roles, warnings = given_tiles(given, loaded, group_by=group_by, on_bad_tile=on_bad_tile)
     require_disjoint(**roles)
-    warnings = []
+    warnings += [*by_role({**roles, "synthetic": made}), *incomparable(**roles)]
+    warnings += constants_of(made)
     if align is None:
         demanded = approximate or scheduler is not None or reveal_suspects
         align = demanded or pairs(roles, made) <= MOST_PAIRS
-        warnings = [] if align else [LEFT_OUT]
+        warnings += [] if align else [LEFT_OUT]
     if align and roles["train"].group_unit == "tile":
         warnings.append(SAME_PATIENTS)
     with searching(align=align, approximate=approximate, scheduler=scheduler) as search:
@@ -240,6 +247,7 @@ def audit(
             lpips=lpips,
             search=search,
             approximate=approximate,
+            harmonise=harmonise,
             insider=insider,
             discriminator=discriminator,
             cache=kept,
@@ -247,6 +255,16 @@ def audit(
             seed=seed,
             truncation=truncation,
             reveal_suspects=reveal_suspects,
+            weaker=weaker_than_default(
+                roles,
+                made,
+                encoder=encoder,
+                aligned=align,
+                approximate=approximate,
+                count=count if loaded is not None or callable(synthetic) else None,
+                truncation=1.0 if loaded is None else truncation,
+                policy=chosen,
+            ),
         )
         result = _judge(roles, made, loaded, asked, warnings)
     if out is not None:
@@ -268,30 +286,6 @@ def read_policy(file: Path) -> audits.Policy:
         raise ConfigError(f"{file.name} is not a policy: {error}") from error
 
 
-def _from_ledger(generator: LoadedGenerator, data: Path | str | None) -> dict[str, TileSet]:
-    if generator.ledger is None:
-        raise InputError(
-            "a shareable generator file does not say what it was trained on: give --train and "
-            "--holdout, or the private .pt checkpoint."
-        )
-    return reopen(generator.ledger, None if data is None else Path(data))
-
-
-def _real_tiles(source: RealSource, group_by: str | None, on_bad_tile: OnBadTile) -> TileSet:
-    if isinstance(source, TileSet):
-        return source
-    return open_tiles(Path(source), group_by=group_by, on_bad_tile=on_bad_tile, min_classes=1)
-
-
-def _synthetic_tiles(source: SyntheticSource, count: int, on_bad_tile: OnBadTile) -> TileSet:
-    if isinstance(source, TileSet):
-        return source
-    if isinstance(source, str | Path):
-        return open_tiles(Path(source), on_bad_tile=on_bad_tile, flat=True)
-    tiles = source if isinstance(source, np.ndarray) else source(count)
-    return TileSet.from_arrays(tiles, ["all"] * len(tiles))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Asked:
     """What to do with the tiles; see `audit`."""
@@ -301,6 +295,7 @@ class _Asked:
     lpips: Path | bool
     search: Search | None
     approximate: bool
+    harmonise: Harmonise
     insider: bool | Effort
     discriminator: nn.Module | None
     cache: EmbeddingCache | None
@@ -308,6 +303,7 @@ class _Asked:
     seed: int
     truncation: float
     reveal_suspects: bool
+    weaker: list[Weaker]
 
 
 def _judge(
@@ -317,6 +313,7 @@ def _judge(
     asked: _Asked,
     warnings: list[str],
 ) -> Audit:
+    roles, synthetic = in_order(roles, synthetic)
     evidence = collect(
         train=roles["train"],
         holdout=roles["holdout"],
@@ -327,12 +324,16 @@ def _judge(
         seed=asked.seed,
         search=asked.search,
         cache=asked.cache,
+        harmonise=asked.harmonise,
     )
+    warnings = [*evidence.pipeline.warnings, *warnings]
+    looks = {role: evidence.harmonised(tiles) for role, tiles in roles.items()}
     features = dict(evidence.features)
     if asked.fid:
         try:
             spec = "inception_fid" if asked.fid is True else f"inception_fid:{asked.fid}"
-            features |= plain_features(load_encoder(spec), roles, synthetic, side=evidence.side)
+            seen = evidence.harmonised(synthetic)
+            features |= plain_features(load_encoder(spec), looks, seen, side=evidence.side)
         except WeightsError as error:
             console.warn(f"no FID: {error}")
             warnings.append("FID was asked for, but its Inception weights could not be had.")
@@ -343,7 +344,7 @@ def _judge(
         outside = insider_scores(
             generator,
             asked.discriminator,
-            roles,
+            looks,
             ids={role: tiles.ids for role, tiles in evidence.data.roles().items()},
             seed=asked.seed,
             effort=effort,
@@ -367,7 +368,8 @@ def _judge(
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
         "created": created,
-        "data": _described(roles, synthetic, evidence.side),
+        "weaker_than_default": [setting.to_dict() for setting in asked.weaker],
+        "data": _described(roles, synthetic, evidence.side) | {"pipeline": evidence.pipeline.facts},
         "generator": None if generator is None else _generator_facts(generator, asked.truncation),
         "audit": report.to_dict(),
         "augment_bench": None,
@@ -411,7 +413,7 @@ def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> d
             for label in classes
         },
         "audit_side_px": side,
-        "skipped": sum(len(tiles.skipped) for tiles in every.values()),
+        "skipped": skipped_files(roles, synthetic),
     }
 
 
@@ -436,6 +438,7 @@ def _command(generator: LoadedGenerator | None, asked: _Asked, count: int) -> st
     options += "--no-align" if asked.search is None else how
     extras = {
         f"--truncation {asked.truncation:g}": asked.truncation != 1,
+        "--harmonise off": asked.harmonise == "off",
         "--insider": asked.insider,
         "--fid": asked.fid,
         "--lpips": asked.lpips,

@@ -20,8 +20,9 @@ from typing import Any, Literal
 from privgen import console
 from privgen.data.check import describe_set, leaks
 from privgen.data.layouts import is_manifest, open_tiles
+from privgen.data.owners import GroupUnit
 from privgen.data.splits import split_by_patient, units
-from privgen.data.tileset import GroupUnit, TileSet
+from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, SplitError
 from privgen.evidence.duplicates import Duplicates, look_at, near_duplicates
 from privgen.evidence.encoders import load_encoder

@@ -11,11 +11,13 @@ PrivgenError                 3  base class: catch this to catch them all
 │   ├── SplitError           2  tiles cannot be split, or two roles share a patient, a digest or
   pixels
 │   ├── CheckpointError      2  a file is not a checkpoint or generator file of this version
+│   │   └── SealError        2  a checkpoint's ledger is not the one it was sealed with
 │   └── OutputError          2  the place to write to cannot be used (not empty, not writable)
 ├── RuntimeFailure           3  the work itself failed
 │   ├── NonFiniteLossError   3  training met a NaN or infinite loss; no update was applied
 │   ├── SlideReadError       3  a slide broke in the middle of reading (carries the rule)
 │   ├── DiskFullError        3  no space left for an output
+│   ├── StreamError          3  stdout or stderr cannot be written
 │   └── WeightsError         3  published weights could not be loaded or fetched
 └── Interrupted            130  Ctrl-C or SIGTERM; the message says how to go on
 ```
@@ -81,6 +83,10 @@ class CheckpointError(InputError):
     """A file is not a checkpoint or generator file this version can read."""
 
 
+class SealError(CheckpointError):
+    """A checkpoint's ledger, or its weights, are not those it was sealed with."""
+
+
 class OutputError(InputError):
     """The place to write to cannot be used."""
 
@@ -99,6 +105,10 @@ class SlideReadError(_AboutFile, RuntimeFailure):
 
 class DiskFullError(RuntimeFailure):
     """No space is left for an output."""
+
+
+class StreamError(RuntimeFailure):
+    """Stdout or stderr cannot be written: closed, a broken pipe, or a full disk behind it."""
 
 
 class WeightsError(RuntimeFailure):

@@ -15,10 +15,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from privgen import reporting
+from audits.kinds import kind_name
+from privgen import console, reporting
 from privgen.errors import CheckpointError, InputError, RuntimeFailure
 from privgen.files import atomic_write, empty_folder, sha256_file
 from privgen.models import FAMILIES
+from privgen.probing import probed
 from privgen.reporting import html, words
 from privgen.sampling import LoadedGenerator, loaded
 from privgen.training.state import Ledger, load_generator_state, save_generator
@@ -43,8 +45,9 @@ def export(checkpoint: Path | str, out: Path | str, *, report: Path | str | None
       `out`.
 
     Raises:
-      CheckpointError: no checkpoint, or one without a ledger.
-      InputError: the report is none, holds no audit, or is about another generator.
+      CheckpointError: no checkpoint, one without a ledger, or weights that are not finite.
+      InputError: the report is none, holds no audit, or is about another generator; or a class of
+        the generator is constant.
       OutputError, DiskFullError: `out` is not empty, or cannot be written.
     """
     state = load_generator_state(Path(checkpoint))
@@ -54,6 +57,9 @@ def export(checkpoint: Path | str, out: Path | str, *, report: Path | str | None
             "Give the .pt checkpoint it was made from."
         )
     generator = loaded(state, source=Path(checkpoint))
+    constants = probed(generator)
+    if constants.count:
+        console.warn(constants.sentence())
     audit = None if report is None else _audit_facts(Path(report), generator, state.ledger)
     folder = empty_folder(Path(out))
     save_generator(folder / GENERATOR, state)
@@ -64,6 +70,7 @@ def export(checkpoint: Path | str, out: Path | str, *, report: Path | str | None
             **_facts(generator),
             **_training_data(generator, state.ledger),
             audit=audit,
+            constant=_plain(constants.sentence()),
             file=GENERATOR,
             sha256=sha256_file(folder / GENERATOR),
         )
@@ -143,6 +150,7 @@ def _audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict
     return {
         "outcome": outcome,
         "sentence": audit["verdict"]["sentence"],
+        "weaker": [_plain(one["sentence"]) for one in report["weaker_than_default"]],
         "meaning": words.OUTCOMES[outcome],
         "version": report["privgen_version"],
         "created": report["created"],
@@ -160,7 +168,7 @@ def _audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict
         ],
         "mdl80": [
             (
-                words.KINDS.get(kind, words.spoken(kind)),
+                kind_name(kind),
                 "not found at any share tried" if share is None else words.number(share),
             )
             for kind, share in audit["mdl80"].items()

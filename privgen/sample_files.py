@@ -11,13 +11,14 @@ Two formats, and `open_tiles` reads both:
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen.data.constant import Constants
 from privgen.data.images import write_png
 from privgen.data.tileset import DECODERS
 from privgen.errors import ConfigError, OutputError
@@ -33,13 +34,18 @@ MOST_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """All that decides the tiles; see `privgen.sampling.sample`."""
+    """All that decides the tiles; see `privgen.sampling.sample`.
+
+    Attributes:
+      constants: of the tiles that were made so far.
+    """
 
     generator: LoadedGenerator
     count: int
     seed: int
     balance: Balance
     truncation: float
+    constants: Constants = field(default_factory=Constants)
 
     def tiles(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Images `start` .. `stop - 1`, a chunk of the network at a time, each with its first."""
@@ -47,6 +53,7 @@ class Sample:
             indices = np.arange(first, min(first + CHUNK, stop))
             labels = label_numbers(self.generator, indices, balance=self.balance)
             made = self.generator.generate(self.seed, indices, labels, truncation=self.truncation)
+            self.constants.add(made, np.array(self.generator.classes)[labels])
             yield first, made
 
     def names(self, start: int, stop: int) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 from privgen import console
 from privgen.errors import ConfigError, Interrupted, OutputError
 from privgen.files import empty_folder, sweep_partial_files, write_json
+from privgen.probing import probed
 from privgen.sample_files import NpzFiles, PngFiles, Sample, SampleFiles
 from privgen.sampling import Balance, LoadedGenerator, label_numbers, require_truncation
 
@@ -87,11 +88,13 @@ class Written:
       classes: tiles of each class in the part asked for.
       made: tiles made by this call.
       kept: tiles that were there already.
+      constant: tiles without any structure among those looked at by this call.
     """
 
     classes: dict[str, int]
     made: int
     kept: int
+    constant: int
 
 
 def write_samples(
@@ -120,6 +123,7 @@ def write_samples(
 
     Raises:
       ConfigError: an option is out of range, or a class name cannot be a folder's.
+      InputError: a class is constant, `privgen.data.constant`.
       OutputError: `folder` holds something else, or a sample with other parameters; or it cannot
         be written.
       DiskFullError: no space is left.
@@ -146,6 +150,7 @@ def write_samples(
         "format": format,
         "tiles_per_file": files.unit if format == "npz" else None,
     }
+    probed(generator, seed=seed, truncation=truncation)
     _begin(folder, parameters, files)
     if part == WHOLE:
         for place in files.folders():
@@ -164,7 +169,14 @@ def write_samples(
         raise Interrupted(
             f"interrupted after {made} new tiles; the same command goes on where it stopped."
         ) from error
-    return Written(classes=sample.classes(first, end), made=made, kept=end - first - made)
+    if sample.constants.count:
+        console.warn(sample.constants.sentence())
+    return Written(
+        classes=sample.classes(first, end),
+        made=made,
+        kept=end - first - made,
+        constant=sample.constants.count,
+    )
 
 
 def _files(sample: Sample, folder: Path, format: str, tiles_per_file: int | None) -> SampleFiles:

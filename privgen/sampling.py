@@ -11,7 +11,6 @@ was trained, psi 0 gives the mean of a class. It makes no leak smaller, and an a
 tiles drawn with the psi it was given.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,9 +22,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privgen.errors import CheckpointError, ConfigError
+from privgen.errors import CheckpointError, ConfigError, RuntimeFailure
 from privgen.models import Generator, StyleGenerator, build_generator
 from privgen.training.draws import Purpose, latents
+from privgen.training.seal import weights_digest
 from privgen.training.state import GeneratorState, Ledger, load_generator_state
 
 CHUNK = 32
@@ -84,6 +84,7 @@ class LoadedGenerator:
 
         Raises:
           ConfigError: psi is not in [0, 1].
+          RuntimeFailure: the network's output is not finite.
         """
         require_truncation(truncation)
         tiles = np.empty((len(indices), self.resolution, self.resolution, 3), dtype=np.uint8)
@@ -102,14 +103,13 @@ class LoadedGenerator:
 
         The same for a checkpoint and for the generator file made from it.
         """
-        digest = hashlib.sha256(
-            f"{self.family} {self.resolution} {self.classes} {self.class_share}".encode()
+        return weights_digest(
+            family=self.family,
+            resolution=self.resolution,
+            classes=self.classes,
+            class_share=self.class_share,
+            tensors=self.network.state_dict(),
         )
-        for name, tensor in sorted(self.network.state_dict().items()):
-            values = tensor.detach().cpu().contiguous()
-            digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-            digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
 
     @cached_property
     def mean_styles(self) -> torch.Tensor:
@@ -170,6 +170,11 @@ class LoadedGenerator:
             tiles = network.synthesis(styles, noise)
         else:
             tiles = network(truncation * z, classes, noise)
+        if not torch.isfinite(tiles).all():
+            raise RuntimeFailure(
+                "the generator makes values that are no numbers (NaN or infinite). Give an earlier "
+                "checkpoint."
+            )
         scaled = ((tiles.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return np.asarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
@@ -196,8 +201,18 @@ def loaded(state: GeneratorState, *, source: Path, device: str = "cpu") -> Loade
     """The generator of a state; `source` is what an error names.
 
     Raises:
-      CheckpointError: the family is unknown, or the weights do not fit it.
+      CheckpointError: the family is unknown, the weights do not fit it, or are not finite.
     """
+    broken = [
+        name
+        for name, tensor in state.tensors.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    ]
+    if broken:
+        raise CheckpointError(
+            f"weights must be numbers: {len(broken)} of {len(state.tensors)} tensors in {source} "
+            f"hold NaN or infinite values (first: {broken[0]}). Give an earlier checkpoint."
+        )
     try:
         network = build_generator(state.config, len(state.classes))
         network.load_state_dict(state.tensors)

@@ -1,12 +1,6 @@
-"""What every command shares: the application, its options, and how results become exit codes.
-
-Exit codes: 0 done, or no leak found; 1 leak; 2 usage or input; 3 the work failed; 4 inconclusive;
-130 interrupted. A defect in privgen itself exits 3, never 1: nobody should read a crash as a
-verdict.
-"""
+"""What every command shares: the application, its options, and how results become exit codes."""
 
 import functools
-import os
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from privgen import console
-from privgen.errors import Interrupted, PrivgenError
+from privgen.cli.exits import exit_code
 
 P = ParamSpec("P")
 
@@ -62,33 +56,9 @@ def reported(command: Callable[P, int]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        code = 3
-        try:
-            code = command(*args, **kwargs)
-        except PrivgenError as error:
-            console.fail(str(error))
-            code = error.exit_code
-        except KeyboardInterrupt:
-            console.fail("interrupted; nothing was left half written.")
-            code = Interrupted.exit_code
-        except Exception as error:
-            code = unexpected(error)
-        raise typer.Exit(code)
+        raise typer.Exit(exit_code(lambda: command(*args, **kwargs)))
 
     return run
-
-
-def unexpected(error: Exception) -> int:
-    if type(error).__name__ == "AuditInputError":
-        console.fail(str(error))
-        return 2
-    if os.environ.get("PRIVGEN_DEBUG"):
-        raise error
-    console.fail(
-        f"unexpected {type(error).__name__}: {error}. This is a defect in privgen; "
-        "PRIVGEN_DEBUG=1 shows where."
-    )
-    return 3
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
@@ -105,7 +75,7 @@ GroupBy = Annotated[
 def finish_audit(document: Mapping[str, Any], outcome: Any, out: Path | None, json: bool) -> int:
     from privgen.reporting.terminal import print_summary
 
-    print_summary(document["audit"])
+    print_summary(document["audit"], document["weaker_than_default"])
     if out is not None:
         console.note(f"report: {out / 'report.html'}")
     elif not json:

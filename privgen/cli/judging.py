@@ -1,5 +1,6 @@
 """`privgen audit` and `privgen demo`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,13 @@ import typer
 
 from privgen import console
 from privgen.cli.base import BadTile, GroupBy, Json, OnBadTile, Seed, app, finish_audit, reported
+
+
+class Harmonise(StrEnum):
+    """What to do where roles became pixels in different ways."""
+
+    auto = "auto"
+    off = "off"
 
 
 @app.command()
@@ -77,6 +85,10 @@ def audit(
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler whose workers align, tcp://host:8786.")
     ] = None,
+    harmonise: Annotated[
+        Harmonise,
+        typer.Option(help="Bring roles of different files (JPEG, scaling) to one pipeline."),
+    ] = Harmonise.auto,
     insider: Annotated[
         bool,
         typer.Option(
@@ -127,6 +139,7 @@ def audit(
         align=align,
         approximate=approximate,
         scheduler=scheduler,
+        harmonise=harmonise.value,
         insider=insider,
         cache=cache,
         policy=policy,

@@ -72,7 +72,9 @@ def sample(
     console.note(f"{tiles} synthetic tiles in {out} ({done})")
     if json:
         facts = {"out": str(out), "tiles": tiles, "classes": written.classes}
-        console.emit_json({**facts, "made": written.made, "kept": written.kept})
+        console.emit_json(
+            {**facts, "made": written.made, "kept": written.kept, "constant": written.constant}
+        )
     return 0
 
 

@@ -2,7 +2,9 @@
 
 MedMNIST v2 (Yang et al. 2023) stores `train_images`, `train_labels`, `val_...`, `test_...`: images
 uint8 (n, h, w, 3), labels integers (n, 1). PathMNIST is NCT-CRC-HE-100K (train, val) with
-CRC-VAL-HE-7K (test), nine classes in the order of `NCT_CLASSES`. No patient is in any of them.
+CRC-VAL-HE-7K (test), nine classes in the order of `NCT_CLASSES`. No patient is in any of them; an
+archive of one's own may hold `patients` and `slides`, one a tile, beside its labels. Pictures under
+another name are refused, other arrays named: nothing is read past.
 
 Nothing is unpickled, and sizes are read from the headers before any pixel is.
 """
@@ -17,12 +19,17 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from privgen.data.kinds import is_picture_name
 from privgen.data.public_sets import NCT_CLASSES
 from privgen.data.tileset import TileSet
 from privgen.errors import LayoutError
 
 MAX_BYTES = 4 * 2**30
 """Most pixels an archive may hold: they are kept in memory."""
+
+_OWNERS = ("patients", "slides")
+_PIXEL_AXES = 3
+"""An array with this many axes may hold pictures."""
 
 _MEDMNIST_ROLES = ("train", "val", "test")
 
@@ -35,7 +42,8 @@ def read_archive(path: Path) -> TileSet:
       the class numbers, PathMNIST's names, or "all" where the archive has none.
 
     Raises:
-      LayoutError: no such arrays, another type or shape, damaged, or over `MAX_BYTES`.
+      LayoutError: no such arrays, another type or shape, damaged, over `MAX_BYTES`, or pictures
+        beside them that would not be read.
     """
     try:
         return _read(path)
@@ -65,6 +73,7 @@ def _read(path: Path) -> TileSet:
             )
         prefixes = [f"{role}_" for role in roles] or [""]
         shapes = [_shape(archive, path, f"{prefix}images") for prefix in prefixes]
+        unread = _unread(archive, path, prefixes)
     sizes = {shape[1:] for shape in shapes}
     if len(sizes) > 1:
         raise LayoutError(f"the tiles of {path.name} must have one size: got {sorted(sizes)}.")
@@ -77,17 +86,24 @@ def _read(path: Path) -> TileSet:
     pixels = np.empty((int(ends[-1]), *shapes[0][1:]), dtype=np.uint8)
     labels: list[str] = []
     names: list[str] = []
+    owners: dict[str, list[object]] = {unit: [] for unit in _OWNERS}
     with np.load(path, allow_pickle=False) as arrays:
         for prefix, start, end in zip(prefixes, ends[:-1], ends[1:], strict=True):
             pixels[start:end] = arrays[f"{prefix}images"]
             labels += _labels(path, arrays.get(f"{prefix}labels"), int(end - start), prefix)
+            for unit, ids in owners.items():
+                ids += _ids(path, arrays.get(prefix + unit), int(end - start), prefix + unit)
             names += [f"{prefix.rstrip('_') or 'images'}/{row:07d}" for row in range(end - start)]
     layout = f"MedMNIST .npz ({', '.join(roles)})" if roles else ".npz archive"
     if roles and set(labels) == {str(number) for number in range(len(NCT_CLASSES))}:
         labels = [NCT_CLASSES[int(label)] for label in labels]
         layout = f"PathMNIST .npz ({', '.join(roles)})"
+    if unread:
+        layout += f" (arrays not read: {', '.join(unread)})"
     pixels.setflags(write=False)
-    tiles = TileSet.from_arrays(pixels, labels, layout=f"{layout}, no patients known")
+    tiles = TileSet.from_arrays(pixels, labels, **owners, layout=layout)
+    if tiles.group_unit != "patient":
+        tiles = replace(tiles, layout=f"{layout}, no patients known")
     records = (
         replace(record, path=name) for record, name in zip(tiles.records, names, strict=True)
     )
@@ -96,18 +112,66 @@ def _read(path: Path) -> TileSet:
 
 def _shape(archive: zipfile.ZipFile, path: Path, key: str) -> tuple[int, ...]:
     """Shape of one array of tiles, from its header."""
-    with archive.open(f"{key}.npy") as stream:
-        read_header = {
-            (1, 0): npy.read_array_header_1_0,
-            (2, 0): npy.read_array_header_2_0,
-        }[npy.read_magic(stream)]
-        shape, _, dtype = read_header(stream)
+    shape, dtype = header(archive, f"{key}.npy")
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2] or 0 in shape:
         raise LayoutError(
             f"{key} of {path.name} must be uint8 RGB of shape (n, side, side, 3): got {dtype} of "
             f"shape {shape}. Greyscale and other data sets are no H&E tiles; convert or leave it."
         )
     return tuple(int(size) for size in shape)
+
+
+def header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """Shape and type of one array of an archive.
+
+    Raises:
+      KeyError: there is no such member, or its format is of another version.
+      ValueError: it is no array.
+    """
+    with archive.open(name) as stream:
+        read_header = {
+            (1, 0): npy.read_array_header_1_0,
+            (2, 0): npy.read_array_header_2_0,
+        }[npy.read_magic(stream)]
+        shape, _, dtype = read_header(stream)
+    return shape, dtype
+
+
+def holds_pictures(archive: zipfile.ZipFile, name: str) -> bool:
+    """Whether a member of an archive is an image or an array that may hold some.
+
+    Raises:
+      KeyError, ValueError: as `header`.
+    """
+    if name.endswith(".npy"):
+        return len(header(archive, name)[0]) >= _PIXEL_AXES
+    return is_picture_name(name)
+
+
+def _unread(archive: zipfile.ZipFile, path: Path, prefixes: list[str]) -> tuple[str, ...]:
+    """Names of members that are not read; pictures among them are refused."""
+    read = {f"{p}{what}.npy" for p in prefixes for what in ("images", "labels", *_OWNERS)}
+    others = [name for name in archive.namelist() if name not in read]
+    for name in others:
+        if holds_pictures(archive, name):
+            raise LayoutError(
+                f"all pictures of an archive are read or none: {name} of {path.name} may hold "
+                f"some beside {prefixes[0]}images, and would be left out. Take it out, or put its "
+                "tiles into that array."
+            )
+    return tuple(name.removesuffix(".npy") for name in others)
+
+
+def _ids(path: Path, array: NDArray[np.generic] | None, count: int, key: str) -> list[object]:
+    """Patients or slides, one a tile; None where there are none."""
+    if array is None:
+        return [None] * count
+    if array.size != count or array.dtype.kind not in "iufUS":
+        raise LayoutError(
+            f"{key} of {path.name} must be one a tile, text or whole numbers: got {array.dtype} of "
+            f"shape {array.shape} for {count} tiles. Write them again."
+        )
+    return array.reshape(-1).tolist()
 
 
 def _labels(path: Path, array: NDArray[np.generic] | None, count: int, prefix: str) -> list[str]:

@@ -3,7 +3,8 @@
 Two equal tiles in different patients put the same pixels on both sides of a split, and so do two
 tiles that were cut from a slide with overlap; classes that come from few patients make every
 classifier's figure a figure about those patients. Only equal pixels and known places are looked at
-here; `privgen.evidence.duplicates` finds tiles that merely show the same tissue.
+here; `privgen.evidence.duplicates` finds tiles that merely show the same tissue. Featureless tiles
+are counted apart: blank glass is equal in everybody and says nothing of whose it is.
 
 A split is not taken at its word: the pairs that it parts are counted, for the default split and for
 one that a manifest brings (`role`).
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privgen.data.overlap import Overlap, find_overlap
+from privgen.data.remarks import cautions
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
 from privgen.errors import SplitError
@@ -37,7 +39,9 @@ def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dic
     Returns:
       JSON-able: layout, group_unit, tiles, groups, classes (tiles and groups of each), split
       (tiles and groups of each role with the default shares, or None), skipped, warnings and
-      - repeated: pairs of equal tiles within and across groups and across classes;
+      - repeated: pairs of equal tiles within and across groups and across classes, featureless
+        tiles left out;
+      - featureless: near-constant tiles, and pairs of equal ones across groups or classes;
       - overlap: pairs of tiles that share pixels, likewise; tiles concerned; largest share of a
         tile that lies in another, and covered, the median share that lies in all others together;
         pairs parted by the default split; tiles whose place is unknown. Figures are None where no
@@ -45,7 +49,9 @@ def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dic
       - roles: tiles of each role in the manifest's own split, tiles without one, and what several
         roles share; None where the manifest names none.
     """
-    repeated = _repeated(tiles)
+    textured = np.flatnonzero(~tiles.featureless)
+    repeated = _repeated(tiles, textured)
+    blank = _repeated(tiles, np.flatnonzero(tiles.featureless))
     graph = find_overlap(tiles.records)
     sides, refusal = _default_split(tiles, tied)
     overlap = _overlap(tiles, graph, sides)
@@ -64,11 +70,16 @@ def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dic
         "groups": len(np.unique(tiles.groups)),
         "classes": classes,
         "repeated": repeated,
+        "featureless": {
+            "tiles": len(tiles) - len(textured),
+            **{side: blank[side] for side in _ACROSS},
+        },
         "overlap": overlap,
         "split": None if sides is None else _counted(tiles, sides),
         "roles": roles,
         "skipped": [{"path": path, "rule": rule} for path, rule in tiles.skipped],
         "warnings": [
+            *(f"{remark}." for remark in cautions(tiles)),
             *_warnings(tiles, classes, repeated, refusal),
             *_overlap_warnings(tiles, overlap, roles),
         ],
@@ -88,19 +99,20 @@ def leaks(document: Mapping[str, Any]) -> bool:
     return any([*counts, overlap["parted"]])
 
 
-def _repeated(tiles: TileSet) -> dict[str, int]:
-    """Pairs of tiles with equal pixels, by what they cross."""
+def _repeated(tiles: TileSet, rows: NDArray[np.intp]) -> dict[str, int]:
+    """Pairs of tiles with equal pixels, of those in `rows`, by what they cross."""
+    digests, groups, labels = tiles.digests[rows], tiles.groups[rows], tiles.labels[rows]
 
     def pairs(*columns: Names) -> int:
         counts = Counter(zip(*map(np.ndarray.tolist, columns), strict=True)).values()
         return sum(count * (count - 1) // 2 for count in counts)
 
-    every = pairs(tiles.digests)
-    within = pairs(tiles.digests, tiles.groups)
+    every = pairs(digests)
+    within = pairs(digests, groups)
     return {
         "within_group": within,
         "across_groups": every - within,
-        "across_classes": every - pairs(tiles.digests, tiles.labels),
+        "across_classes": every - pairs(digests, labels),
     }
 
 
@@ -168,7 +180,9 @@ def _roles(tiles: TileSet, graph: Overlap, tied: NDArray[np.intp] | None) -> dic
         shared[f"{unit}s"] = (
             _in_several(np.array(names)[known], merged[known]) if known.any() else None
         )
-    shared["equal"] = _in_several(tiles.digests[given], roles[given])
+    shared["alike"] = None if tiles.group_unit == "tile" else _alike(tiles, given, merged)
+    told = given & ~tiles.featureless
+    shared["equal"] = _in_several(tiles.digests[told], roles[told])
     known_pairs = {
         "overlapping": graph.pairs if graph.unknown < len(tiles) else None,
         "near": tied,
@@ -180,6 +194,15 @@ def _roles(tiles: TileSet, graph: Overlap, tied: NDArray[np.intp] | None) -> dic
         "without": int((~given).sum()),
         "shared": shared,
     }
+
+
+def _alike(tiles: TileSet, given: NDArray[np.bool_], roles: Names) -> int:
+    """How many names stand in more than one role if those that are alike are one."""
+    written: dict[str, set[str]] = defaultdict(set)
+    for key, group in zip(tiles.alike[given].tolist(), tiles.groups[given].tolist(), strict=True):
+        written[key].add(group)
+    several = np.array([len(written.get(key, ())) > 1 for key in tiles.alike.tolist()])
+    return _in_several(tiles.alike[given & several], roles[given & several])
 
 
 def _in_several(names: Names, roles: Names) -> int:

@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from privgen.data import png
+from privgen.data.coding import SAMPLINGS, Coding
 from privgen.data.tar_members import member_of, read_member
 from privgen.errors import InputError, TileError
 from privgen.files import atomic_write
@@ -47,8 +48,14 @@ SIGNATURES: dict[bytes, type[ImageFile]] = {
 }
 """First bytes of a file and the reader they call for."""
 
+FEATURELESS = 4.0
+"""Spread of the grey levels (standard deviation, 0 to 255) below which a tile proves nothing:
+blank glass repeats by chance, in everybody."""
+
 RESAMPLING_REACH = 2
 """Pixels of the result that the bicubic filter looks to each side."""
+
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 _TIFF_BITS = 258
 _TIFF_ORIENTATION = 274
@@ -68,15 +75,18 @@ _COLOUR_RULES = {
 }
 
 
-def has_image_signature(path: Path) -> bool:
-    """True when the first bytes of a regular file are those of a PNG, JPEG or TIFF."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            return _reader(stream.read(8)) is not None
-    except OSError:
+def is_featureless(tile: NDArray[np.uint8]) -> bool:
+    """True for a near-constant tile: the spread of its grey levels is under `FEATURELESS`.
+
+    Args:
+      tile: uint8, shape (h, w, 3).
+    """
+    # A part of the pixels spreads no more about its mean than all of them do in sum, which tells
+    # most tiles from blank ones by a sixteenth of the work.
+    some = tile[::4, ::4] @ _LUMA
+    if float(some.std()) * (3 * some.size / tile.size) ** 0.5 >= 1.01 * FEATURELESS:
         return False
+    return float((tile @ _LUMA).std()) < FEATURELESS
 
 
 def read_tile(path: Path) -> NDArray[np.uint8]:
@@ -243,6 +253,50 @@ def encode_jpeg(tile: NDArray[np.uint8], quality: int) -> bytes:
     buffer = io.BytesIO()
     _picture(tile).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
     return buffer.getvalue()
+
+
+def read_coding(data: bytes, name: str) -> tuple[str, Coding | None]:
+    """The kind of an image file and, of a JPEG, its coding: from the header, nothing is decoded.
+
+    Colour channels halved in a way that cannot be written here count as halved both ways.
+
+    Args:
+      data: the whole file, or a JPEG's up to its pixels.
+      name: what to call it in an error.
+
+    Returns:
+      "png", "jpeg" or "tiff", and the coding; None for the others, whatever they hold.
+
+    Raises:
+      TileError: no image of these kinds, or a damaged header.
+    """
+    reader = _reader(data)
+    if reader is None:
+        raise TileError(name, "is not a PNG, JPEG or TIFF image. Convert it to 8-bit RGB PNG.")
+    if reader is not JpegImageFile:
+        return ("png" if reader is PngImageFile else "tiff"), None
+    with _naming_damage(name, "its header is damaged"), reader(io.BytesIO(data), name) as image:
+        luma, *others = (tuple(image.quantization[key]) for key in sorted(image.quantization))
+        known = get_sampling(image)
+    sampling = SAMPLINGS[known] if 0 <= known < len(SAMPLINGS) else SAMPLINGS[-1]
+    return "jpeg", Coding(luma=luma, chroma=others[0] if others else luma, sampling=sampling)
+
+
+def recode(tile: NDArray[np.uint8], coding: Coding) -> NDArray[np.uint8]:
+    """The tile as it comes back from a JPEG of this coding, same shape.
+
+    Raises:
+      InputError: `tile` is not uint8 of shape (h, w, 3).
+    """
+    buffer = io.BytesIO()
+    _picture(tile).save(
+        buffer,
+        "JPEG",
+        qtables=[list(coding.luma), list(coding.chroma)],
+        subsampling=coding.sampling,
+    )
+    with JpegImageFile(io.BytesIO(buffer.getvalue())) as image:
+        return np.array(image, dtype=np.uint8)
 
 
 def write_png(path: Path, tile: NDArray[np.uint8]) -> None:

@@ -6,36 +6,35 @@ A folder with a `manifest.csv` or `manifest.parquet`, or such a file by itself, 
 `flat=True`, images. Published data sets are known by their names (`privgen.data.public_sets`).
 `TileSet.layout` says what was recognised.
 
+A folder is opened whole or not at all: images that its manifest does not list, or that lie where no
+tile can, are refused (`privgen.data.leftovers`). A manifest given by itself is a selection, and
+what it leaves out beside its tiles is counted.
+
 Every tile is decoded once here, so that no later step can trip over a bad one; pixels are not kept.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from audits.patients import Spellings
 from privgen.data import images
 from privgen.data.archive import read_archive
+from privgen.data.kinds import head_of, is_picture, is_picture_name
+from privgen.data.leftovers import IGNORED, MANIFEST, PARQUET_MANIFEST, left_over
 from privgen.data.manifest import SUFFIXES, read_manifest
+from privgen.data.owners import GROUP_UNITS, Remark, group_unit_of, remarks_on
 from privgen.data.public_sets import recognise
 from privgen.data.tables import PARQUET
 from privgen.data.tar_members import is_there
-from privgen.data.tileset import DECODERS, GROUP_UNITS, GroupUnit, TileRecord, TileSet
+from privgen.data.tileset import DECODERS, TileRecord, TileSet
 from privgen.errors import ConfigError, LayoutError, TileError
 
-MANIFEST = "manifest.csv"
-PARQUET_MANIFEST = "manifest.parquet"
 FLAT_CLASS = "all"
 """Label of every tile of a folder without classes."""
-
-_IGNORED = frozenset(
-    {"thumbs.db", "desktop.ini", "__macosx", "sample.json", MANIFEST, PARQUET_MANIFEST}
-)
-_IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
-)
 
 
 def open_tiles(
@@ -45,6 +44,7 @@ def open_tiles(
     group_by: str | None = None,
     flat: bool = False,
     min_classes: int = 2,
+    whole: bool = True,
 ) -> TileSet:
     """Open a folder, a manifest or an `.npz` archive of tiles, whichever layout it has.
 
@@ -55,12 +55,15 @@ def open_tiles(
       flat: a synthetic folder: images without class folders are one class, `FLAT_CLASS`, and one
         class is enough.
       min_classes: fewer classes than this are refused.
+      whole: refuse a folder that holds images besides its tiles; False where a ledger says which
+        tiles count.
 
     Returns:
       The tiles in order of class and name, or in the manifest's order.
 
     Raises:
-      LayoutError: the path is no tile set: missing, empty, ambiguous, one class, a bad manifest.
+      LayoutError: the path is no tile set: missing, empty, ambiguous, one class, a bad manifest;
+        or it holds images that would be left out.
       TileError: a tile cannot be used and `on_bad_tile` is "error".
       ConfigError: `on_bad_tile` or `group_by` is no such word.
     """
@@ -75,9 +78,9 @@ def open_tiles(
             raise LayoutError(f"there is nothing at {path}. Check the path.")
         if path.suffix.lower() == ".npz" and path.is_file():
             tiles = read_archive(path)
-            tiles = replace(tiles, group_unit=_group_unit(tiles.records, group_by))
+            tiles = replace(tiles, group_unit=group_unit_of(tiles.records, group_by))
         else:
-            tiles = _open_files(path, on_bad_tile, group_by, flat, minimum)
+            tiles = _open_files(path, on_bad_tile, group_by, flat, minimum, whole)
     except OSError as error:
         raise LayoutError(
             f"{error.filename or path} cannot be read ({error.strerror}). Check its permissions."
@@ -87,9 +90,12 @@ def open_tiles(
 
 
 def _open_files(
-    path: Path, on_bad_tile: str, group_by: str | None, flat: bool, minimum: int
+    path: Path, on_bad_tile: str, group_by: str | None, flat: bool, minimum: int, whole: bool
 ) -> TileSet:
     listing = _listing(path)
+    remarks: tuple[Remark, ...] = ()
+    unlisted: tuple[tuple[str, str], ...] = ()
+    spellings: Mapping[str, Spellings] = {}
     if listing.is_file():
         if listing.suffix.lower() not in SUFFIXES:
             raise LayoutError(
@@ -97,14 +103,12 @@ def _open_files(
                 f"{path}. Give one of these."
             )
         root = listing.parent
-        records, left_aside = read_manifest(listing)
+        records, left_aside, spellings = read_manifest(listing)
         _require_files(listing, records)
+        remarks = remarks_on(spellings)
         layout = f"{'Parquet' if listing.suffix.lower() == PARQUET else 'CSV'} manifest"
         if left_aside:
             layout += f" (columns not read: {', '.join(left_aside)})"
-        unlisted = _count_unlisted(root, records) if path.is_dir() else 0
-        if unlisted:
-            layout += f" ({unlisted} images in the folder are not listed and were left out)"
     else:
         root = path
         records, layout = _scan(root, flat)
@@ -115,7 +119,10 @@ def _open_files(
     if not any(record.patient for record in records):
         layout += ", no patients known"
     _require_nesting(records)
-    unit = _group_unit(records, group_by)
+    unit = group_unit_of(records, group_by, spellings)
+    if whole:
+        more, unlisted = _left_aside(path, listing, records, on_bad_tile)
+        remarks += more
     usable, skipped = _check_tiles(root, records, on_bad_tile)
     if not usable:
         raise LayoutError(
@@ -127,9 +134,71 @@ def _open_files(
         records=usable,
         layout=layout,
         group_unit=unit,
-        skipped=skipped,
+        skipped=skipped + unlisted,
+        remarks=remarks,
         source=path,
     )
+
+
+def _left_aside(
+    path: Path, listing: Path, records: Sequence[TileRecord], on_bad_tile: str
+) -> tuple[tuple[Remark, ...], tuple[tuple[str, str], ...]]:
+    """Refuse a folder that holds images besides its tiles; say what else it holds.
+
+    A manifest given by itself leaves images out on purpose: they are counted. Where unusable tiles
+    are skipped, so is an image that is not listed and that no step could use.
+
+    Returns:
+      Remarks, and (path, rule) of every image that is not listed and could not be used.
+
+    Raises:
+      LayoutError: a folder was given, and it holds images that would be left out.
+    """
+    root = listing if listing.is_dir() else listing.parent
+    found = left_over(root, [record.path for record in records], near=path.is_file())
+    left, unusable = [*found.pictures, *found.archived], []
+    if path.is_dir() and on_bad_tile == "skip":
+        for name in found.pictures:
+            rule = _rule_broken(root / name)
+            if rule is not None:
+                left.remove(name)
+                unusable.append((name, rule))
+    remarks = []
+    if left and path.is_dir():
+        where, way = "are no tiles of its classes", "Move them away."
+        if listing.is_file():
+            where = f"are not listed in {listing.name}"
+            way = f"List them, move them away, or give {listing} itself, which leaves them out."
+        raise LayoutError(
+            f"a folder of tiles is used whole: {len(left)} images in {path} (first: {left[0]}) "
+            f"{where}. {way}"
+        )
+    if left:
+        remarks.append(
+            Remark(
+                what="images beside the tiles that the manifest does not list, left out: "
+                f"{len(left)}",
+                first=left[0],
+            )
+        )
+    if found.opaque:
+        remarks.append(
+            Remark(
+                what="files and folders beside the tiles that may hold images and could not be "
+                f"looked into: {len(found.opaque)}",
+                first=found.opaque[0],
+            )
+        )
+    return tuple(remarks), tuple(unusable)
+
+
+def _rule_broken(file: Path) -> str | None:
+    """The rule that an image breaks which is not listed, or None where it could be a tile."""
+    try:
+        _checked(file, TileRecord(path=file.name, label=FLAT_CLASS))
+    except TileError as error:
+        return f"is not listed, and {error.rule}"
+    return None
 
 
 def is_manifest(path: Path) -> bool:
@@ -142,12 +211,24 @@ def is_manifest(path: Path) -> bool:
 def _listing(path: Path) -> Path:
     """The manifest in a folder; `path` itself where there is none."""
     found = [path / name for name in (MANIFEST, PARQUET_MANIFEST) if (path / name).is_file()]
+    if not found and path.is_dir():
+        _require_no_manifest(path, "is called by its name in small letters")
     if len(found) > 1:
         raise LayoutError(
             f"a folder has one manifest: {path} holds {MANIFEST} and {PARQUET_MANIFEST}. Remove "
             "one, or give the one that holds."
         )
     return found[0] if found else path
+
+
+def _require_no_manifest(folder: Path, rule: str) -> None:
+    """Refuse a manifest that would be read past."""
+    for file in sorted(folder.iterdir()):
+        if file.name.lower() in (MANIFEST, PARQUET_MANIFEST):
+            raise LayoutError(
+                f"a manifest {rule}: {file} would not be read, nor the patients it names. Rename "
+                f"or move it, or give it itself."
+            )
 
 
 def _require_classes(path: Path, classes: set[str], minimum: int) -> None:
@@ -176,6 +257,7 @@ def _scan(root: Path, flat: bool) -> tuple[tuple[TileRecord, ...], str]:
                 f"{nested[0].name}/. Give {folder} itself if it holds the class folders, or write "
                 f"a {MANIFEST}."
             )
+        _require_no_manifest(folder, "lies beside the class folders, never inside one")
         if not files:
             raise LayoutError(f"class folder {folder} holds no image. Fill it or remove it.")
         records += [
@@ -204,7 +286,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path], int]:
     inside = sorted(
         entry
         for entry in folder.iterdir()
-        if not entry.name.startswith(".") and entry.name.lower() not in _IGNORED
+        if not entry.name.startswith(".") and entry.name.lower() not in IGNORED
     )
     folders = [entry for entry in inside if entry.is_dir()]
     files = [entry for entry in inside if not entry.is_dir()]
@@ -213,7 +295,10 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path], int]:
 
 
 def _looks_like_image(file: Path) -> bool:
-    return file.suffix.lower() in _IMAGE_SUFFIXES or images.has_image_signature(file)
+    try:
+        return is_picture_name(file.name) or (file.is_file() and is_picture(head_of(file)))
+    except OSError:
+        return False
 
 
 def _require_files(listing: Path, records: Sequence[TileRecord]) -> None:
@@ -224,34 +309,6 @@ def _require_files(listing: Path, records: Sequence[TileRecord]) -> None:
             f"{listing} are missing, the first {missing[0]}. Put it into the folder its "
             "paths start from, or remove those rows."
         )
-
-
-def _count_unlisted(root: Path, records: Sequence[TileRecord]) -> int:
-    listed = {record.path for record in records}
-    found = (file.relative_to(root) for file in root.rglob("*") if file.is_file())
-    return sum(
-        file.suffix.lower() in _IMAGE_SUFFIXES
-        and not any(part.startswith(".") or part.lower() in _IGNORED for part in file.parts)
-        and file.as_posix() not in listed
-        for file in found
-    )
-
-
-def _group_unit(records: Sequence[TileRecord], group_by: str | None) -> GroupUnit:
-    """The unit asked for, or the coarsest that is known for every tile."""
-    for unit in GROUP_UNITS:
-        if unit == "tile" or group_by not in (None, unit):
-            continue
-        unknown = [record.path for record in records if getattr(record, unit) is None]
-        if not unknown:
-            return unit
-        if group_by == unit or len(unknown) < len(records):
-            raise LayoutError(
-                f"the {unit} must be known for every tile or for none: it is missing for "
-                f"{len(unknown)} of {len(records)}, the first {unknown[0]}. Fill it in, or group "
-                "by another column."
-            )
-    return "tile"
 
 
 def _require_nesting(records: Sequence[TileRecord]) -> None:
@@ -314,4 +371,10 @@ def _checked(file: Path, record: TileRecord) -> TileRecord:
             "is not the picture its manifest names: the SHA-256 of neither its pixels nor its "
             "bytes agrees. Restore it, or correct the manifest.",
         )
-    return replace(record, sha256=digest, width=width, height=height)
+    return replace(
+        record,
+        sha256=digest,
+        width=width,
+        height=height,
+        featureless=images.is_featureless(tile),
+    )

@@ -4,7 +4,8 @@ A manifest is CSV or Parquet (`privgen.data.tables`) with the same columns and t
 Columns: `path` (relative to the manifest's folder, with `/`; it may lead through a tar, as
 `shards/s-000000.tar/000012.png`), `label`, and optionally
 
-- `patient`, `slide`, `source_image`: whose the tile is and what it was cut from;
+- `patient`, `slide`, `source_image`: whose the tile is and what it was cut from, read by
+  `audits.patients`: `nan` and the like are nobody, a TCGA barcode is its participant;
 - `x`, `y`, `mpp`: pixels left of and above it at its own resolution, micrometres a pixel;
 - `sha256`: of the pixels or of the file;
 - `role`: its side of a split that somebody made (train, siblings, holdout, reference, val, test),
@@ -12,8 +13,9 @@ Columns: `path` (relative to the manifest's folder, with `/`; it may lead throug
 - `level`, `tissue`, `white`, `sharpness`, `pen`, `fold`: the slide's level it was read from and the
   scores `privgen tile` gave it. They are for choosing rows of a manifest, and not read here.
 
-Other columns are left aside and named, unless one looks like a misspelt column: reading past
-`patient_id` would quietly turn a split by patient into a split by tile.
+Other columns are left aside and named, unless one looks like a misspelt column, or like the
+patients where no column is called so: reading past `patient_id` or `case` would quietly turn a
+split by patient into a split by tile.
 """
 
 import difflib
@@ -21,8 +23,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
+from audits import AuditInputError
+from audits.patients import Spellings
+from privgen.data.owners import spellings_of
 from privgen.data.tables import PARQUET, Row, reading, write_table
 from privgen.data.tileset import TileRecord
 from privgen.errors import LayoutError
@@ -33,24 +38,42 @@ SCORES = ("level", "tissue", "white", "sharpness", "pen", "fold")
 ROLE = "role"
 SUFFIXES = (".csv", PARQUET)
 
+_PATIENTS = frozenset(
+    {"case", "caseid", "subject", "subjectid", "participant", "participantid", "donor", "donorid"}
+    | {"individual", "individualid", "person", "personid", "pid", "mrn", "patno", "patnr"}
+)
+"""What else a column of patients is called, lower-case, letters only."""
 
-def read_manifest(path: Path) -> tuple[tuple[TileRecord, ...], tuple[str, ...]]:
+
+class Manifest(NamedTuple):
+    """What a manifest says.
+
+    Attributes:
+      records: of the tiles, in file order.
+      left_aside: columns that were not read.
+      spellings: by unit, how its ids were written.
+    """
+
+    records: tuple[TileRecord, ...]
+    left_aside: tuple[str, ...]
+    spellings: Mapping[str, Spellings]
+
+
+def read_manifest(path: Path) -> Manifest:
     """Read a manifest; the tiles themselves are not looked at.
 
     Args:
       path: a CSV (UTF-8, comma-separated, with a header), or a Parquet file.
-
-    Returns:
-      The records in file order, and the columns left aside.
 
     Raises:
       OSError: the file cannot be read.
       LayoutError: a column or a value is missing or malformed, a path leaves the folder or comes
         twice; the message names the line.
     """
+    spellings = spellings_of("patient", "slide", "source_image")
     with reading(path) as (columns, rows):
         left_aside = _check_columns(path, columns)
-        records = tuple(_record(f"{path.name} {where}", row) for where, row in rows)
+        records = tuple(_record(f"{path.name} {where}", row, spellings) for where, row in rows)
     if not records:
         raise LayoutError(f"the manifest {path} names no tile. Add a row a tile.")
     seen: set[str] = set()
@@ -61,7 +84,7 @@ def read_manifest(path: Path) -> tuple[tuple[TileRecord, ...], tuple[str, ...]]:
                 "Remove one row."
             )
         seen.add(record.path)
-    return records, left_aside
+    return Manifest(records, left_aside, spellings)
 
 
 def write_manifest(path: Path, columns: Mapping[str, Sequence[Any]], *, mode: int = SHARED) -> None:
@@ -100,10 +123,15 @@ def _check_columns(path: Path, columns: list[str]) -> tuple[str, ...]:
             raise LayoutError(
                 f"column {column!r} of {path.name} is not known; did you mean {near[0]}? Rename it."
             )
+        if "patient" in absent and re.sub(r"[^a-z]", "", column.lower()) in _PATIENTS:
+            raise LayoutError(
+                f"column {column!r} of {path.name} may name the patients, and none is called "
+                "patient. Rename it to patient; if it names something else, rename it to that."
+            )
     return left_aside
 
 
-def _record(where: str, row: Row) -> TileRecord:
+def _record(where: str, row: Row, spellings: Mapping[str, Spellings]) -> TileRecord:
     if None in row or None in row.values():
         raise LayoutError(f"{where} has more or fewer fields than the header. Correct the row.")
     text = {column: str(row.get(column) or "").strip() for column in (*COLUMNS, ROLE)}
@@ -120,12 +148,16 @@ def _record(where: str, row: Row) -> TileRecord:
     mpp = _number(where, "mpp", text["mpp"])
     if mpp is not None and mpp <= 0:
         raise LayoutError(f"{where}: mpp must be positive, got {mpp}. Correct it.")
+    try:
+        owners = {unit: read(text[unit]) for unit, read in spellings.items()}
+    except AuditInputError as error:
+        raise LayoutError(f"{where}: {error}") from error
     return TileRecord(
         path=_inside(where, text["path"]),
         label=text["label"],
-        patient=text["patient"] or None,
-        slide=text["slide"] or None,
-        source_image=text["source_image"] or None,
+        patient=owners["patient"],
+        slide=owners["slide"],
+        source_image=owners["source_image"],
         x=_pixels(where, "x", text["x"]),
         y=_pixels(where, "y", text["y"]),
         mpp=mpp,

@@ -7,6 +7,7 @@
   stands before `.tif_Row` is the image the tile was cut from: the slide. Its number
   (`CRC-Prim-HE-03`) is one of ten tissue slides and is taken as the patient, because two images of
   one tissue slide must never stand on both sides of a split. Row and Col count from 1.
+- TCGA: tiles whose slides are barcodes, and whose patients nobody names: the barcode's participant.
 - LC25000 (Borkowski et al. 2019): classes `colon_aca`, `lung_n`, ..., tiles `colonca123.jpeg`, each
   a rotated or flipped copy of one of 250 source images a class.
 """
@@ -15,6 +16,7 @@ import re
 from dataclasses import replace
 from pathlib import PurePosixPath
 
+from audits.patients import participant
 from privgen.data.tileset import TileRecord
 
 NCT_CLASSES = ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
@@ -62,4 +64,9 @@ def recognise(
             for record, match in zip(records, found, strict=True)
         )
         return filled, "Kather-2016 (tissue slide CRC-Prim-HE-NN taken as the patient)"
+    people = [participant(record.slide or "") for record in records]
+    if all(people) and not any(record.patient for record in records):
+        return tuple(
+            replace(record, patient=person) for record, person in zip(records, people, strict=True)
+        ), "patients taken from the slides' TCGA barcodes"
     return records, ""

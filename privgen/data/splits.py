@@ -2,9 +2,11 @@
 
 A patient (or the nearest thing the data have: `TileSet.groups`) stands in one role only. Patients
 whose tiles share a digest or pixels, or are tied by the caller, are kept together, so that no split
-can part a picture from its copy. Siblings are tiles of training slides held back from training,
-drawn uniformly at random within each slide: train against siblings is then a randomised experiment
-whose null distribution is known exactly, slide by slide (METHODS.md 2.4).
+can part a picture from its copy; so are patients whose names are alike (`audits.patients`), who may
+be one. Featureless tiles tie nobody: blank glass is equal in everybody. Siblings are tiles of
+training slides held back from training, drawn uniformly at random within each slide: train against
+siblings is then a randomised experiment whose null distribution is known exactly, slide by slide
+(METHODS.md 2.4).
 
 Which tiles share pixels is what `privgen.data.overlap` finds. Where single tiles are the groups and
 share pixels there is nothing to split by: the pixels trained on would stand in the holdout.
@@ -19,12 +21,17 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from audits.patients import alike
 from privgen.data.balance import assign
 from privgen.data.overlap import Overlap, find_overlap
+from privgen.data.owners import GROUP_UNITS, GroupUnit
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, SplitError
 
 Indices = NDArray[np.intp]
+
+_NAMED = 3
+"""Most examples in a message."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +103,8 @@ def split_by_patient(
     unit_count = int(unit.max(initial=-1)) + 1
     if unit_count < len(shares):
         groups = len(np.unique(tiles.groups))
-        glued = f" ({groups}, but they share digests or pixels)" if groups > unit_count else ""
+        reason = "they share digests or pixels, or their names are alike"
+        glued = f" ({groups}, but {reason})" if groups > unit_count else ""
         raise SplitError(
             f"train, holdout{' and reference' if reference else ''} need a {tiles.group_unit} "
             f"each, {len(shares)} in all: got {unit_count}{glued}. Add {tiles.group_unit}s, or "
@@ -121,30 +129,26 @@ def split_by_patient(
 
 
 def require_disjoint(**roles: TileSet) -> None:
-    """Refuse roles that share a patient, a picture or pixels.
+    """Refuse roles that share a patient, a picture or pixels, or may share a patient.
 
     Args:
       **roles: TileSets by role name. `siblings` may share patients with `train`, nothing else.
-        Patients are compared where both sides have a grouping above the single tile.
+        Patients are compared where both sides have a grouping above the single tile; where the
+        groupings differ, by the finer one. Featureless tiles are nobody's picture.
 
     Raises:
-      SplitError: names the two roles, how many are shared and the first of them.
+      SplitError: names the two roles, how many are shared and the first of them; or patients whose
+        names are alike (`audits.patients`).
     """
     for (first, a), (second, b) in combinations(roles.items(), 2):
         pair = f"{first} and {second}"
-        grouped = "tile" not in (a.group_unit, b.group_unit)
-        if grouped and {first, second} != {"train", "siblings"}:
-            shared = np.intersect1d(a.groups, b.groups)
-            if len(shared):
-                raise SplitError(
-                    f"{pair} may not share a {a.group_unit}: {len(shared)} stand in both "
-                    f"({_first(shared)}). Split by {a.group_unit}, or take them out of one side."
-                )
-        same, in_a, in_b = np.intersect1d(a.digests, b.digests, return_indices=True)
+        if {first, second} != {"train", "siblings"}:
+            _refuse_shared_groups(pair, a, b)
+        same = np.intersect1d(a.digests[~a.featureless], b.digests[~b.featureless])
         if len(same):
             examples = [
                 f"{a.records[i].path} = {b.records[j].path}"
-                for i, j in zip(in_a, in_b, strict=True)
+                for i, j in ((_row_of(a, digest), _row_of(b, digest)) for digest in same[:_NAMED])
             ]
             raise SplitError(
                 f"{pair} may not share a picture: {len(same)} stand in both, pixel for pixel "
@@ -154,7 +158,8 @@ def require_disjoint(**roles: TileSet) -> None:
         crossing = crossing[(crossing[:, 0] < len(a)) & (crossing[:, 1] >= len(a))]
         if len(crossing):
             examples = [
-                f"{a.records[i].path} and {b.records[j - len(a)].path}" for i, j in crossing[:3]
+                f"{a.records[i].path} and {b.records[j - len(a)].path}"
+                for i, j in crossing[:_NAMED]
             ]
             raise SplitError(
                 f"{pair} may not share pixels: {len(crossing)} pairs of tiles overlap on their "
@@ -162,12 +167,73 @@ def require_disjoint(**roles: TileSet) -> None:
             )
 
 
+def _refuse_shared_groups(pair: str, a: TileSet, b: TileSet) -> None:
+    """Refuse two sets that have a group in common, or groups whose names are alike."""
+    unit = _comparable(a, b)
+    if unit is None:
+        return
+    name = unit.replace("_", " ")
+    ours, theirs = (np.unique(known) for known in (_known(a, unit), _known(b, unit)))
+    shared = np.intersect1d(ours, theirs)
+    if len(shared):
+        raise SplitError(
+            f"{pair} may not share a {name}: {len(shared)} stand in both ({_first(shared)}). Split "
+            f"by {name}, or take them out of one side."
+        )
+    pairs = alike(ours, theirs)
+    if pairs:
+        named = [f"{one} / {other}" for one, other in pairs]
+        raise SplitError(
+            f"{pair} may not hold {name}s whose names differ only in case, leading zeros or signs: "
+            f"{len(pairs)} pairs do ({_first(named)}). Write one {name} one way; if they are "
+            "different, rename one of each pair."
+        )
+
+
+def _comparable(a: TileSet, b: TileSet) -> GroupUnit | None:
+    """The unit by which two sets can be compared, the finer of their groupings; None for tiles."""
+    unit = max(a.group_unit, b.group_unit, key=GROUP_UNITS.index)
+    return None if unit == "tile" else unit
+
+
+def _known(tiles: TileSet, unit: GroupUnit) -> list[str]:
+    names = (getattr(record, unit) for record in tiles.records)
+    return [name for name in names if name is not None]
+
+
+def incomparable(**roles: TileSet) -> list[str]:
+    """A warning for each two roles of which nobody can say whether they share a patient.
+
+    Args:
+      **roles: TileSets by role name; without any groups (single tiles) nothing is claimed, and the
+        audit says that itself.
+    """
+    warnings = []
+    for (first, a), (second, b) in combinations(roles.items(), 2):
+        unit = _comparable(a, b)
+        if unit is None or a.group_unit == b.group_unit:
+            continue
+        known = [len(_known(tiles, unit)) == len(tiles) for tiles in (a, b)]
+        by = f"were compared by {unit}" if all(known) else "could not be compared"
+        warnings.append(
+            f"{first} is grouped by {a.group_unit} and {second} by {b.group_unit}: they {by}, and "
+            "may share patients. Give both the same columns."
+        )
+    return warnings
+
+
+def _row_of(tiles: TileSet, digest: str) -> int:
+    return int(np.flatnonzero(tiles.digests == digest)[0])
+
+
 def _first(names: Sequence[str] | NDArray[np.str_]) -> str:
-    return f"first: {', '.join(map(str, names[:3]))}"
+    return f"first: {', '.join(map(str, names[:_NAMED]))}"
 
 
 def units(tiles: TileSet, tied: Indices | None = None) -> Indices:
     """What no split may part: groups, joined where their tiles share pictures or pixels.
+
+    Groups whose names are alike are joined too.
 
     Args:
       tiles: the set.
@@ -192,8 +258,12 @@ def _require_apart(overlap: Overlap) -> None:
 
 
 def _tied_pairs(tiles: TileSet, overlap: Overlap, tied: Indices | None) -> Indices:
-    """Pairs of tiles, shape (k, 2): they share pixels, form a chain of one digest, or are given."""
-    order = np.argsort(tiles.digests, kind="stable")
+    """Pairs of tiles, shape (k, 2): they share pixels, form a chain of one digest, or are given.
+
+    Featureless tiles are in no chain.
+    """
+    told = np.flatnonzero(~tiles.featureless)
+    order = told[np.argsort(tiles.digests[told], kind="stable")]
     repeats = np.flatnonzero(tiles.digests[order[1:]] == tiles.digests[order[:-1]])
     chain = np.stack([order[repeats], order[repeats + 1]], axis=1)
     known = [] if tied is None else [tied]
@@ -201,7 +271,7 @@ def _tied_pairs(tiles: TileSet, overlap: Overlap, tied: Indices | None) -> Indic
 
 
 def _joined(tiles: TileSet, pairs: Indices) -> Indices:
-    names, group_of = np.unique(tiles.groups, return_inverse=True)
+    names, group_of = np.unique(tiles.alike, return_inverse=True)
     joins = group_of[pairs]
     graph = coo_array((np.ones(len(joins)), (joins[:, 0], joins[:, 1])), shape=(len(names),) * 2)
     _, unit_of_group = connected_components(graph, directed=False)

@@ -97,10 +97,19 @@ def _open_parquet(path: Path) -> tuple[list[str], Iterator[tuple[str, Row]]]:
                 number += 1
                 yield (
                     f"row {number}",
-                    {name: "" if cell is None else str(cell) for name, cell in row.items()},
+                    {name: _text(name, cell) for name, cell in row.items()},
                 )
 
     return list(schema.names), rows()
+
+
+def _text(name: str, cell: object) -> str:
+    """A cell as a CSV would hold it; bytes of a column that is read must be UTF-8."""
+    if cell is None:
+        return ""
+    if isinstance(cell, bytes):
+        return cell.decode(errors="strict" if name in _KINDS else "backslashreplace")
+    return str(cell)
 
 
 def write_table(

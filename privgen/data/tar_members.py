@@ -29,10 +29,12 @@ class _Index:
 
     Attributes:
       places: offset and size in bytes of each regular member, by its name.
+      repeated: names that stand in it more than once; the last one counts, as in extraction.
       whole: whether the tar ends as it should.
     """
 
     places: dict[str, tuple[int, int]]
+    repeated: tuple[str, ...]
     whole: bool
 
 
@@ -101,6 +103,42 @@ def read_member(path: Path, tar: Path, name: str, most: int) -> bytes:
         return stream.read(size)
 
 
+@dataclass(frozen=True)
+class Members:
+    """What a tar holds.
+
+    Attributes:
+      heads: first bytes of each regular member, by its name.
+      repeated: names that stand in it more than once, of which only the last is ever read.
+      whole: whether the tar ends as it should; else there may be more.
+    """
+
+    heads: dict[str, bytes]
+    repeated: tuple[str, ...]
+    whole: bool
+
+
+def members(tar: Path, *, head: int, but: frozenset[str] = frozenset()) -> Members:
+    """List the regular members of a tar.
+
+    Args:
+      tar: file.
+      head: how many bytes of each to read.
+      but: names to leave out.
+
+    Raises:
+      OSError: the tar cannot be read.
+    """
+    with tar.open("rb") as stream:
+        index = _index(tar, stream)
+        heads = {}
+        for name, (offset, size) in index.places.items():
+            if name not in but:
+                stream.seek(offset)
+                heads[name] = stream.read(min(head, size))
+    return Members(heads=heads, repeated=index.repeated, whole=index.whole)
+
+
 def _index(tar: Path, stream: BinaryIO) -> _Index:
     status = os.fstat(stream.fileno())
     key = (str(tar), status.st_size, status.st_mtime_ns)
@@ -118,6 +156,7 @@ def _index(tar: Path, stream: BinaryIO) -> _Index:
 
 def _scan(stream: BinaryIO, length: int) -> _Index:
     places: dict[str, tuple[int, int]] = {}
+    repeated: dict[str, None] = {}
     whole = False
     try:
         with tarfile.open(fileobj=stream, mode="r:") as archive:
@@ -126,10 +165,12 @@ def _scan(stream: BinaryIO, length: int) -> _Index:
                     continue
                 if member.offset_data + member.size <= length:
                     name = str(PurePosixPath(member.name))
+                    if name in places:
+                        repeated[name] = None
                     places[name] = (member.offset_data, member.size)
             # Python's reader takes a header that is cut short for the end of the archive.
             stream.seek(archive.offset)
             whole = stream.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
     except (tarfile.TarError, ValueError, UnicodeError):
         whole = False
-    return _Index(places=places, whole=whole)
+    return _Index(places=places, repeated=tuple(repeated), whole=whole)

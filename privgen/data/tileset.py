@@ -4,6 +4,7 @@ A `TileSet` is immutable and holds records, not pixels: tiles are decoded when `
 by a few threads. Sets made from arrays hold their pixels and behave the same.
 
 Conventions: a record's `path` is relative to `root`, with `/`; unknown is None, never "" or 0;
+ids of patients, slides and source images are read by `audits.patients`, whatever they came in;
 `sha256` is the digest of the *pixels* (`images.pixel_digest`), so a PNG and a TIFF of the same
 tile have the same one; `x`, `y` are the pixels left of and above the tile, on its slide or source
 image, at the tile's own resolution.
@@ -11,26 +12,25 @@ image, at the tile's own resolution.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from audits import AuditInputError
+from audits.patients import folded
 from privgen.data import images
+from privgen.data.owners import GroupUnit, Remark, group_unit_of, remarks_on, spellings_of
 from privgen.data.tables import write_table
 from privgen.errors import LayoutError, TileError
 from privgen.files import SHARED
 
 Array = TypeVar("Array", bound=NDArray[Any])
-GroupUnit = Literal["patient", "slide", "source_image", "tile"]
-GROUP_UNITS: tuple[GroupUnit, ...] = get_args(GroupUnit)
-"""What a group may be, from the coarsest, which is the right one, to none at all."""
-
 MANIFEST_COLUMNS = ("path", "label", "patient", "slide", "x", "y", "mpp", "sha256")
 """Columns of a manifest; `source_image` comes after `slide` where it is known."""
 
@@ -53,6 +53,7 @@ class TileRecord:
       mpp: micrometres a pixel.
       sha256: digest of its pixels.
       width, height: its size as stored, pixels.
+      featureless: whether it is near-constant (`images.is_featureless`), and so anybody's.
       role: where a manifest says it: its side of a split that somebody made.
     """
 
@@ -67,6 +68,7 @@ class TileRecord:
     sha256: str | None = None
     width: int | None = None
     height: int | None = None
+    featureless: bool | None = None
     role: str | None = None
 
 
@@ -80,9 +82,12 @@ class TileSet:
       layout: what was recognised, in words for people.
       group_unit: what `groups` are.
       skipped: (path, rule) of every tile left out because it could not be used.
+      remarks: what else the reader of any figure has to know about how the set was read.
       source: what to give `open_tiles` to open this set again; None for tiles in memory.
       pixels: uint8 (m, h, w, 3) for tiles in memory, else None; `rows` says which are this set's.
       rows: row of each tile in `pixels`, shape (n,).
+      through: what `load` sends every stored tile through before it is scaled; digests are of the
+        tiles as they are.
     """
 
     root: Path | None
@@ -90,9 +95,13 @@ class TileSet:
     layout: str
     group_unit: GroupUnit
     skipped: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[Remark, ...] = ()
     source: Path | None = None
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
+    through: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = field(
+        default=None, repr=False
+    )
 
     @classmethod
     def from_arrays(
@@ -100,8 +109,8 @@ class TileSet:
         tiles: NDArray[np.uint8],
         labels: Sequence[str] | NDArray[np.str_],
         *,
-        patients: Sequence[str] | NDArray[np.str_] | None = None,
-        slides: Sequence[str] | NDArray[np.str_] | None = None,
+        patients: Sequence[object] | NDArray[np.generic] | None = None,
+        slides: Sequence[object] | NDArray[np.generic] | None = None,
         layout: str = "arrays",
     ) -> Self:
         """A set in memory; tile i is called `label/00000i.png`, the name it would have on disk.
@@ -109,11 +118,13 @@ class TileSet:
         Args:
           tiles: uint8, shape (n, h, w, 3); copied unless it is read-only.
           labels: class of each tile, shape (n,).
-          patients, slides: the same, where known; patients, else slides, else tiles are the groups.
+          patients, slides: the same, where known, of any type `audits.patients` reads; patients,
+            else slides, else tiles are the groups.
           layout: what to call it.
 
         Raises:
-          LayoutError: shapes or types do not fit, or a label cannot be a folder's name.
+          LayoutError: shapes or types do not fit, a label cannot be a folder's name, or patients
+            or slides are known for some tiles only.
         """
         if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
             raise LayoutError(
@@ -132,24 +143,32 @@ class TileSet:
                     f"a label must be usable as a folder's name: got {str(label)!r}. Use letters, "
                     "digits, - and _."
                 )
+        spellings = spellings_of("patient", "slide")
+        try:
+            owners, places = (
+                [None] * count if values is None else [spellings[unit](one) for one in values]
+                for unit, values in (("patient", patients), ("slide", slides))
+            )
+        except AuditInputError as error:
+            raise LayoutError(str(error)) from error
         records = tuple(
             TileRecord(
                 path=f"{labels[row]}/{row:06d}.png",
                 label=str(labels[row]),
-                patient=None if patients is None else str(patients[row]),
-                slide=None if slides is None else str(slides[row]),
+                patient=owners[row],
+                slide=places[row],
                 width=width,
                 height=height,
             )
             for row in range(count)
         )
         pixels = tiles if not tiles.flags.writeable else _read_only(tiles.copy())
-        unit: GroupUnit = "tile" if slides is None else "slide"
         return cls(
             root=None,
             records=records,
             layout=layout,
-            group_unit=unit if patients is None else "patient",
+            group_unit=group_unit_of(records, None, spellings),
+            remarks=remarks_on(spellings),
             pixels=pixels,
             rows=np.arange(count),
         )
@@ -173,6 +192,35 @@ class TileSet:
         if self.group_unit == "tile":
             return _names([record.path for record in self.records])
         return _names([getattr(record, self.group_unit) for record in self.records])
+
+    @cached_property
+    def alike(self) -> NDArray[np.str_]:
+        """One key for groups whose names are alike (`audits.patients`), shape (n,).
+
+        What may be one person is never parted; single tiles go by their paths.
+        """
+        return self.groups if self.group_unit == "tile" else _read_only(folded(self.groups))
+
+    @cached_property
+    def featureless(self) -> NDArray[np.bool_]:
+        """Which tiles are near-constant (`images.is_featureless`), shape (n,).
+
+        Blank glass is equal in everybody: two such tiles tell nothing about whose they are.
+        """
+        known = [record.featureless for record in self.records]
+        if None in known:
+            with ThreadPoolExecutor(DECODERS) as pool:
+                known = list(
+                    pool.map(
+                        lambda row: (
+                            images.is_featureless(self._tile(row))
+                            if known[row] is None
+                            else known[row]
+                        ),
+                        range(len(self)),
+                    )
+                )
+        return _read_only(np.array(known, dtype=np.bool_))
 
     @cached_property
     def slides(self) -> NDArray[np.str_]:
@@ -300,13 +348,15 @@ class TileSet:
 
     def _sized(self, row: int, side: int | None) -> NDArray[np.uint8]:
         tile = self._tile(row)
-        if side is None:
-            return tile
-        if tile.shape[0] != tile.shape[1]:
+        if side is not None and tile.shape[0] != tile.shape[1]:
             raise LayoutError(
                 f"tiles must be square to be scaled: {self.records[row].path} is {_size(tile)}. "
                 "Cut squares; nothing is cropped here."
             )
+        if self.through is not None:
+            tile = self.through(tile)
+        if side is None:
+            return tile
         scaled: NDArray[np.uint8] = images.resize(tile[np.newaxis], side)[0]
         return scaled
 

@@ -13,7 +13,7 @@ read off their power spectra.
 Sources: METHODS.md 1.8; Bartlett 1946 (variance of a correlation of two autocorrelated series).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -28,8 +28,13 @@ Picture = NDArray[np.float32]
 FULL_OVERLAP = 0.5
 """Overlap, as a share of the query, from which an agreement counts in full."""
 
-REACH = 10
+REACH = 5
 """Radius around each agreeing key point that counts as its surroundings, patch pixels (of 96)."""
+
+CHOSEN = 0.6
+"""What a strength around agreeing key points counts. They were chosen because their surroundings
+agree: between tiles of different GlaS patients the strength there is 1.6 times that of whole
+tiles."""
 
 _SMOOTH = 1 / 64
 _LOCAL = 1 / 12
@@ -95,23 +100,29 @@ class Overlay:
         warped, inside = np.moveaxis(cv2.warpAffine(both, matrix, _SIZE, flags=flags), 2, 0)
         self._unit = query_side / PATCH_SIDE
         self._inside: Picture = np.asarray(inside > 0.999, dtype=np.float32)
-        self._ours = structure_of(query.astype(np.float32), self._inside)
-        self._theirs = structure_of(np.ascontiguousarray(warped), self._inside)
+        self._query: Picture = query.astype(np.float32)
+        self._candidate: Picture = np.ascontiguousarray(warped)
 
     def whole(self) -> Agreement:
         """Over all of the overlap."""
-        return _compared(self._ours, self._theirs, self._inside)
+        return self._within(self._inside)
 
     def around(self, points: Floats) -> Agreement:
-        """Within reach of some places in the query.
+        """Within reach of some places in the query; the strength counts `CHOSEN` of itself.
 
         Args:
-          points: x, y in query pixels, shape (k, 2).
+          points: x, y of agreeing key points in query pixels, shape (k, 2).
         """
         near = np.zeros(_SIZE, dtype=np.float32)
         for x, y in np.rint((points + 0.5) / self._unit - 0.5).astype(int).tolist():
             cv2.circle(near, (x, y), REACH, 1.0, -1)
-        return _compared(self._ours, self._theirs, self._inside * near)
+        found = self._within(self._inside * near)
+        return replace(found, strength=CHOSEN * found.strength)
+
+    def _within(self, mask: Picture) -> Agreement:
+        # What lies outside takes no part, not even in the local mean and contrast: a piece set into
+        # other tissue is compared as the piece it is.
+        return _compared(structure_of(self._query, mask), structure_of(self._candidate, mask), mask)
 
 
 def agreement(

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from audits import Alignment, AuditData, Tiles
 from privgen import console
 from privgen.data.balance import spread
-from privgen.data.tileset import GROUP_UNITS, TileSet
+from privgen.data.owners import GROUP_UNITS
+from privgen.data.tileset import TileSet
 from privgen.errors import InputError
 from privgen.evidence.cache import EmbeddingCache, embed_cached
 from privgen.evidence.descriptors import Descriptors, concatenate, describe
@@ -26,6 +27,7 @@ from privgen.evidence.encoders import Encoder
 from privgen.evidence.fingerprints import Search, Searched, join, verify
 from privgen.evidence.marks import SAMPLE, Marks
 from privgen.evidence.orbit import Whitening, fingerprint
+from privgen.evidence.pipeline import Harmonise, Pipeline, inspect
 from privgen.evidence.planting import PLANTED_PER_KIND, planted_copies
 from privgen.evidence.plants import AUDITED_KINDS, KINDS
 
@@ -43,13 +45,19 @@ class Evidence:
       data: whitened orbit-mean embeddings, fingerprints and planted copies.
       features: the encoder's name, and for each role its plain outputs, shape (n, d).
       side: pixels a side at which every role was looked at.
+      pipeline: by which ways the roles became pixels, and what was done about it.
       searched: the roles as they were aligned, for pictures of single pairs; empty where none were.
     """
 
     data: AuditData
     features: Mapping[str, Mapping[str, NDArray[np.float32]]]
     side: int
+    pipeline: Pipeline
     searched: Mapping[str, Searched] = field(default_factory=dict)
+
+    def harmonised(self, tiles: TileSet) -> TileSet:
+        """The same tiles as they were embedded, for whatever else compares roles by their looks."""
+        return _through(tiles, self.pipeline)
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,13 @@ def collect(
     search: Search | None = None,
     cache: EmbeddingCache | None = None,
     planted_per_kind: int = PLANTED_PER_KIND,
+    harmonise: Harmonise = "auto",
 ) -> Evidence:
     """Gather the evidence of one audit.
+
+    Roles whose files went through different codings or scalings are brought to one pipeline before
+    they are embedded (`pipeline.py`). Fingerprints and key points are taken from the tiles as they
+    are: what is equal or aligned is a copy, whatever became of it.
 
     Roles of different resolution are made comparable by scaling all of them to one side, since
     sharpness alone would tell them apart. Scaling is a function of a tile's pixels, so a synthetic
@@ -94,6 +107,7 @@ def collect(
         plant every kind of copy; this costs more than embedding does. None aligns nothing.
       cache: keeps embeddings for the next audit, and takes from there what it has.
       planted_per_kind: most planted copies of each kind, spread over the train patients.
+      harmonise: "auto", or "off" to embed the tiles as they are and say where that misleads.
 
     Raises:
       InputError: a required role is empty, or the tiles cannot be embedded.
@@ -108,9 +122,16 @@ def collect(
             raise InputError(f"an audit needs {role} tiles: got none. Add some.")
     roles |= {role: tiles for role, tiles in optional.items() if tiles is not None and len(tiles)}
     side = side or min(native_side(tiles) for tiles in roles.values())
+    pipeline = inspect(roles, side=side, harmonise=harmonise)
     embedded = {
         role: _embed(
-            encoder, cache, tiles, side, role, describing=search is not None and role != "reference"
+            encoder,
+            cache,
+            tiles,
+            _through(tiles, pipeline),
+            side,
+            role,
+            describing=search is not None and role != "reference",
         )
         for role, tiles in roles.items()
     }
@@ -123,6 +144,8 @@ def collect(
             patients=None if tiles.group_unit == "tile" else tiles.groups,
             slides=None if tiles.group_unit == "tile" else tiles.slides,
             fingerprints=embedded[role].fingerprints,
+            barcodes=tiles.group_unit == "patient",
+            content=tiles.digests,
         )
         for role, tiles in roles.items()
     }
@@ -135,6 +158,7 @@ def collect(
         encoder=encoder,
         whitening=whitening,
         side=side,
+        step=pipeline.step,
         kinds=KINDS if search else AUDITED_KINDS,
         count=planted_per_kind,
         seed=seed,
@@ -150,9 +174,21 @@ def collect(
         alignment=_verified(searched, judged, seed, search) if search else None,
         encoder=encoder.name,
         group_unit=_weakest_unit(roles),
+        pipeline=pipeline.measured,
+        confounded=pipeline.confounded,
     )
     features = {role: found.plain for role, found in embedded.items()}
-    return Evidence(data=data, features={encoder.name: features}, side=side, searched=searched)
+    return Evidence(
+        data=data,
+        features={encoder.name: features},
+        side=side,
+        pipeline=pipeline,
+        searched=searched,
+    )
+
+
+def _through(tiles: TileSet, pipeline: Pipeline) -> TileSet:
+    return tiles if pipeline.step is None else replace(tiles, through=pipeline.step)
 
 
 def _searched(
@@ -250,18 +286,23 @@ def _embed(
     encoder: Encoder,
     cache: EmbeddingCache | None,
     tiles: TileSet,
+    harmonised: TileSet,
     side: int,
     role: str,
     *,
     describing: bool,
 ) -> _Embedded:
+    """One role: embedded as harmonised, fingerprinted and described as it is."""
     plain = np.empty((len(tiles), encoder.width), dtype=np.float32)
     mean = np.empty_like(plain)
     fingerprints = np.zeros(len(tiles), dtype="<U64")
     descriptors: list[Descriptors] = []
 
     def keep(rows: slice, pixels: NDArray[np.uint8]) -> None:
-        found = embed_cached(encoder, pixels, orbit=True, cache=cache)
+        changed = pixels
+        if harmonised is not tiles:
+            changed = harmonised.subset(np.arange(rows.start, rows.stop)).load(side)
+        found = embed_cached(encoder, changed, orbit=True, cache=cache)
         plain[rows], mean[rows] = found.plain, found.mean
         fingerprints[rows] = [fingerprint(tile) for tile in pixels]
         if describing:

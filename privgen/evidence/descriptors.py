@@ -26,10 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from privgen.data.images import resize
+from privgen.data.images import FEATURELESS, resize
 from privgen.data.stain import optical_density
 from privgen.errors import InputError
-from privgen.evidence.orbit import FEATURELESS
 
 KEYPOINTS = 500
 """Most key points kept of a tile, strongest first.
@@ -108,7 +107,7 @@ def describe(tiles: NDArray[np.uint8], *, keypoints: int = KEYPOINTS) -> Descrip
     """Find the key points of every tile.
 
     Tiles are brought to 256 px first, so that a 64 px tile yields several hundred. A tile with
-    hardly any spread of grey (`orbit.FEATURELESS`) has none.
+    hardly any spread of grey (`images.FEATURELESS`) has none.
 
     Args:
       tiles: uint8 RGB, shape (n, h, h, 3); tiles are worked on by a few threads.

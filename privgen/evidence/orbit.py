@@ -14,15 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from privgen.data.images import pixel_digest
+from privgen.data.images import is_featureless, pixel_digest
 from privgen.errors import InputError
 from privgen.evidence.encoders import Encoder
 
 SYMMETRIES = 8
-
-FEATURELESS = 4.0
-"""Spread of the grey levels (standard deviation, 0 to 255) below which a tile proves nothing:
-blank glass repeats by chance."""
 
 MAX_DIMS = 384
 """Most dimensions kept by whitening."""
@@ -30,7 +26,6 @@ MAX_DIMS = 384
 TILES_A_DIMENSION = 4
 """Fewest tiles a whitened dimension rests on; at one, whitening makes all tiles equally distant."""
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _RANK = 1e-7
 
 
@@ -160,6 +155,6 @@ def fingerprint(tile: NDArray[np.uint8]) -> str:
     Returns:
       64 hex digits, or "" for a featureless tile.
     """
-    if float((tile @ _LUMA).std()) < FEATURELESS:
+    if is_featureless(tile):
         return ""
     return min(pixel_digest(version) for version in symmetries(tile))

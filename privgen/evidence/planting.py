@@ -17,11 +17,12 @@ from privgen.evidence.alignment import Alignments
 from privgen.evidence.descriptors import Descriptors, concatenate, describe
 from privgen.evidence.encoders import Encoder
 from privgen.evidence.fingerprints import Searched, as_aligned
+from privgen.evidence.harmonise import Step
 from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
 from privgen.evidence.plants import AUDITED_KINDS, plant
 
 PLANTED_PER_KIND = 60
-"""Most planted copies of each kind a policy asks for by default, half as many of the others; each
+"""Most planted copies of each kind a policy asks for by default, a quarter of the others; each
 costs 8 embeddings, and a search where tiles are aligned."""
 
 _PARTNERS = 60
@@ -36,6 +37,7 @@ def planted_copies(
     encoder: Encoder,
     whitening: Whitening,
     side: int,
+    step: Step | None,
     kinds: Sequence[str],
     count: int,
     seed: int,
@@ -54,8 +56,9 @@ def planted_copies(
       means: their orbit means before whitening, shape (n, d).
       fingerprints: theirs, shape (n,); "" for featureless tiles, which are not copied.
       encoder, whitening, side: of the audit.
+      step: what all tiles of the audit went through before they were embedded.
       kinds: of `plants.KINDS`; which others there are changes nothing about a kind.
-      count: most copies of each of `plants.AUDITED_KINDS`, half as many (at least 1) of the others;
+      count: most copies of each of `plants.AUDITED_KINDS`, a quarter (at least 1) of the others;
         spread over the patients.
       seed: of sources and alterations.
       search: among the train tiles; None aligns nothing.
@@ -69,8 +72,8 @@ def planted_copies(
     with console.progress() as bars:
         task = bars.add_task("planting copies", total=len(kinds))
         for kind in kinds:
-            # Every second tile, as those of one patient may stand side by side.
-            kept = slice(None, None, 1 if kind in AUDITED_KINDS else 2)
+            # Every fourth tile, as those of one patient may stand side by side.
+            kept = slice(None, None, 1 if kind in AUDITED_KINDS else 4)
             sources, originals = drawn[kept], tiles[kept]
             stream = np.random.default_rng([seed, *kind.encode()])
             copies = plant(kind, originals, stream, partners=others)
@@ -79,7 +82,8 @@ def planted_copies(
                 altered = np.flatnonzero((copies != originals).any(axis=(1, 2, 3)))
                 mean = means[sources]
                 if len(altered):
-                    mean[altered] = embed_orbit(encoder, copies[altered]).mean
+                    looked = copies[altered] if step is None else step.apply(copies[altered])
+                    mean[altered] = embed_orbit(encoder, looked).mean
                 embeddings = whitening.apply(mean)
             planted[kind] = Planted(
                 embeddings=embeddings,

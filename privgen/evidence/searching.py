@@ -30,7 +30,7 @@ SAME_PATIENTS = (
 def pairs(roles: Mapping[str, TileSet], synthetic: TileSet) -> int:
     """Query tiles times tiles searched in, over an audit's synthetic, planted and null tiles."""
     real = sum(len(tiles) for role, tiles in roles.items() if role != "reference")
-    planted = PLANTED_PER_KIND * (len(KINDS) + len(AUDITED_KINDS)) // 2
+    planted = PLANTED_PER_KIND * (len(KINDS) + 3 * len(AUDITED_KINDS)) // 4
     return (len(synthetic) + planted) * len(roles["train"]) + min(real, NULL_TILES) * real
 
 

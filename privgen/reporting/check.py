@@ -20,6 +20,9 @@ def print_check(result: Mapping[str, Any]) -> None:
         f"equal tiles: {repeated['within_group']} pairs within a {unit}, "
         f"{repeated['across_groups']} across {unit}s, {repeated['across_classes']} across classes"
     )
+    blank = result["featureless"]
+    if blank["tiles"]:
+        console.note(f"featureless tiles, which tie nobody: {blank['tiles']}")
     _overlap(result["overlap"], unit)
     if result["roles"] is not None:
         _roles(result["roles"])
@@ -62,6 +65,7 @@ _SHARED = {
     "patients": "patients",
     "slides": "slides",
     "source_images": "source images",
+    "alike": "names that differ only in case, leading zeros or signs",
     "equal": "pictures, pixel for pixel,",
     "overlapping": "pairs of tiles that share pixels",
     "near": "pairs of near-duplicates",

@@ -9,17 +9,21 @@ from privgen.reporting import words
 _ACROSS = 4  # models side by side: at most 92 columns
 
 
-def print_summary(audit: Mapping[str, Any]) -> None:
-    """Show an audit: harms, registered tests, planted copies, warnings, and the verdict last.
+def print_summary(audit: Mapping[str, Any], weaker: Sequence[Mapping[str, str]]) -> None:
+    """Show an audit: weak settings first, harms, tests, planted copies, warnings, verdict last.
 
     Args:
       audit: `AuditReport.to_dict()`.
+      weaker: settings weaker than the default, as in report.json.
     """
     verdict = audit["verdict"]
+    for one in weaker:
+        console.warn(f"weaker than the default: {one['sentence']}")
     console.table(
         "Harms",
         ["harm", "verdict", "why"],
         [[v["harm"], v["outcome"], v["reason"]] for v in verdict["harms"]],
+        prose=("verdict", "why"),
     )
     console.table(
         f"Registered tests (Holm over {len(verdict['family'])})",
@@ -36,17 +40,18 @@ def print_summary(audit: Mapping[str, Any]) -> None:
             if result["name"] in verdict["family"]
         ],
     )
-    found = ", ".join(
-        f"{kind} {'not seen' if share is None else words.number(share)}"
-        for kind, share in audit["mdl80"].items()
-    )
-    console.note(f"smallest share of planted copies found with power .8: {found}")
+    console.note("smallest share of planted copies found with power .8:")
+    for share, kinds in words.by_share(audit["mdl80"]):
+        console.item(f"{'at no share tried' if share is None else words.number(share)}: {kinds}")
     for warning in audit["warnings"]:
         console.warn(warning)
     for harm in verdict["harms"]:
         if harm["remedy"]:
             console.note(f"to settle {harm['harm']}: {harm['remedy']}")
-    console.note(verdict["sentence"])
+    head, clauses = words.clauses(verdict["sentence"])
+    console.note(f"{head}{':' if clauses else '.'}")
+    for clause in clauses:
+        console.item(clause)
 
 
 def print_bench(content: Mapping[str, Any]) -> None:

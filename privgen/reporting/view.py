@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from audits.kinds import kind_name, name_kinds
 from privgen.reporting import bench, figures, words
 
 _PROOFS = ("identical_tiles", "aligned_copies")
@@ -97,7 +98,8 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "averages": [_row(results[name]) for name in averages],
         "attacks": [_row(results[name]) for name in attacks],
         "other": [_row(results[name]) for name in left],
-        "kinds": [words.KINDS.get(kind, words.spoken(kind)) for kind in audit["mdl80"]],
+        "kinds": name_kinds(audit["mdl80"]),
+        "signed": words.clauses(audit["verdict"]["sentence"]),
         "policy": _policy(policy),
     }
 
@@ -108,38 +110,36 @@ def _row(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mdl80(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row a kind: those the policy names first, whether planted or not."""
+    """Kinds seen from the same share in one row: those the policy names first, planted or not."""
     policy = audit["policy"]
     kinds = list(dict.fromkeys([*policy["copying_kinds"], *audit["mdl80"]]))
-    rows = []
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for kind in kinds:
         share = audit["mdl80"].get(kind)
         tried = [p["fraction"] for p in audit["power"] if p["kind"] == kind]
-        rows.append(
-            {
-                "kind": words.KINDS.get(kind, words.spoken(kind)),
-                "share": share,
-                "planted": kind in audit["mdl80"],
-                "largest": max(tried, default=None),
-                "named": kind in policy["copying_kinds"],
-                "enough": share is not None and share <= policy["copying_mdl80"],
-            }
-        )
-    return rows
+        facts = {
+            "share": share,
+            "planted": kind in audit["mdl80"],
+            "largest": max(tried, default=None),
+            "named": kind in policy["copying_kinds"],
+            "enough": share is not None and share <= policy["copying_mdl80"],
+        }
+        rows.setdefault(tuple(facts.values()), {**facts, "kinds": []})["kinds"].append(kind)
+    return [{**row, "kind": name_kinds(row["kinds"])} for row in rows.values()]
 
 
 def _power_figure(audit: Mapping[str, Any]) -> Markup:
     if not audit["power"]:
         return Markup()
     found = ", ".join(
-        f"{words.KINDS.get(kind, words.spoken(kind))} from a share of {share:.3g}"
+        f"{kind_name(kind)} from a share of {share:.3g}"
         if share is not None
-        else f"{words.KINDS.get(kind, words.spoken(kind))} at no share tried"
+        else f"{kind_name(kind)} at no share tried"
         for kind, share in audit["mdl80"].items()
     )
     figure = figures.power_curves(
         audit["power"],
-        names={kind: words.KINDS.get(kind, words.spoken(kind)) for kind in audit["mdl80"]},
+        names={kind: kind_name(kind) for kind in audit["mdl80"]},
         bound=audit["policy"]["copying_mdl80"],
         alt=f"Power of the copy tests against the share of copies. Power .8 is reached: {found}.",
     )
@@ -152,7 +152,7 @@ def _power_table(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     cells = {(point["copies"], point["kind"]): point["power"] for point in points}
     shares = sorted({(point["copies"], point["fraction"]) for point in points})
     return {
-        "kinds": [words.KINDS.get(kind, words.spoken(kind)) for kind in kinds],
+        "kinds": [kind_name(kind) for kind in kinds],
         "rows": [
             (copies, share, [cells.get((copies, kind)) for kind in kinds])
             for copies, share in shares
@@ -227,12 +227,7 @@ def _policy(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Chance of a false LEAK over all tests together", words.number(policy["significance"])),
         ("Harms that decide the verdict", ", ".join(policy["gates"])),
         ("Largest share of copies that may go unseen", words.number(policy["copying_mdl80"])),
-        (
-            "Kinds of copies that must be seen",
-            ", ".join(
-                words.KINDS.get(kind, words.spoken(kind)) for kind in policy["copying_kinds"]
-            ),
-        ),
+        ("Kinds of copies that must be seen", name_kinds(policy["copying_kinds"])),
         (
             "Largest membership AUROC above 0.5 that may remain possible",
             words.number(policy["membership_excess"]),

@@ -1,4 +1,4 @@
-"""Numbers and registered names as a reader meets them.
+"""Numbers and registered names as a reader meets them; kinds of copies are in `audits.kinds`.
 
 Conventions: fractions stay fractions; an interval is rounded to one or two digits of its own
 half-width, so that a figure never looks more exact than it is; a p-value is never printed as 0.
@@ -7,6 +7,9 @@ half-width, so that a figure never looks more exact than it is; a p-value is nev
 import math
 from collections.abc import Mapping
 from typing import Any
+
+from audits.kinds import name_kinds
+from audits.results import Outcome
 
 OUTCOMES = {
     "LEAK": "At least one registered test found a leak, or a copy was proven.",
@@ -66,6 +69,10 @@ TESTS = {
         "Control: blind baseline",
         "AUROC of telling the two groups apart without the synthetic tiles",
     ),
+    "control/pipeline_baseline": (
+        "Control: files and scaling",
+        "AUROC of telling the two groups apart by sharpness, blocks and colour detail alone",
+    ),
     "control/attack_minus_blind": (
         "Control: attack less blind baseline",
         "AUROC of patient membership less that of the blind baseline",
@@ -94,34 +101,6 @@ TESTS = {
     ),
 }
 """Registered name: (title, what its statistic is)."""
-
-KINDS = {
-    "exact": "exact",
-    "symmetry": "mirrored or turned by 90°",
-    "odd_rotation": "turned by another angle",
-    "stain": "stained differently",
-    "odd_rotation_stain": "turned and stained differently",
-    "crop_60": "cropped to 0.6 of the side",
-    "crop_35": "cropped to 0.35 of the side",
-    "crop_25": "cropped to 0.25 of the side",
-    "jpeg_40": "JPEG of quality 40",
-    "blur": "blurred",
-    "blend_90": "blended 9 : 1 with another tile",
-    "blend_70": "blended 7 : 3 with another tile",
-    "blend_50": "blended 1 : 1 with another tile",
-    "elastic": "warped",
-    "mirror_stain": "mirrored and stained differently",
-    "img_to_img": "blurred, stained differently and noisy",
-    "down_up": "shrunk to a quarter and enlarged again",
-    "perspective": "seen from the side",
-    "histogram": "in the colours of another tile",
-    "jigsaw": "cut in 16 pieces and shuffled",
-    "mosaic": "a sixteenth beside pieces of 15 other tiles",
-    "inset": "shrunk to half its side, on another tile",
-    "piece_25": "a sixteenth set into another tile",
-    "half_paste": "one half beside half of another tile",
-}
-"""Kinds of planted copies."""
 
 ROLES = {
     "train": ("Training", "tiles the generator learned from"),
@@ -217,6 +196,29 @@ def arm(label: str, ratio: float | None) -> tuple[str, str]:
     base = label if ratio is None else label.rpartition(" x")[0] or label
     title, remark = ARMS.get(base, (spoken(base), ""))
     return title if ratio is None else f"{title}, {ratio:g}:1", remark
+
+
+def clauses(sentence: str) -> tuple[str, list[str]]:
+    """The sentence to sign in parts, for a line each: what was found, and what belongs to it.
+
+    `NO LEAK FOUND (a; b).` and `LEAK: copying; a; b.` both give their first words and [a, b].
+    """
+    text = sentence.removesuffix(".")
+    head, found, rest = text.partition(f"{Outcome.NO_LEAK_FOUND} (")
+    if found and not head and rest.endswith(")"):
+        return Outcome.NO_LEAK_FOUND.value, rest.removesuffix(")").split("; ")
+    first, *others = text.split("; ")
+    return first, others
+
+
+def by_share(mdl80: Mapping[str, float | None]) -> list[tuple[float | None, str]]:
+    """Smallest shares seen with the names of their kinds, rising; None last, of the unseen ones."""
+    shares = sorted({share for share in mdl80.values() if share is not None})
+    unseen = [None] if None in mdl80.values() else []
+    return [
+        (share, name_kinds(kind for kind, found in mdl80.items() if found == share))
+        for share in [*shares, *unseen]
+    ]
 
 
 def number(value: float) -> str:

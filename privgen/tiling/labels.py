@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from privgen.data.layouts import FLAT_CLASS
 from privgen.data.tileset import is_folder_name
 from privgen.errors import ConfigError, SlideError
-from privgen.tiling.names import read_slide_table
+from privgen.tiling.names import known_as, read_slide_table
 
 RESERVED = frozenset(
     {"parts", "shards", "manifest.csv", "manifest.parquet", "tiling.json", "log.jsonl"}
@@ -159,11 +159,11 @@ class LabelSource:
           SlideError: this slide has none.
         """
         if self.table is not None:
-            if stem not in self.table:
+            if known_as(stem) not in self.table:
                 raise SlideError(
                     stem, "has no row in the table of labels. Add one, or leave the slide out."
                 )
-            return self.table[stem], None
+            return self.table[known_as(stem)], None
         if self.folder is not None:
             regions = self.folder / f"{stem}.geojson"
             if not regions.is_file():

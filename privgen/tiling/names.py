@@ -1,6 +1,7 @@
 """Names that go in and the pseudonyms that come out.
 
-A slide is known by its file's stem, a patient by what a table, a pattern or a TCGA barcode says.
+A slide is known by its file's stem, a patient by what a table, a pattern or a TCGA barcode says,
+read as everywhere (`audits.patients`): accents in one Unicode form, `1.0` as `1`.
 Neither leaves: what is written carries HMAC-SHA256 (RFC 2104, FIPS 198-1) of the name under a key
 that is kept apart from the output. Whoever has the key can link a new slide to an old pseudonym;
 whoever has not can do no better than guess.
@@ -15,11 +16,14 @@ import os
 import re
 import secrets
 import stat
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from audits import AuditInputError
+from audits.patients import participant, read_patient
 from privgen.errors import ConfigError, OutputError
 
 KEY_BYTES = 32
@@ -30,8 +34,6 @@ _SUFFIXES = frozenset(
     {".svs", ".tif", ".tiff", ".btf", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide"}
     | {".dcm", ".czi", ".qptiff", ".zvi"}
 )
-_TCGA = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?![A-Za-z0-9])")
-"""Project, tissue source site and participant of a TCGA barcode; the rest is sample and slide."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ class Names:
 
         Args:
           kind: a slide and a patient of one name have unlike pseudonyms.
-          name: stem of the slide's file, or the patient.
+          name: stem of the slide's file, or the patient; file systems write accents in two ways.
         """
-        text = f"{kind}:{name}".encode(errors="surrogateescape")
+        text = unicodedata.normalize("NFC", f"{kind}:{name}").encode(errors="surrogateescape")
         digest = hmac.new(self.key, text, hashlib.sha256).hexdigest()
         return f"{_KINDS[kind]}-{digest[:_DIGITS]}"
 
@@ -126,14 +128,21 @@ def slide_names(paths: Iterable[Path]) -> dict[str, Path]:
       ConfigError: two have one stem, and would have one pseudonym; it says which.
     """
     named: dict[str, Path] = {}
+    known: dict[str, Path] = {}
     for path in paths:
-        before = named.setdefault(path.stem, path)
+        before = known.setdefault(known_as(path.stem), path)
         if before is not path:
             raise ConfigError(
                 f"a slide is known by its file's name, which must be given once: got {before} and "
                 f"{path}. Rename one, or leave it out."
             )
+        named[path.stem] = path
     return named
+
+
+def known_as(stem: str) -> str:
+    """How a table knows a slide: its stem in Unicode NFC, whatever the file system wrote."""
+    return unicodedata.normalize("NFC", stem)
 
 
 def read_slide_table(path: Path, column: str) -> dict[str, str]:
@@ -145,10 +154,11 @@ def read_slide_table(path: Path, column: str) -> dict[str, str]:
       column: what to read.
 
     Returns:
-      The column's value by the slide's stem.
+      The column's value by the slide's stem (`known_as`); patients as `audits.patients` reads them.
 
     Raises:
-      ConfigError: it cannot be read, a column or a value is missing, or a slide has two rows.
+      ConfigError: it cannot be read, a column or a value is missing, a row has too many fields, or
+        a slide has two rows.
     """
     table: dict[str, str] = {}
     try:
@@ -163,13 +173,22 @@ def read_slide_table(path: Path, column: str) -> dict[str, str]:
                     )
             for row in reader:
                 where = f"{path.name} line {reader.line_num}"
-                name, value = (row["slide"] or "").strip(), (row[column] or "").strip()
-                if not name or not value:
+                if None in row:  # an unquoted comma would make one "Smith" of two people
                     raise ConfigError(
-                        f"{where} has no {column if name else 'slide'}. Fill it in, or remove the "
-                        "row."
+                        f"{where} has more fields than the header. Put quotes around what holds a "
+                        "comma."
                     )
-                stem = _stem(name)
+                name, value = (row["slide"] or "").strip(), (row[column] or "").strip()
+                written = value
+                if column == "patient":
+                    value = _patient(where, written)
+                if not name or not value:
+                    missing = f" ({written!r} reads as missing)" if name and written else ""
+                    raise ConfigError(
+                        f"{where} has no {column if name else 'slide'}{missing}. Fill it in, or "
+                        "remove the row."
+                    )
+                stem = known_as(_stem(name))
                 if stem in table:
                     raise ConfigError(
                         f"{where}: slide {stem} has a row already. Keep one row a slide."
@@ -187,9 +206,17 @@ def read_slide_table(path: Path, column: str) -> dict[str, str]:
 
 
 def _stem(name: str) -> str:
-    """A slide's stem, of its stem or its file name: stems may hold points themselves."""
-    path = Path(name)
+    """A slide's stem, of its stem, its file name or its path: stems may hold points themselves."""
+    path = Path(name.replace("\\", "/") if re.match(r"[A-Za-z]:\\|\\\\", name) else name)
     return path.stem if path.suffix.lower() in _SUFFIXES else path.name
+
+
+def _patient(where: str, written: str) -> str:
+    """A patient of a table; "" where it is missing."""
+    try:
+        return read_patient(written) or ""
+    except AuditInputError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def patient_pattern(text: str) -> re.Pattern[str]:
@@ -227,12 +254,12 @@ def patient_of(
       pattern: searched in the stems that the table does not name (`patient_pattern`). With neither
         table nor pattern a TCGA barcode at the start of the stem tells the patient.
     """
+    stem = known_as(stem)
     if table is not None and stem in table:
         return table[stem]
     if pattern is not None:
         found = pattern.search(stem)
-        return (found[1] or None) if found else None
+        return _patient(stem, found[1] or "") or None if found else None
     if table is not None:
         return None
-    barcode = _TCGA.match(stem)
-    return barcode[1] if barcode else None
+    return participant(stem)

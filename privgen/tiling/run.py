@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from audits.patients import alike_within
 from privgen.errors import ConfigError, SlideError
 from privgen.files import (
     append_line,
@@ -32,7 +33,7 @@ from privgen.tiling.folder import PARAMETERS, claim, described, prepare
 from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
 from privgen.tiling.labels import LabelSource
 from privgen.tiling.lanes import Progress, run_here, run_on
-from privgen.tiling.names import Names, load_key, patient_of, slide_names
+from privgen.tiling.names import Names, known_as, load_key, patient_of, slide_names
 from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.parts import (
     FOLDER,
@@ -98,6 +99,20 @@ class Sources:
         idle = sum(not any(_fits(name, stem) for stem in known) for name in self.micrometres)
         return [f"{idle} of {len(self.micrometres)} --mpp-override fit no slide."] if idle else []
 
+    def require_slides(self, stems: Iterable[str]) -> None:
+        """Refuse a table of patients that names none of the slides.
+
+        Raises:
+          ConfigError: it says what the table and the slides are called.
+        """
+        known = list(map(known_as, stems))
+        if self.patients and not any(stem in self.patients for stem in known):
+            raise ConfigError(
+                f"a table of patients must name the slides: none of its {len(self.patients)} rows "
+                f"(first: {next(iter(self.patients))}) fits one of {len(known)} slides (first: "
+                f"{known[0]}). Write the file's name into the column slide."
+            )
+
 
 def _fits(name: str, stem: str) -> bool:
     return stem.startswith(name) or fnmatchcase(stem, name)
@@ -140,6 +155,7 @@ def run(
     if not slides:
         raise ConfigError("at least one slide is needed. Name files.")
     named = slide_names(slides)
+    sources.require_slides(named)
     if stain is not None:
         load_normaliser(*stain)  # refused here, once, instead of for every slide
     prepare(out, private, key)
@@ -152,10 +168,12 @@ def run(
         jobs: dict[str, Job] = {}
         outcomes: list[Outcome] = []
         paths: dict[str, Path] = {}
+        owners: set[str] = set()
         for stem, path in named.items():
             slide = names.pseudonym("slide", stem)
             paths[slide] = path
             owner = patient_of(stem, table=sources.patients, pattern=sources.pattern)
+            owners |= set() if owner is None else {owner}
             try:
                 label, regions = sources.labels.of_slide(stem)
             except SlideError as error:
@@ -186,7 +204,20 @@ def run(
             for outcome in ended:
                 _log(out, outcome)
                 outcomes.append(outcome)
-        return _finish(out, private, settings, stain, names, outcomes, paths, sources.idle(named))
+        warnings = [*sources.idle(named), *_alike(owners)]
+        return _finish(out, private, settings, stain, names, outcomes, paths, warnings)
+
+
+def _alike(owners: set[str]) -> list[str]:
+    """A warning where patients may be one person, written differently; it names nobody."""
+    groups = alike_within(owners)
+    if not groups:
+        return []
+    return [
+        f"{sum(map(len, groups))} patients have names that differ only in case, leading zeros or "
+        "signs from another's. Each got its own pseudonym: if some are one person, write it one "
+        "way and tile again."
+    ]
 
 
 def _carried_out(
@@ -277,7 +308,8 @@ def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -
     if kept:
         warnings.append(
             f"{kept} slides that gave no tile now were cut by an earlier run: their tiles are not "
-            "in the manifest, and come back to it once the slides can be used."
+            "in the manifest, and come back to it once the slides can be used. Until then give "
+            "other commands the manifest itself, not the folder."
         )
     return warnings
 

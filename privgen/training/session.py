@@ -8,14 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
+from privgen import console
 from privgen.config import RUNTIME_KEYS, TrainConfig
 from privgen.data.layouts import open_tiles
+from privgen.data.remarks import cautions
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import new_run_folder
 from privgen.models.presets import configure
-from privgen.roles import ledger_of, match, reopen
+from privgen.roles import ledger_of, match, opened_by
 from privgen.training import loop, planning
 from privgen.training.processes import join
 from privgen.training.state import CHECKPOINTS, GENERATOR, Ledger, load_checkpoint
@@ -138,6 +140,8 @@ def plan_session(
         tiles = data
     else:
         tiles = open_tiles(Path(data), group_by=group_by, on_bad_tile=on_bad_tile or "error")
+    for remark in cautions(tiles):
+        console.warn(f"{remark}.")
     held = HOLDOUT if holdout is None else holdout
     kept = 0.0 if config.select_by == "last" else held / 2
     shares = {
@@ -213,13 +217,20 @@ def _resumed(
             f"a checkpoint to go on from must lie in {CHECKPOINTS}/ of its run folder, where the "
             f"run goes on: got {resume}. Move it to RUN/{CHECKPOINTS}/."
         )
-    if isinstance(data, TileSet):
-        roles = match(checkpoint.ledger, data)
-    else:
-        roles = reopen(checkpoint.ledger, None if data is None else Path(data))
+    if not isinstance(data, TileSet):
+        data = opened_by(checkpoint.ledger, None if data is None else Path(data))
+    found = match(checkpoint.ledger, data)
+    for difference in found.differences:
+        console.warn(difference)
+    if found.unlisted:
+        console.warn(f"{found.unlisted} They are not trained on.")
     config = TrainConfig.from_dict({**checkpoint.config.to_dict(), **options})
     return Session(
-        config=config, roles=roles, ledger=checkpoint.ledger, name="resumed", resume=resume
+        config=config,
+        roles=found.roles,
+        ledger=checkpoint.ledger,
+        name="resumed",
+        resume=resume,
     )
 
 

@@ -2,6 +2,8 @@
 
 A checkpoint `.pt` is a zip archive of tensors and plain values: everything a run needs to go on
 exactly, and the ledger of who was in training. It is written with mode 0600 and names every member.
+A seal ties the ledger to the weights (`privgen.training.seal`); without one, or with one that does
+not fit, the file is refused.
 A generator file `.safetensors` holds the averaged weights and a few lines of JSON; no ledger, no
 path, no name of a patient, nothing of the discriminator.
 
@@ -24,11 +26,15 @@ import torch
 from torch import Tensor
 
 from privgen.config import TrainConfig
-from privgen.errors import CheckpointError, ConfigError
+from privgen.errors import CheckpointError, ConfigError, SealError
 from privgen.files import PRIVATE, atomic_write, require_free_space
+from privgen.training.seal import seal_of, weights_digest
 
-VERSION = 2
-"""Version of both file formats; a file of another version is refused."""
+CHECKPOINT_VERSION = 3
+"""Version of checkpoints, which have a seal since 3; a file of another version is refused."""
+
+GENERATOR_VERSION = 2
+"""Version of generator files; a file of another version is refused."""
 
 CHECKPOINT_FORMAT = "privgen-checkpoint"
 GENERATOR_FORMAT = "privgen-generator"
@@ -58,6 +64,7 @@ class LedgerEntry:
       sha256: pixel digest.
       label: its class.
       group: patient, slide, source image or tile: see the ledger's `group_unit`.
+      slide: what `TileSet.slides` said of it.
     """
 
     role: str
@@ -65,6 +72,7 @@ class LedgerEntry:
     sha256: str
     label: str
     group: str
+    slide: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,14 +192,16 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
       DiskFullError: no space; what stood at `path` or beside it is unchanged.
       OutputError: the folder cannot be written.
     """
+    ledger = checkpoint.ledger.to_json()
     content: dict[str, Any] = {
         "format": CHECKPOINT_FORMAT,
-        "version": VERSION,
+        "version": CHECKPOINT_VERSION,
         **{key.name: getattr(checkpoint, key.name) for key in fields(Checkpoint)},
         "config": checkpoint.config.to_dict(),
         "classes": list(checkpoint.classes),
         "class_share": list(checkpoint.class_share),
-        "ledger": checkpoint.ledger.to_json(),
+        "ledger": ledger,
+        "seal": _seal(checkpoint, ledger),
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -209,22 +219,45 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
       CheckpointError: missing, truncated, a pickle, of another version, or not a checkpoint.
+      SealError: the ledger is not the one the weights were trained under.
     """
     if path.is_dir():
         return _newest(path)
     content = _read_zip(path)
     if content.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(f"{path} is a PyTorch file, but not a privgen checkpoint")
-    _require_version(path, content.get("version"))
+    _require_version(path, content.get("version"), CHECKPOINT_VERSION)
     try:
         values = {key.name: content[key.name] for key in fields(Checkpoint)}
+        ledger = values["ledger"]
         values["config"] = TrainConfig.from_dict(values["config"])
         values["classes"] = tuple(values["classes"])
         values["class_share"] = tuple(values["class_share"])
-        values["ledger"] = Ledger.from_json(values["ledger"])
-        return Checkpoint(**values)
-    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        values["ledger"] = Ledger.from_json(ledger)
+        checkpoint = Checkpoint(**values)
+        sealed = content.get("seal") == _seal(checkpoint, ledger)
+    except (KeyError, TypeError, AttributeError, RuntimeError, ConfigError) as error:
         raise CheckpointError(f"{path} is a damaged checkpoint: {error}") from error
+    if not sealed:
+        raise SealError(
+            f"the ledger in {path} must be the one its weights were trained under: it does not "
+            "match its seal, so one of the two was changed afterwards. Give the checkpoint as "
+            "privgen train wrote it."
+        )
+    return checkpoint
+
+
+def _seal(checkpoint: Checkpoint, ledger: str) -> str:
+    return seal_of(
+        ledger,
+        weights_digest(
+            family=checkpoint.config.family,
+            resolution=checkpoint.config.resolution,
+            classes=checkpoint.classes,
+            class_share=checkpoint.class_share,
+            tensors=checkpoint.average,
+        ),
+    )
 
 
 def _inner(folder: Path) -> Path:
@@ -238,6 +271,8 @@ def _newest(folder: Path) -> Checkpoint:
     for path in found:
         try:
             return load_checkpoint(path)
+        except SealError:
+            raise  # an older one would be another generator, and nobody would know
         except CheckpointError as error:
             problem = problem or error
     if problem is not None:
@@ -271,7 +306,7 @@ def save_generator(path: Path, state: GeneratorState) -> None:
     config = state.config.to_dict()
     described = {
         "format": GENERATOR_FORMAT,
-        "version": VERSION,
+        "version": GENERATOR_VERSION,
         "config": {key: config[key] for key in _GENERATOR_KEYS},
         "classes": list(state.classes),
         "class_share": list(state.class_share),
@@ -314,7 +349,7 @@ def load_generator_state(path: Path) -> GeneratorState:
         ) from error
     if not isinstance(described, dict) or described.get("format") != GENERATOR_FORMAT:
         raise CheckpointError(f"{path} is a safetensors file, but not a privgen generator")
-    _require_version(path, described.get("version"))
+    _require_version(path, described.get("version"), GENERATOR_VERSION)
     try:
         return GeneratorState(
             config=TrainConfig.from_dict(described["config"]),
@@ -387,9 +422,9 @@ def _read_restricted(path: Path) -> dict[str, Any]:
     return content
 
 
-def _require_version(path: Path, version: object) -> None:
-    if version != VERSION:
+def _require_version(path: Path, version: object, known: int) -> None:
+    if version != known:
         raise CheckpointError(
-            f"{path} has format version {version}, this privgen reads version {VERSION}. "
+            f"{path} has format version {version}, this privgen reads version {known}. "
             "Use the privgen release that wrote it."
         )

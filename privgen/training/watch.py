@@ -30,10 +30,10 @@ from audits.inputs import Strings
 from audits.membership import patient_membership
 from audits.tails import below, tail_thresholds
 from privgen.config import TrainConfig
+from privgen.data.images import FEATURELESS
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.evidence.encoders import Encoder, load_encoder
-from privgen.evidence.orbit import FEATURELESS
 from privgen.sampling import LoadedGenerator, label_numbers
 from privgen.training.devices import choose_device
 from privgen.training.shrunk import Space, even_order, mean_distance

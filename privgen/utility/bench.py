@@ -134,6 +134,7 @@ class Planned:
             folder=hidden,
         )
         report = finished.report
+        report = replace(report, warnings=(*opened.warnings, *report.warnings))
         if self.audit:
             points, warnings = audit_points(
                 report.plane,
@@ -296,6 +297,7 @@ def bench_document(report: BenchReport, command: str) -> dict[str, Any]:
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "weaker_than_default": [],
         "data": None,
         "generator": None,
         "audit": None,

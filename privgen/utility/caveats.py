@@ -7,6 +7,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen.data.remarks import by_role
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
 from privgen.utility.arms import BASELINE
@@ -55,7 +56,13 @@ def data_caveats(
       kept: the same, which tiles the filter keeps; None without a filter.
     """
     unit = _noun(test.group_unit)
-    found = []
+    made_by = {
+        f"synthetic tiles {number}": made
+        for number, made in enumerate(
+            dict.fromkeys(one for each in synthetic.values() for one in each)
+        )
+    }
+    found = by_role({"real tiles": test, **made_by})
     if unit == "tile":
         found.append(
             "the test split names no patients: every tile counts as its own, and all intervals "

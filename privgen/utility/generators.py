@@ -113,7 +113,7 @@ def _split(tiles: TileSet, parts: Parts, train: TileSet) -> Split:
     def rows(chosen: TileSet) -> NDArray[np.intp]:
         return np.array(sorted(row[record.path] for record in chosen.records), dtype=np.intp)
 
-    unseen = ~np.isin(parts.known.groups, train.groups)
+    unseen = ~np.isin(parts.known.alike, train.alike)
     others = parts.known.subset(np.flatnonzero(unseen))
     return Split(
         train=rows(train),

@@ -91,11 +91,11 @@ def split(tiles: TileSet, *, seed: int) -> Parts:
 
 def _favouring(tiles: TileSet, share: float, seed: int) -> tuple[TileSet, TileSet]:
     """Split off `share` of the tiles, leaving every class behind that one patient alone has."""
-    holders = [np.unique(tiles.groups[tiles.labels == label]) for label in tiles.classes]
+    holders = [np.unique(tiles.alike[tiles.labels == label]) for label in tiles.classes]
     alone = [own[0] for own in holders if len(own) == 1]
-    free = np.flatnonzero(~np.isin(tiles.groups, alone))
+    free = np.flatnonzero(~np.isin(tiles.alike, alone))
     rest = tiles.subset(free)
-    if len(np.unique(rest.groups)) < 2:
+    if len(np.unique(rest.alike)) < 2:
         off = np.ones(len(free), dtype=bool)
     else:
         wanted = min(share * len(tiles) / len(free), 1 - share)
@@ -123,7 +123,7 @@ def cut(known: TileSet, shares: Sequence[float], *, seed: int) -> dict[float, Ti
             f"to 1: got {', '.join(f'{share:g}' for share in shares) or 'none'}."
         )
     rng = np.random.default_rng([seed, len(known)])
-    _, patient = np.unique(known.groups, return_inverse=True)
+    _, patient = np.unique(known.alike, return_inverse=True)
     rank = rng.permutation(int(patient.max()) + 1)[patient]
     order = np.lexsort((rng.permutation(len(known)), rank))
     chosen: dict[float, TileSet] = {}
@@ -150,7 +150,7 @@ def from_ledgers(
     generator was trained on or selected by.
 
     Args:
-      tiles: the real set, opened.
+      tiles: the real set, as their ledgers recorded it (`roles.agreed`).
       generators: private checkpoints, by their path.
       shares: the regimes asked for.
       seed: of the split into validation and test.
@@ -222,19 +222,19 @@ def _roles(path: Path, loaded: LoadedGenerator, tiles: TileSet) -> dict[str, Til
             f"augment-bench needs private .pt checkpoints: {path} is a shareable generator file, "
             "which does not say which patients it was trained on."
         )
-    return match(loaded.ledger, tiles)
+    return match(loaded.ledger, tiles).roles
 
 
 def _patients(sets: Sequence[TileSet]) -> NDArray[np.str_]:
-    return np.unique(np.concatenate([one.groups for one in sets]))
+    return np.unique(np.concatenate([one.alike for one in sets]))
 
 
 def _without(tiles: TileSet, sets: Sequence[TileSet]) -> TileSet:
-    return tiles.subset(np.flatnonzero(~np.isin(tiles.groups, _patients(sets))))
+    return tiles.subset(np.flatnonzero(~np.isin(tiles.alike, _patients(sets))))
 
 
 def _within(tiles: TileSet, sets: Sequence[TileSet]) -> TileSet:
-    return tiles.subset(np.flatnonzero(np.isin(tiles.groups, _patients(sets))))
+    return tiles.subset(np.flatnonzero(np.isin(tiles.alike, _patients(sets))))
 
 
 def check_parts(regimes: Sequence[Regime], *, validation: TileSet, test: TileSet) -> None:
@@ -294,7 +294,8 @@ def _require_different(regime: Regime) -> None:
 
 def _require_apart(source: Source, *, validation: TileSet, test: TileSet) -> None:
     for name, tiles in (("validation", validation), ("test", test)):
-        shared = np.intersect1d(source.tiles.digests, tiles.digests)
+        told = tiles.digests[~tiles.featureless]  # blank glass is nobody's
+        shared = np.intersect1d(source.tiles.digests, told)
         if len(shared):
             raise SplitError(
                 f"synthetic tiles may not stand in the {name} split: {len(shared)} of "

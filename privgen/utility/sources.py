@@ -17,7 +17,7 @@ from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError
-from privgen.roles import opened_by
+from privgen.roles import agreed, opened_by
 from privgen.sampling import LoadedGenerator, load_generator, sample
 from privgen.training.devices import threads
 from privgen.utility.caveats import require_patients
@@ -105,6 +105,7 @@ class Opened:
       parts: its split.
       subsets: real training tiles of each regime.
       checkpoints: of each regime the generators given; empty where there are none yet.
+      warnings: what the set says otherwise than the generators' ledgers, sentences for the report.
     """
 
     request: Request
@@ -112,6 +113,7 @@ class Opened:
     parts: Parts
     subsets: Mapping[float, TileSet]
     checkpoints: Mapping[float, tuple[Path, ...]]
+    warnings: tuple[str, ...] = ()
 
     def generator_counts(self) -> dict[float, int]:
         """How many generators each regime has, or will have."""
@@ -122,9 +124,8 @@ class Opened:
     @property
     def outside(self) -> dict[float, TileSet]:
         """For each regime the tiles of patients its generators saw nothing of."""
-        groups = self.tiles.groups
         return {
-            share: self.tiles.subset(np.flatnonzero(~np.isin(groups, train.groups)))
+            share: self.tiles.subset(np.flatnonzero(~np.isin(self.tiles.alike, train.alike)))
             for share, train in self.subsets.items()
         }
 
@@ -154,7 +155,7 @@ def open_request(request: Request) -> Opened:
 def _opened(request: Request) -> Opened:
     if request.generators:
         loaded = {Path(path): load_generator(Path(path)) for path in request.generators}
-        tiles = _tiles_of(loaded, request)
+        tiles, differences = _tiles_of(loaded, request)
         parts, found = from_ledgers(tiles, loaded, request.regimes, seed=request.seed)
         return Opened(
             request=request,
@@ -162,6 +163,7 @@ def _opened(request: Request) -> Opened:
             parts=parts,
             subsets={share: train for share, (train, _) in found.items()},
             checkpoints={share: paths for share, (_, paths) in found.items()},
+            warnings=differences,
         )
     if request.data is None:
         tiles = make_phantom(
@@ -181,16 +183,22 @@ def _opened(request: Request) -> Opened:
     return Opened(request=request, tiles=tiles, parts=parts, subsets=subsets, checkpoints={})
 
 
-def _tiles_of(loaded: Mapping[Path, LoadedGenerator], request: Request) -> TileSet:
-    if isinstance(request.data, TileSet):
-        return request.data
-    path, first = next(iter(loaded.items()))
-    if first.ledger is None:
-        raise InputError(
-            f"augment-bench needs private .pt checkpoints: {path} is a shareable generator file, "
-            "which does not say which patients it was trained on."
-        )
-    return opened_by(first.ledger, None if request.data is None else Path(request.data))
+def _tiles_of(
+    loaded: Mapping[Path, LoadedGenerator], request: Request
+) -> tuple[TileSet, tuple[str, ...]]:
+    """The real set as the generators' ledgers recorded it, and what it says otherwise now."""
+    ledgers = []
+    for path, generator in loaded.items():
+        if generator.ledger is None:
+            raise InputError(
+                f"augment-bench needs private .pt checkpoints: {path} is a shareable generator "
+                "file, which does not say which patients it was trained on."
+            )
+        ledgers.append(generator.ledger)
+    tiles = request.data
+    if not isinstance(tiles, TileSet):
+        tiles = opened_by(ledgers[0], None if tiles is None else Path(tiles))
+    return agreed(*ledgers, tiles=tiles)
 
 
 def make_regimes(

@@ -82,7 +82,7 @@ class TestScores:
 
 class TestOutside:
     def test_scores_join_by_id_and_decide(self, make_data: MakeData) -> None:
-        data = make_data(4, siblings_each=4)
+        data = make_data(5, siblings_each=4)
         leak = audit(data, policy=QUICK, outside=[outside(data, "white_box", 2.0)])
         verdicts = {verdict.harm: verdict for verdict in leak.verdict.harms}
         assert verdicts[Harm.PATIENT_MEMBERSHIP].outcome is Outcome.LEAK

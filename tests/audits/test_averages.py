@@ -1,6 +1,7 @@
 """C_T, authenticity and DCR share against closed forms, published sweeps and planted truth."""
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from sklearn.neighbors import KernelDensity
 import audits.averages
 from audits import AuditInputError, Tiles
 from audits.averages import (
+    _paired_rows,
+    _relabellings,
     authenticity,
     c_t,
     c_t_statistic,
@@ -254,6 +257,35 @@ class TestDcrShare:
             covered.append(e.low <= 0.5 <= e.high)
         assert np.mean(rejected) <= 0.11
         assert np.mean(covered) >= 0.88
+
+    def test_few_pairs_give_the_exact_p_over_every_relabelling(
+        self, rng: np.random.Generator
+    ) -> None:
+        """Four pairs: the p-value of all 16 ways to swap them, counted one by one."""
+        train, holdout = side(rng, "t", patients=4), side(rng, "h", patients=4)
+        made = side(rng, "s", patients=20, tiles=3)
+        result = dcr_share(train, holdout, made, np.random.default_rng(3))
+        (rows, others), pairs = _paired_rows(train, holdout, np.random.default_rng(3))
+        assert (pairs, result.details["relabellings"]) == (4, 16)
+        shares = []
+        for swapped in product([False, True], repeat=4):
+            sides = [[], []]
+            for tiles, (chosen, block), at in ((train, rows, 0), (holdout, others, 1)):
+                for row, pair in zip(chosen, block, strict=True):
+                    sides[at ^ swapped[pair]].append(tiles.embeddings[row])
+            first, second = (nearest(made.embeddings, np.array(x), k=1).distances for x in sides)
+            shares.append((first < second).mean())
+        assert result.statistic.value == shares[0]
+        assert result.p_value == np.mean(np.array(shares) >= shares[0])
+
+    def test_up_to_nine_pairs_are_relabelled_in_every_way(self, rng: np.random.Generator) -> None:
+        swaps = _relabellings(9, rng)
+        assert swaps.shape == (512, 9)
+        assert len(np.unique(swaps, axis=0)) == 512
+        assert not swaps[0].any()
+        drawn = _relabellings(10, rng)
+        assert drawn.shape == (500, 10)
+        assert not drawn[0].any()
 
     def test_many_patients_are_merged_into_blocks(self, rng: np.random.Generator) -> None:
         result = dcr_share(

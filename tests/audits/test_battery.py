@@ -15,6 +15,7 @@ from audits import (
     Harm,
     HarmVerdict,
     Outcome,
+    OutsideScores,
     Planted,
     Policy,
     PowerPoint,
@@ -143,7 +144,7 @@ class TestKnownTruth:
         report = audit(data, policy=policy)
         assert report.verdict.outcome is Outcome.NO_LEAK_FOUND, report.verdict
         assert {v.outcome for v in report.verdict.harms} == {Outcome.NO_LEAK_FOUND}
-        assert "copied share >= 0.01 at power .8" in report.verdict.sentence
+        assert "copied share >= 0.01 at power .8, of the kinds exact" in report.verdict.sentence
         assert set(report.mdl80) == {"exact", *KINDS}
         assert report.verdict.outcome.exit_code == 0
 
@@ -155,6 +156,27 @@ class TestKnownTruth:
         assert report.verdict.outcome.exit_code == 4
         assert all(v.remedy for v in report.verdict.harms)
         assert harms(report)[Harm.TILE_MEMBERSHIP].reason == "Not measured."
+
+    def test_four_patients_a_side_are_not_told_that_no_data_could_have_rejected(
+        self, make_data: MakeData
+    ) -> None:
+        """The same design does reject where other tests reject before: Holm's later steps."""
+        policy = Policy(fractions=(0.1,), membership_excess=0.9)
+
+        def audited(patients: int, copies: int) -> AuditReport:
+            """Four tests: a quarter of .05 is less than 1/70."""
+            data = make_data(1, patients=patients, tiles_each=12, copies=copies, copy_noise=0.01)
+            ids = np.concatenate([data.train.ids, data.holdout.ids])
+            scores = np.where(np.char.startswith(ids, "train"), 3.0 * (copies > 0), 0.0)
+            noise = np.random.default_rng(0).normal(size=len(ids))
+            white_box = OutsideScores(name="white_box", ids=ids, scores=scores + noise)
+            return audit(data, policy=policy, outside=[white_box])
+
+        clean = harms(audited(4, 0))[Harm.PATIENT_MEMBERSHIP]
+        assert "only after other tests of the family did" in clean.reason
+        assert by_name(audited(4, 150))["patient_membership"].rejected
+        two = harms(audited(2, 0))[Harm.PATIENT_MEMBERSHIP]
+        assert "no data could have rejected" in two.reason
 
     def test_patients_of_another_place_make_membership_inconclusive(
         self, make_data: MakeData
@@ -173,6 +195,34 @@ class TestKnownTruth:
         report = audit(make_data(8), policy=policy)
         assert report.verdict.outcome is Outcome.NO_LEAK_FOUND
         assert harms(report)[Harm.TILE_MEMBERSHIP].outcome is Outcome.INCONCLUSIVE
+
+    def test_identical_tiles_are_a_leak_under_a_policy_that_asks_about_patients_alone(
+        self, make_data: MakeData
+    ) -> None:
+        policy = Policy(gates=(Harm.PATIENT_MEMBERSHIP,), membership_excess=0.9)
+        report = audit(make_data(8, copies=18), policy=policy)
+        assert report.verdict.outcome is Outcome.LEAK
+        assert report.verdict.sentence.startswith("LEAK: copying (proven")
+        clean = audit(make_data(8), policy=policy)
+        assert clean.verdict.outcome is Outcome.NO_LEAK_FOUND
+        assert "not asked: copying" in clean.verdict.sentence
+
+    def test_a_policy_that_hides_near_copies_signs_what_it_asked(self, make_data: MakeData) -> None:
+        """3 % near copies, which no test rejects at 1e-9: the sentence says so."""
+        data = make_data(
+            1, synthetic=400, copies=12, copy_noise=0.05, siblings_each=4, planted=("stain",)
+        )
+        policy = Policy(
+            significance=1e-9,
+            gates=(Harm.COPYING,),
+            copying_kinds=("exact",),
+            fractions=(0.001, 0.01),
+        )
+        sentence = audit(data, policy=policy).verdict.sentence
+        assert sentence.startswith("NO LEAK FOUND (copied share >= ")
+        assert "of the kinds exact; not seen at any share tried: stained differently;" in sentence
+        assert "asked: copying; not asked: " in sentence
+        assert "significance 1e-09; kinds that had to be seen: exact" in sentence
 
     def test_copies_on_the_holdout_side_are_no_leak(self, make_data: MakeData) -> None:
         """Holdout and synthetic swapped: only a few holdout tiles, or the input is refused."""

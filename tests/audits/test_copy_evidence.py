@@ -311,7 +311,7 @@ class TestAlignedCopies:
         assert copying.outcome is Outcome.LEAK
         assert copying.reason.startswith("aligned_copies: 3 of 200 synthetic tiles")
         proof = next(result for result in report.results if result.name == "aligned_copies")
-        assert f"(score above {proof.details['needed_score']:.1f}," in copying.reason
+        assert f"(alignment score above {proof.details['needed_score']:.1f}," in copying.reason
         assert report.mdl80["odd_rotation"] == 0.01
 
     @pytest.mark.parametrize(("inliers", "strength"), [(6, 0.5), (80, 2.9), (4, 4.0)])

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from audits import AuditResult, Estimate, Harm, HarmVerdict, Outcome, Policy
-from audits.verdict import copying_verdict, membership_verdict, overall_verdict
+from audits.sentence import overall_verdict
+from audits.verdict import copying_verdict, membership_verdict
 
 ALL_SEEN = {"exact": 0.002, "symmetry": 0.003, "odd_rotation": 0.01, "stain": 0.005}
 SHIFTED = "Train and holdout patients can be told apart."
@@ -53,7 +54,11 @@ def alignment(above_floors: int, rejected: bool | None) -> AuditResult:
         harm=Harm.COPYING,
         statistic=estimate(above_floors / 3000, 0.0, 0.01, 3000),
         rejected=rejected,
-        details={"above_floors": above_floors, "proven": None, "needed_score": 9.0},
+        details={
+            "above_floors": above_floors,
+            "proven": above_floors if rejected else None,
+            "needed_score": 9.0,
+        },
         note="Only a count, no proof: 60 null scores are too few (100 needed).",
     )
 
@@ -135,7 +140,31 @@ class TestCopying:
         assert "60 null scores are too few" in verdict.reason
         assert "without near-duplicates" in verdict.remedy
         assert copying(aligned=alignment(0, None)).outcome is Outcome.NO_LEAK_FOUND
-        assert copying(aligned=alignment(6, False)).outcome is Outcome.NO_LEAK_FOUND
+        assert copying(aligned=alignment(0, False)).outcome is Outcome.NO_LEAK_FOUND
+
+    def test_alignments_above_the_floors_never_pass_though_the_null_shows_as_much(self) -> None:
+        """One null pair of 60 inliers made copies of 191 to 280 inliers pass without a word."""
+        verdict = copying(aligned=alignment(4, False))
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        assert "4 of 3000 synthetic tiles align with a train tile as copies do" in verdict.reason
+        assert "None is proven" in verdict.reason
+        assert "Only a count" not in verdict.reason
+        assert "Look at the pairs" in verdict.remedy
+
+    def test_every_doubt_is_told(self) -> None:
+        verdict = copying(aligned=alignment(4, False), count=True, swapped="Holdout was copied.")
+        assert verdict.outcome is Outcome.INCONCLUSIVE
+        for doubt in ("less varied than real ones", "4 of 3000", "Holdout was copied."):
+            assert doubt in verdict.reason
+        leak = copying(aligned=alignment(4, False), ratio=True)
+        assert leak.outcome is Outcome.LEAK
+
+    def test_a_proof_decides_whatever_the_policy_asks(self) -> None:
+        policy = Policy(gates=(Harm.PATIENT_MEMBERSHIP,))
+        assert copying(identical=18, policy=policy).gates
+        assert copying(aligned=alignment(2, True), policy=policy).gates
+        for other in (copying(policy=policy), copying(ratio=True, policy=policy)):
+            assert not other.gates
 
     def test_nothing_found_quotes_the_bound_on_copies(self) -> None:
         assert "at most 0.0012 of the synthetic tiles" in copying().reason
@@ -145,11 +174,22 @@ class TestCopying:
         verdict = copying()
         assert verdict.outcome is Outcome.NO_LEAK_FOUND
         assert "0.01 or more would have been" in verdict.reason
+        assert "of all 4 kinds that were planted" in verdict.reason
         assert verdict.remedy == ""
+
+    def test_kinds_that_were_not_seen_are_counted_beside_a_pass(self) -> None:
+        seen = {**ALL_SEEN, "blur": 0.007, "blend_50": 0.02, "crop_25": 0.05, "invert": None}
+        reason = copying(mdl80=seen).reason
+        assert "a share of 0.01 or more" in reason
+        assert "of 5 of the 8 kinds of copies that were planted, 2 only at larger shares" in reason
+        assert "1 at no share tried" in reason
 
     @pytest.mark.parametrize(
         ("kind", "share", "shown"),
-        [("stain", 0.0101, "stain 0.0101"), ("exact", None, "exact not at any share tried")],
+        [
+            ("stain", 0.0101, "stained differently 0.0101"),
+            ("exact", None, "exact not at any share tried"),
+        ],
     )
     def test_nothing_found_without_power_for_one_kind_is_inconclusive(
         self, kind: str, share: float | None, shown: str
@@ -163,7 +203,7 @@ class TestCopying:
     def test_a_kind_that_was_not_planted_is_inconclusive(self) -> None:
         verdict = copying(mdl80={"exact": 0.001})
         assert verdict.outcome is Outcome.INCONCLUSIVE
-        assert "symmetry not planted" in verdict.reason
+        assert "mirrored or turned by 90° not planted" in verdict.reason
         assert verdict.remedy == "Plant copies of these kinds: symmetry, odd_rotation, stain."
 
     def test_the_policy_decides_which_kinds_and_how_small(self) -> None:
@@ -183,6 +223,7 @@ def membership(
     policy: Policy | None = None,
     harm: Harm = Harm.PATIENT_MEMBERSHIP,
     lone_tiles: bool = False,
+    scale: float = 1.0,
 ) -> HarmVerdict:
     result = AuditResult(
         name="patient_membership",
@@ -197,7 +238,7 @@ def membership(
         harm,
         [result],
         policy or Policy(),
-        LEVELS,
+        {name: scale * level for name, level in LEVELS.items()},
         confounded=confounded,
         lone_tiles=lone_tiles,
     )
@@ -252,9 +293,33 @@ class TestMembership:
         assert "About 80 patients" in verdict.remedy
 
     def test_a_tight_bound_means_nothing_where_no_data_could_have_rejected(self) -> None:
-        verdict = membership(0.3, 0.5, smallest_p=1 / 70)
+        """3 + 3 patients: no p below 1/20, and Holm's last step gives no more than .05."""
+        verdict = membership(0.3, 0.5, smallest_p=1 / 19)
         assert verdict.outcome is Outcome.INCONCLUSIVE
-        assert "no data could have rejected" in verdict.reason
+        assert "with so few patients no data could have rejected" in verdict.reason
+
+    def test_a_test_that_later_steps_let_reject_is_not_said_to_reject_never(self) -> None:
+        """4 + 4 patients: 1/70 is above a quarter of .05, and well below .05."""
+        verdict = membership(0.3, 0.5, smallest_p=1 / 70)
+        assert verdict.outcome is Outcome.INCONCLUSIVE, "the pass rule stays cautious"
+        assert "no data could have rejected" not in verdict.reason
+        assert "could have rejected only after other tests of the family did" in verdict.reason
+        assert "smallest possible p 0.014, own share of the significance 0.013" in verdict.reason
+        assert verdict.remedy == "Give 9 patients or more, half of them in the holdout."
+        strict = membership(0.3, 0.5, smallest_p=1 / 70, policy=Policy(significance=0.01))
+        assert "no data could have rejected" in strict.reason
+
+    def test_the_tile_arm_has_too_few_tiles_and_not_too_few_patients(self) -> None:
+        verdict = membership(0.3, 0.5, smallest_p=0.2, harm=Harm.TILE_MEMBERSHIP)
+        assert "with so few held-back tiles no data could have rejected" in verdict.reason
+        assert "more held-back tiles" in verdict.remedy
+
+    def test_permutations_that_do_not_reach_the_level_are_not_said_to_be_few_patients(self) -> None:
+        verdict = membership(
+            0.3, 0.5, smallest_p=1e-4, policy=Policy(significance=1e-9), scale=2e-8
+        )
+        assert "with 9,999 permutations no data could have rejected" in verdict.reason
+        assert "Give a significance of" in verdict.remedy
 
     def test_the_policy_decides_how_large_an_excess_passes(self) -> None:
         assert membership(0.5, 0.7, policy=Policy(membership_excess=0.25)).outcome is (
@@ -313,12 +378,24 @@ PASS, LEAK, OPEN = Outcome.NO_LEAK_FOUND, Outcome.LEAK, Outcome.INCONCLUSIVE
 COPY, TILE, PATIENT = Harm
 
 
+KINDS = "exact, mirrored or turned by 90°, turned by another angle, stained differently"
+
+
 class TestOverall:
     @pytest.mark.parametrize(
         ("outcomes", "expected", "sentence"),
         [
-            ((PASS, PASS, PASS), PASS, "NO LEAK FOUND (copied share >= 0.01 at power .8; "),
-            ((PASS, OPEN, PASS), OPEN, "INCONCLUSIVE: tile membership could not be settled"),
+            (
+                (PASS, PASS, PASS),
+                PASS,
+                f"NO LEAK FOUND (copied share >= 0.01 at power .8, of the kinds {KINDS}; no other "
+                "kind was tried; membership AUROC excess > 0.1 excluded).",
+            ),
+            (
+                (PASS, OPEN, PASS),
+                OPEN,
+                "INCONCLUSIVE: tile membership could not be settled with these data.",
+            ),
             ((LEAK, OPEN, PASS), LEAK, "LEAK: copying."),
             ((LEAK, PASS, LEAK), LEAK, "LEAK: copying, patient membership."),
         ],
@@ -329,21 +406,79 @@ class TestOverall:
         harms = tuple(harm(h, o) for h, o in zip(Harm, outcomes, strict=True))
         verdict = overall_verdict(harms, ALL_SEEN, ("tail_count",), Policy())
         assert verdict.outcome is expected
-        assert verdict.sentence.startswith(sentence)
+        assert verdict.sentence == sentence
         assert verdict.harms == harms
 
-    def test_a_harm_that_does_not_gate_does_not_decide(self) -> None:
+    def test_a_harm_that_does_not_gate_does_not_decide_and_is_named(self) -> None:
         policy = Policy(gates=(Harm.COPYING,))
         harms = (harm(COPY, PASS), harm(TILE, LEAK, gates=False), harm(PATIENT, OPEN, gates=False))
         verdict = overall_verdict(harms, ALL_SEEN, (), policy)
         assert verdict.outcome is PASS
-        assert verdict.sentence == "NO LEAK FOUND (copied share >= 0.01 at power .8)."
+        assert verdict.sentence == (
+            f"NO LEAK FOUND (copied share >= 0.01 at power .8, of the kinds {KINDS}; no other kind "
+            "was tried; asked: copying; not asked: patient membership, which is not settled; not "
+            "asked: tile membership, which rejects)."
+        )
 
     def test_a_pass_on_membership_alone_claims_nothing_about_copies(self) -> None:
         policy = Policy(gates=(Harm.TILE_MEMBERSHIP,), membership_excess=0.2)
-        harms = (harm(COPY, OPEN, gates=False), harm(TILE, PASS), harm(PATIENT, OPEN, gates=False))
+        harms = (harm(COPY, OPEN, gates=False), harm(TILE, PASS), harm(PATIENT, PASS, gates=False))
         sentence = overall_verdict(harms, {}, (), policy).sentence
-        assert sentence == "NO LEAK FOUND (membership AUROC excess > 0.2 excluded)."
+        assert sentence == (
+            "NO LEAK FOUND (membership AUROC excess > 0.2 excluded; asked: tile membership; not "
+            "asked: patient membership; not asked: copying, which is not settled)."
+        )
+
+    def test_a_proof_is_a_leak_though_the_policy_asks_about_patients_alone(self) -> None:
+        policy = Policy(gates=(Harm.PATIENT_MEMBERSHIP,))
+        proven = copying(identical=18, policy=policy)
+        harms = (proven, harm(TILE, OPEN, gates=False), harm(PATIENT, PASS))
+        verdict = overall_verdict(harms, ALL_SEEN, (), policy)
+        assert verdict.outcome is LEAK
+        assert verdict.outcome.exit_code == 1
+        assert verdict.sentence == (
+            "LEAK: copying (proven, which counts although the policy does not ask about it); "
+            "asked: patient membership; not asked: tile membership, which is not settled."
+        )
+
+    def test_a_copy_test_that_rejects_unasked_is_told(self) -> None:
+        policy = Policy(gates=(Harm.TILE_MEMBERSHIP, Harm.PATIENT_MEMBERSHIP))
+        harms = (copying(ratio=True, policy=policy), harm(TILE, PASS), harm(PATIENT, PASS))
+        sentence = overall_verdict(harms, ALL_SEEN, (), policy).sentence
+        assert sentence.endswith("not asked: copying, which rejects).")
+
+    def test_the_sentence_names_every_kind_as_what_was_measured_of_it(self) -> None:
+        seen = {**ALL_SEEN, "crop_60": 0.004, "crop_35": 0.009, "crop_25": 0.05, "blend_50": 0.02}
+        harms = tuple(harm(h, PASS) for h in Harm)
+        sentence = overall_verdict(harms, {**seen, "invert": None}, (), Policy()).sentence
+        assert sentence == (
+            f"NO LEAK FOUND (copied share >= 0.01 at power .8, of the kinds {KINDS}, cropped to "
+            "0.6 or 0.35 of the side; seen at larger shares only: blended 1 : 1 with another tile "
+            "(from 0.02), cropped to 0.25 of the side (from 0.05); not seen at any share tried: "
+            "inverted in colour; no other kind was tried; membership AUROC excess > 0.1 excluded)."
+        )
+
+    def test_the_share_is_the_largest_of_the_kinds_it_covers(self) -> None:
+        """Not of the policy's kinds alone: the sentence names the others too."""
+        harms = tuple(harm(h, PASS) for h in Harm)
+        policy = Policy(copying_kinds=("exact",))
+        sentence = overall_verdict(harms, {"exact": 0.001, "blur": 0.009}, (), policy).sentence
+        assert "copied share >= 0.009 at power .8, of the kinds exact, blurred" in sentence
+
+    def test_a_policy_that_differs_from_the_default_is_told(self) -> None:
+        policy = Policy(significance=1e-9, copying_kinds=("exact",), attacks=("shadow",))
+        harms = tuple(harm(h, PASS) for h in Harm)
+        sentence = overall_verdict(harms, {"exact": 0.002, "stain": None}, (), policy).sentence
+        assert sentence == (
+            "NO LEAK FOUND (copied share >= 0.002 at power .8, of the kinds exact; not seen at any "
+            "share tried: stained differently; no other kind was tried; membership AUROC excess > "
+            "0.1 excluded; significance 1e-09; kinds that had to be seen: exact; membership "
+            "attacks that decide: shadow)."
+        )
+        settled = (harm(COPY, LEAK), *harms[1:])
+        assert overall_verdict(settled, {}, (), Policy(significance=0.2)).sentence == (
+            "LEAK: copying; significance 0.2."
+        )
 
     def test_exit_codes_are_the_documented_ones(self) -> None:
         assert {o: o.exit_code for o in Outcome} == {PASS: 0, LEAK: 1, OPEN: 4}

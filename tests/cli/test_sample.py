@@ -62,6 +62,7 @@ def test_tiles_are_written_and_counted(run: Run, tmp_path: Path) -> None:
         "classes": {"STR": 20, "TUM": 20},
         "made": 40,
         "kept": 0,
+        "constant": 0,
     }
     assert len(open_tiles(tmp_path / "o")) == 40
 

@@ -114,3 +114,38 @@ def test_archive_over_the_memory_cap_is_refused_before_its_pixels_are_read(
     monkeypatch.setattr(np, "load", None)
     with pytest.raises(LayoutError, match="GiB of pixels"):
         open_tiles(path)
+
+
+def test_patients_and_slides_of_an_archive_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "s.npz"
+    np.savez(
+        path,
+        images=pixels(3),
+        labels=np.array(["a", "b", "a"]),
+        patients=np.array([1.0, 2.0, 1.0]),
+        slides=np.array(["s", "t", "s"]),
+        scores=np.zeros(3),
+    )
+    tiles = open_tiles(path)
+    assert tiles.groups.tolist() == ["1", "2", "1"]
+    assert tiles.slides.tolist() == ["s", "t", "s"]
+    assert tiles.layout == ".npz archive (arrays not read: scores)"
+    assert open_tiles(path, group_by="slide").groups.tolist() == ["s", "t", "s"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "rule"),
+    [
+        ({"patients": np.array([1.0, np.nan])}, "missing for 1 of 2"),
+        ({"patients": np.array(["a"])}, r"patients of s.npz must be one a tile.*for 2 tiles"),
+        ({"patients": np.array([1.5, 2.0])}, "whole number: got 1.5"),
+        ({"more": pixels(2)}, r"more.npy of s.npz may hold some beside images"),
+        ({"train_images": pixels(2)}, "labels of s.npz|may hold some beside train_images"),
+    ],
+)
+def test_nothing_of_an_archive_is_read_past(
+    arrays: dict[str, Any], rule: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "s.npz", images=pixels(2), labels=np.array(["a", "b"]), **arrays)
+    with pytest.raises(LayoutError, match=rule):
+        open_tiles(tmp_path / "s.npz")

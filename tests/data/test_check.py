@@ -22,7 +22,8 @@ def made(
 ) -> TileSet:
     """Tiles of 10 pixels a side at (slide, x, y); a place of None is unknown."""
     count = len(places)
-    pixels = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 1, 3), np.uint8)
+    pixels = np.full((count, 2, 2, 3), 255, np.uint8)
+    pixels[:, 0] = np.arange(count, dtype=np.uint8)[:, None, None]
     if equal is not None:
         pixels[equal[1]] = pixels[equal[0]]
     tiles = TileSet.from_arrays(
@@ -100,7 +101,8 @@ def test_unknown_places_are_unknown_and_not_none(capsys: pytest.CaptureFixture[s
 
 def test_equal_tiles_are_counted_as_by_comparing_every_two() -> None:
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 3, (40, 1, 1, 1), dtype=np.uint8).repeat(3, axis=3)
+    pixels = np.full((40, 2, 2, 3), 255, np.uint8)
+    pixels[:, 0] = rng.integers(0, 3, (40, 1, 1))
     labels, groups = rng.choice(list("ab"), 40), rng.choice(list("pqr"), 40)
     tiles = TileSet.from_arrays(pixels, labels, patients=groups)
     equal = [
@@ -130,6 +132,7 @@ def test_random_split_by_tile_is_refuted() -> None:
         "patients": None,
         "slides": 3,
         "source_images": None,
+        "alike": 0,
         "equal": int(roles[0] != roles[74]),
         "overlapping": brute,
         "near": None,
@@ -151,6 +154,7 @@ def test_split_that_holds_is_confirmed(capsys: pytest.CaptureFixture[str]) -> No
             "patients": 0,
             "slides": 0,
             "source_images": None,
+            "alike": 0,
             "equal": 0,
             "overlapping": 0,
             "near": 0,
@@ -180,3 +184,52 @@ def test_each_way_to_stand_on_two_sides_is_counted(
     found = {key: count for key, count in document["roles"]["shared"].items() if count}
     assert found == shared
     assert leaks(document)
+
+
+def blanks(roles: list[str | None] | None = None) -> TileSet:
+    """Four patients with two tiles each, one of them white and equal in all."""
+    tiles = made(
+        [None] * 8,
+        labels="abababab",
+        patients=[f"P{row % 4}" for row in range(8)],
+        roles=roles,
+    )
+    assert tiles.pixels is not None
+    pixels = tiles.pixels.copy()
+    pixels[4:] = 255
+    records = tuple(replace(record, slide=None) for record in tiles.records)
+    return replace(tiles, pixels=pixels, records=records)
+
+
+def test_blank_tiles_are_counted_apart_and_are_no_leak(capsys: pytest.CaptureFixture[str]) -> None:
+    document = describe_set(blanks(["train", "train", "holdout", "holdout"] * 2))
+    assert document["repeated"] == {"within_group": 0, "across_groups": 0, "across_classes": 0}
+    assert document["featureless"] == {"tiles": 4, "across_groups": 6, "across_classes": 4}
+    assert document["roles"]["shared"]["equal"] == 0
+    assert document["split"]["holdout"]["groups"] in (1, 2)
+    assert not leaks(document)
+    assert any(
+        warning.startswith("4 tiles are featureless (near-constant), and some are equal in several")
+        for warning in document["warnings"]
+    )
+    assert not any("correct the manifest" in warning for warning in document["warnings"])
+    print_check({**document, "near": None})
+    assert "featureless tiles, which tie nobody: 4" in capsys.readouterr().err
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_names_that_are_alike_are_told_and_block_across_the_roles_of_a_manifest() -> None:
+    patients = ["P1", "p1", "Q", "R", "P1", "p1"]
+    within = describe_set(made([None] * 6, labels="aaabbb", patients=patients))
+    (told,) = [warning for warning in within["warnings"] if "names" in warning]
+    assert told.startswith("2 patients have names that differ only in case, leading zeros or signs")
+    assert told.endswith("(first: P1 / p1).")
+    assert within["groups"] == 4
+    assert not leaks(within)
+    roles: list[str | None] = ["train", "holdout"] * 3
+    tiles = made([None] * 6, labels="aaabbb", patients=patients, roles=roles)
+    apart = replace(tiles, records=tuple(replace(r, slide=None) for r in tiles.records))
+    across = describe_set(apart)
+    assert across["roles"]["shared"]["patients"] == 0
+    assert across["roles"]["shared"]["alike"] == 1
+    assert leaks(across)

@@ -294,13 +294,32 @@ def test_array_that_is_no_tile_is_not_encoded(shape: tuple[int, ...]) -> None:
             encode(np.zeros(shape, dtype=np.uint8))
 
 
-def test_signature_is_told_by_content(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(GOOD[1])
-    (tmp_path / "b.png").write_bytes(b"no image")
-    assert images.has_image_signature(tmp_path / "a.txt")
-    assert not images.has_image_signature(tmp_path / "b.png")
-    assert not images.has_image_signature(tmp_path)
-    assert not images.has_image_signature(tmp_path / "gone")
+@pytest.mark.parametrize("side", [1, 2, 8, 64, 100])
+def test_a_tile_is_featureless_as_its_whole_spread_says(side: int) -> None:
+    rng = np.random.default_rng(side)
+    grey = np.array([0.299, 0.587, 0.114])
+    seen = set()
+    for level in (0, 128, 255):
+        for spread in (0.0, 1.0, 3.0, 4.5, 8.0, 20.0, 60.0):
+            tile = np.clip(level + spread * rng.standard_normal((side, side, 1)), 0, 255)
+            tile = tile.astype(np.uint8).repeat(3, axis=2)
+            plain = float((tile @ grey).std()) < images.FEATURELESS
+            assert images.is_featureless(tile) == plain
+            seen.add(plain)
+    assert seen == ({True} if side == 1 else {True, False})
+
+
+def test_a_mark_between_the_pixels_looked_at_first_is_a_feature() -> None:
+    tile = np.full((64, 64, 3), 255, np.uint8)
+    tile[1::4, 1::4] = 0
+    assert not images.is_featureless(tile)
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (244, 240, 243)])
+def test_glass_through_a_jpeg_is_featureless(colour: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    glass = np.clip(np.array(colour) + rng.normal(0, 2, (64, 64, 3)), 0, 255).astype(np.uint8)
+    assert images.is_featureless(images.decode(images.encode_jpeg(glass, 60), "glass"))
 
 
 def test_resize_keeps_a_constant_and_the_same_side() -> None:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from privgen.data import images
 from privgen.data.layouts import open_tiles
@@ -115,17 +117,15 @@ def test_lc25000_is_recognised_with_its_warning(tmp_path: Path) -> None:
 
 
 def test_manifest_in_the_folder_gives_the_patients(tmp_path: Path) -> None:
-    make(tmp_path, PLAIN)
+    make(tmp_path, ("normal/1.png", "tumour/1.png"))
     (tmp_path / "manifest.csv").write_text(
         "path,label,patient,scanner\nnormal/1.png,healthy,P1,S\ntumour/1.png,sick,P2,S\n"
     )
     tiles = open_tiles(tmp_path)
     assert tiles.groups.tolist() == ["P1", "P2"]
     assert tiles.classes == ("healthy", "sick")
-    assert tiles.layout == (
-        "CSV manifest (columns not read: scanner) (2 images in the folder are not listed and were "
-        "left out)"
-    )
+    assert tiles.layout == "CSV manifest (columns not read: scanner)"
+    assert tiles.remarks == ()
 
 
 def test_csv_of_any_name_is_opened_by_its_path(tmp_path: Path) -> None:
@@ -134,6 +134,9 @@ def test_csv_of_any_name_is_opened_by_its_path(tmp_path: Path) -> None:
     listing.write_text("path,label\nnormal/1.png,n\ntumour/1.png,t\n")
     tiles = open_tiles(listing)
     assert len(tiles) == 2
+    assert [str(remark) for remark in tiles.remarks] == [
+        "images beside the tiles that the manifest does not list, left out: 2 (first: normal/2.png)"
+    ]
     assert tiles.root == tmp_path
     assert tiles.source == listing
     assert tiles.load().shape == (2, 8, 8, 3)
@@ -177,6 +180,83 @@ def test_patient_known_for_some_tiles_only_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match=r"patient must be known.*1 of 2, the first b.png"):
         open_tiles(tmp_path)
     assert open_tiles(tmp_path, group_by="slide").group_unit == "slide"
+
+
+NOBODY = ("nan", "NaN", "NA", "N/A", "#N/A", "None", "null", "<NA>", "-", "unknown")
+
+
+@pytest.mark.parametrize("word", NOBODY)
+def test_tiles_of_nobody_are_not_joined_as_one_patient(word: str, tmp_path: Path) -> None:
+    make(tmp_path, ("a.png", "b.png"))
+    (tmp_path / "manifest.csv").write_text(COLUMNS + f"a.png,x,P1,s1,\nb.png,y,{word},s2,\n")
+    with pytest.raises(LayoutError) as caught:
+        open_tiles(tmp_path)
+    assert f"1 of 2, the first b.png (read as missing: '{word}' (1)). Fill" in str(caught.value)
+    (tmp_path / "manifest.csv").write_text(COLUMNS + f"a.png,x,{word},s1,\nb.png,y,{word},s2,\n")
+    tiles = open_tiles(tmp_path)
+    assert tiles.group_unit == "slide"
+    assert tiles.layout == "CSV manifest, no patients known"
+    assert [str(remark) for remark in tiles.remarks] == [
+        f"tiles whose patient is a word for a missing value, taken for none: 2 (first: {word})"
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_patients_of_a_manifest_are_read_one_way(suffix: str, tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(6)]
+    make(tmp_path, names)
+    written = ["7", "7.0", "Müller", "Mu\u0308ller", "TCGA-AA-0001", "TCGA-AA-0001-01A"]
+    columns = {"path": names, "label": list("ababab"), "patient": written}
+    write_manifest(tmp_path / f"manifest{suffix}", columns)
+    tiles = open_tiles(tmp_path)
+    assert tiles.groups.tolist() == ["7", "7", "Müller", "Müller", *["TCGA-AA-0001"] * 2]
+    assert tiles.remarks[0].what == "patients written in several ways, each taken for one: 3"
+
+
+def test_a_column_of_numbers_with_a_gap_is_no_column_of_patients(tmp_path: Path) -> None:
+    make(tmp_path, ("a.png", "b.png", "c.png"))
+
+    def write(patients: list[float | None]) -> None:
+        table = pyarrow.table(
+            {
+                "path": ["a.png", "b.png", "c.png"],
+                "label": list("xyx"),
+                "patient": pyarrow.array(patients, pyarrow.float64()),
+                "scan": pyarrow.array([b"\xff"] * 3),
+            }
+        )
+        parquet.write_table(table, tmp_path / "manifest.parquet")
+
+    write([1.0, 2.0, 1.0])
+    assert open_tiles(tmp_path).groups.tolist() == ["1", "2", "1"]
+    for gap in (None, float("nan")):
+        write([1.0, 2.0, gap])
+        with pytest.raises(LayoutError, match=r"patient must be known.*1 of 3, the first c.png"):
+            open_tiles(tmp_path)
+
+
+def test_patients_in_bytes_are_text(tmp_path: Path) -> None:
+    make(tmp_path, ("a.png", "b.png"))
+    columns = {"path": ["a.png", "b.png"], "label": ["x", "y"], "patient": [b"P1", b"P2"]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "manifest.parquet")
+    assert open_tiles(tmp_path).groups.tolist() == ["P1", "P2"]
+    columns["patient"] = [b"M\xfcller", b"P2"]
+    parquet.write_table(pyarrow.table(columns), tmp_path / "manifest.parquet")
+    with pytest.raises(LayoutError, match="cannot be read as Parquet"):
+        open_tiles(tmp_path)
+
+
+def test_tcga_slides_name_their_patients_where_nobody_else_does(tmp_path: Path) -> None:
+    make(tmp_path, ("a.png", "b.png"))
+    slides = ("TCGA-AA-0001-01Z-00-DX1", "TCGA-AA-0001-01A-01-TS1")
+    rows = COLUMNS + f"a.png,x,,{slides[0]},\nb.png,y,,{slides[1]},\n"
+    (tmp_path / "manifest.csv").write_text(rows)
+    tiles = open_tiles(tmp_path)
+    assert tiles.groups.tolist() == ["TCGA-AA-0001"] * 2
+    assert tiles.layout == "CSV manifest, patients taken from the slides' TCGA barcodes"
+    assert open_tiles(tmp_path, group_by="slide").groups.tolist() == list(slides)
+    (tmp_path / "manifest.csv").write_text(rows.replace(slides[1], "other"))
+    assert open_tiles(tmp_path).group_unit == "slide"
 
 
 def test_slide_under_two_patients_is_refused(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_every_column_is_read(tmp_path: Path) -> None:
         f"adeno,a/1.png,P1,s1,i1,256,0,0.5,{DIGEST.upper()}\n"
         "normal,./b//2.png,,,,,,,\n",
     )
-    records, left_aside = read_manifest(path)
+    records, left_aside, _ = read_manifest(path)
     assert records == (
         TileRecord(
             path="a/1.png",
@@ -54,8 +54,8 @@ def test_byte_order_mark_quotes_and_windows_lines_are_read(tmp_path: Path) -> No
 
 
 def test_columns_of_another_tool_are_left_aside_and_named(tmp_path: Path) -> None:
-    _, left_aside = read_manifest(written(tmp_path, "path,label,scanner,age\na.png,x,S1,60\n"))
-    assert left_aside == ("scanner", "age")
+    read = read_manifest(written(tmp_path, "path,label,scanner,age\na.png,x,S1,60\n"))
+    assert read.left_aside == ("scanner", "age")
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,20 @@ def test_misspelt_column_is_refused_with_the_right_name(
         read_manifest(path)
 
 
+@pytest.mark.parametrize("column", ["case_id", "Case", "subject", "PID", "mrn", "participant-id"])
+def test_a_column_that_may_name_the_patients_is_not_read_past(column: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f"path,label,{column}\na.png,x,1\n")
+    with pytest.raises(LayoutError, match="may name the patients, and none is called patient"):
+        read_manifest(path)
+    path = written(tmp_path, f"path,label,{column},patient\na.png,x,1,P1\n")
+    assert read_manifest(path).left_aside == (column,)
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
         ("", "no header"),
+        ("path,label,patient\na.png,x,1.23457E+11\n", "line 2: an id in exponent notation"),
         ("path,label\n", "names no tile"),
         ("path,class\na.png,x\n", "Add label"),
         ("path;label\na.png;x\n", "Add path"),
@@ -142,7 +152,7 @@ def test_what_was_written_is_read_and_scores_are_no_strange_columns(
 ) -> None:
     path = tmp_path / f"manifest{suffix}"
     write_manifest(path, FULL, mode=0o600)
-    records, left_aside = read_manifest(path)
+    records, left_aside, _ = read_manifest(path)
     assert left_aside == ()
     assert records == (
         TileRecord(

@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from privgen.data.layouts import open_tiles
-from privgen.data.splits import Split, require_disjoint, split_by_patient, units
+from privgen.data.splits import Split, incomparable, require_disjoint, split_by_patient, units
 from privgen.data.tileset import TileRecord, TileSet
 from privgen.errors import ConfigError, SplitError
 
 
 def distinct(count: int, first: int = 0) -> NDArray[np.uint8]:
-    """Tiles of one pixel, all different."""
+    """Tiles of four pixels, all different, none of them featureless."""
     numbers = np.arange(first, first + count, dtype=np.uint32)
-    return numbers.view(np.uint8).reshape(count, 1, 1, 4)[..., :3].copy()
+    tiles = np.zeros((count, 2, 2, 3), dtype=np.uint8)
+    tiles[:, 0, 0] = numbers.view(np.uint8).reshape(count, 4)[:, :3]
+    tiles[:, 1] = 255
+    return tiles
 
 
 def made(
@@ -237,9 +240,9 @@ def test_fewer_patients_than_roles_are_refused_with_the_number_needed(
 
 def test_patients_glued_by_one_picture_are_refused_with_the_reason() -> None:
     tiles = TileSet.from_arrays(
-        np.zeros((4, 2, 2, 3), np.uint8), list("xyxy"), patients=["A", "A", "B", "B"]
+        distinct(1).repeat(4, axis=0), list("xyxy"), patients=["A", "A", "B", "B"]
     )
-    with pytest.raises(SplitError, match=r"got 1 \(2, but they share digests or pixels\)"):
+    with pytest.raises(SplitError, match=r"got 1 \(2, but they share digests or pixels, or"):
         split_by_patient(tiles, seed=0)
 
 
@@ -270,6 +273,105 @@ def test_roles_that_share_a_patient_are_refused_by_name() -> None:
         require_disjoint(train=made(["X"], first=50), siblings=train, holdout=holdout)
     with pytest.raises(SplitError, match="holdout and reference"):
         require_disjoint(holdout=train, reference=holdout)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shared"),
+    [
+        (["1", "2"], ["1.0", "3"], "1"),
+        ([1, 2], np.array([1.0, 3.0]), "1"),
+        (["Müller", "X"], ["Mu\u0308ller", "Y"], "Müller"),
+        (["P1", "X"], ["\u00a0P1\u200b", "Y"], "P1"),
+        (["TCGA-AA-0001", "X"], ["TCGA-AA-0001-01Z-00-DX1", "Y"], "TCGA-AA-0001"),
+        (["TCGA-AA-0001-01A", "X"], ["tcga-aa-0001-11A", "Y"], "TCGA-AA-0001"),
+    ],
+)
+def test_a_patient_written_in_two_ways_is_shared(
+    ours: list[object], theirs: list[object], shared: str
+) -> None:
+    train = TileSet.from_arrays(distinct(2), ["x", "x"], patients=ours)
+    holdout = TileSet.from_arrays(distinct(2, 50), ["x", "x"], patients=theirs)
+    with pytest.raises(SplitError, match=rf"may not share a patient: 1 .*first: {shared}\)"):
+        require_disjoint(train=train, holdout=holdout)
+
+
+@pytest.mark.parametrize("pair", [("001", "1"), ("P1", "p1"), ("P-1", "P_1")])
+@pytest.mark.parametrize(
+    "roles", [("train", "holdout"), ("siblings", "holdout"), ("holdout", "reference")]
+)
+def test_patients_who_may_be_one_person_block_across_roles(
+    pair: tuple[str, str], roles: tuple[str, str]
+) -> None:
+    sets = {
+        role: made([name, role], first=10 * n)
+        for n, (role, name) in enumerate(zip(roles, pair, strict=True))
+    }
+    with pytest.raises(SplitError) as caught:
+        require_disjoint(**sets)
+    text = str(caught.value)
+    assert f"{roles[0]} and {roles[1]} may not hold patients whose names differ only in" in text
+    assert f"1 pairs do (first: {pair[0]} / {pair[1]})" in text
+    assert "rename one" in text
+    assert "\n" not in text
+
+
+def test_within_a_role_names_that_are_alike_stay_together_and_block_nothing() -> None:
+    tiles = made(["P1", "p1", "Q", "R", "S", "T"] * 3)
+    assert len(np.unique(units(tiles))) == 5
+    for seed in range(20):
+        split = split_by_patient(tiles, seed=seed)
+        assert len({"P1", "p1"} & set(tiles.groups[split.holdout])) in (0, 2)
+        require_disjoint(**roles_of(tiles, split))
+
+
+def test_paths_of_single_tiles_are_never_alike() -> None:
+    tiles = TileSet.from_arrays(distinct(4), list("xyxy"))
+    records = [
+        replace(r, path=p) for r, p in zip(tiles.records, ("1", "01", "a", "A"), strict=True)
+    ]
+    assert len(np.unique(units(replace(tiles, records=tuple(records))))) == 4
+
+
+def test_sides_that_are_grouped_differently_are_compared_by_the_finer_unit() -> None:
+    train = made(["A", "B"], slides=["s1", "s2"])
+    slides = TileSet.from_arrays(distinct(2, 50), ["x", "x"], slides=["S2", "s3"])
+    with pytest.raises(SplitError, match=r"hold slides whose names .*first: s2 / S2"):
+        require_disjoint(train=train, holdout=slides)
+    with pytest.raises(SplitError, match=r"may not share a slide: 1 .*first: s1"):
+        require_disjoint(
+            train=train, holdout=TileSet.from_arrays(distinct(1, 50), ["x"], slides=["s1"])
+        )
+    apart = TileSet.from_arrays(distinct(1, 50), ["x"], slides=["s9"])
+    require_disjoint(train=train, holdout=apart)
+    (told,) = incomparable(train=train, holdout=apart)
+    assert "train is grouped by patient and holdout by slide: they were compared by slide" in told
+    bare = replace(train, records=tuple(replace(r, slide=None) for r in train.records))
+    (told,) = incomparable(train=bare, holdout=apart)
+    assert "they could not be compared" in told
+    assert incomparable(train=train, holdout=made(["C"], first=70)) == []
+    assert incomparable(train=train, holdout=TileSet.from_arrays(distinct(1, 70), ["x"])) == []
+
+
+def blank(count: int, level: int, noise: float = 0.0) -> NDArray[np.uint8]:
+    """Equal near-constant tiles."""
+    one = level + noise * np.random.default_rng(0).standard_normal((1, 2, 2, 3))
+    return np.clip(one, 0, 255).astype(np.uint8).repeat(count, axis=0)
+
+
+@pytest.mark.parametrize(("level", "noise"), [(255, 0.0), (0, 0.0), (244, 2.0)])
+@pytest.mark.parametrize("holders", [2, 5, 8])
+def test_blank_tiles_tie_nobody(level: int, noise: float, holders: int) -> None:
+    """One equal white tile in each of `holders` of 8 patients."""
+    patients = [f"P{row % 8}" for row in range(24)]
+    tiles = TileSet.from_arrays(
+        np.concatenate([distinct(24), blank(holders, level, noise)]),
+        ["x"] * (24 + holders),
+        patients=[*patients, *(f"P{row}" for row in range(holders))],
+    )
+    assert len(np.unique(units(tiles))) == 8
+    split = split_by_patient(tiles, seed=0)
+    require_disjoint(**roles_of(tiles, split))
+    assert len(np.unique(tiles.groups[split.holdout])) == 3
 
 
 def test_siblings_may_share_patients_with_train_but_no_picture() -> None:

@@ -63,6 +63,51 @@ def test_groups_fall_back_from_patient_to_slide_to_a_name_per_tile() -> None:
     assert by_patient.slides.tolist() == ["p", "p", "q"]
 
 
+def test_arrays_name_patients_in_any_type_and_what_was_joined_is_told() -> None:
+    tiles = TileSet.from_arrays(
+        tiles_of(5), list("ababa"), patients=[1, 1.0, "1.0", "TCGA-AA-0001-01A", b"P\xcc\x8a"]
+    )
+    assert tiles.groups.tolist() == ["1", "1", "1", "TCGA-AA-0001", "P\u030a"]
+    assert [str(remark) for remark in tiles.remarks] == [
+        "patients written in several ways, each taken for one: 1 (first: 1 = 1.0)"
+    ]
+    assert tiles.subset([0]).remarks == tiles.remarks
+    slides = TileSet.from_arrays(tiles_of(2), ["a", "b"], slides=["TCGA-AA-0001-01A", "2.0"])
+    assert slides.groups.tolist() == ["TCGA-AA-0001-01A", "2"]
+
+
+@pytest.mark.parametrize("nobody", [None, float("nan"), "nan", "NA", "", "#N/A", "None", "<NA>"])
+def test_nobody_is_no_patient(nobody: object) -> None:
+    with pytest.raises(LayoutError) as caught:
+        TileSet.from_arrays(tiles_of(3), list("aba"), patients=["P1", nobody, "P2"])
+    assert "patient must be known for every tile or for none: it is missing for 1 of 3" in str(
+        caught.value
+    )
+    word = "" if nobody in (None, "") else f" (read as missing: '{nobody}' (1))"
+    assert f"the first b/000001.png{word}. Fill it in" in str(caught.value)
+    alone = TileSet.from_arrays(tiles_of(2), ["a", "b"], patients=[nobody] * 2, slides=["s", "t"])
+    assert alone.group_unit == "slide"
+    assert len(alone.remarks) == (nobody not in (None, ""))
+    bare = TileSet.from_arrays(tiles_of(2), ["a", "b"], patients=[nobody] * 2)
+    assert bare.group_unit == "tile"
+
+
+def test_a_number_with_decimals_names_nobody() -> None:
+    with pytest.raises(LayoutError, match=r"whole number: got 1\.5"):
+        TileSet.from_arrays(tiles_of(2), ["a", "b"], patients=[1.5, 2.0])
+
+
+def test_blank_tiles_are_told_in_memory_and_on_disk(tmp_path: Path) -> None:
+    pixels = tiles_of(3)
+    pixels[1] = 255
+    tiles = TileSet.from_arrays(pixels, list("aba"), patients=list("PQR"))
+    assert tiles.featureless.tolist() == [False, True, False]
+    assert tiles.subset([1]).featureless.tolist() == [True]
+    opened = on_disk(tmp_path, tiles)
+    assert [record.featureless for record in opened.records] == [False, True, False]
+    assert opened.featureless.tolist() == tiles.featureless.tolist()
+
+
 def test_nothing_about_a_set_can_be_changed(memory: TileSet) -> None:
     with pytest.raises(FrozenInstanceError):
         memory.layout = "x"  # type: ignore[misc]
@@ -168,7 +213,7 @@ def test_manifest_brings_back_every_record(memory: TileSet, tmp_path: Path) -> N
     )
     opened = on_disk(tmp_path, replace(memory, records=known))
     for record, expected, digest in zip(opened.records, known, memory.digests, strict=True):
-        assert record == replace(expected, sha256=digest)
+        assert record == replace(expected, sha256=digest, featureless=False)
 
 
 def test_manifest_takes_further_columns_and_a_mode(memory: TileSet, tmp_path: Path) -> None:

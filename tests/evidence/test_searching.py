@@ -15,11 +15,11 @@ def tiles(count: int) -> TileSet:
 
 def test_pairs_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searching, "NULL_TILES", 10)
-    monkeypatch.setattr(searching, "PLANTED_PER_KIND", 2)
+    monkeypatch.setattr(searching, "PLANTED_PER_KIND", 8)
     monkeypatch.setattr(searching, "KINDS", ("one", "two", "three", "four"))
     monkeypatch.setattr(searching, "AUDITED_KINDS", ("one", "two"))
     roles = {"train": tiles(5), "holdout": tiles(3), "reference": tiles(100)}
-    planted = 2 + 2 + 1 + 1
+    planted = 8 + 8 + 2 + 2
     assert pairs(roles, tiles(4)) == (4 + planted) * 5 + 8 * 8, "all 8 real tiles are the null"
     roles["siblings"] = tiles(7)
     assert pairs(roles, tiles(4)) == (4 + planted) * 5 + 10 * 15

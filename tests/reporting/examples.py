@@ -21,6 +21,7 @@ from audits import (
 )
 from audits.intervals import clopper_pearson
 from audits.results import Verdict
+from audits.sentence import overall_verdict
 
 KINDS = ("exact", "symmetry", "odd_rotation", "stain")
 CLASSES = ("benign", "malignant")
@@ -175,6 +176,7 @@ def report(audit: AuditReport | None, **parts: Any) -> dict[str, Any]:
         "schema": "privgen-report/1",
         "privgen_version": "0.1.0",
         "created": "2026-11-21T04:30:12+00:00",
+        "weaker_than_default": [],
         "data": {
             "layout": "CSV manifest",
             "group_unit": audit.group_unit,
@@ -280,15 +282,13 @@ def no_leak_found() -> dict[str, Any]:
     power = power_points(
         4000, {"exact": 0.0012, "symmetry": 0.0014, "odd_rotation": 0.0046, "stain": 0.0027}
     )
-    sentence = (
-        "NO LEAK FOUND (copied share >= 0.005 at power .8; membership AUROC excess > 0.1 excluded)."
-    )
     harms = (
         HarmVerdict(
             harm=Harm.COPYING,
             outcome=Outcome.NO_LEAK_FOUND,
             reason="No copy was found; a share of 0.005 or more would have been, with power .8, "
-            "for every kind of copy the policy names.",
+            "of all 4 kinds that were planted; at most 0.0012 of the synthetic tiles (95 % bound) "
+            "lie where copies would.",
         ),
         HarmVerdict(
             harm=Harm.TILE_MEMBERSHIP,
@@ -320,12 +320,11 @@ def no_leak_found() -> dict[str, Any]:
     ]
     return report(
         AuditReport(
-            verdict=Verdict(
-                outcome=Outcome.NO_LEAK_FOUND,
-                sentence=sentence,
-                harms=harms,
-                significance=0.05,
-                family=("tail_count", "tail_ratio", "tile_membership", "patient_membership"),
+            verdict=overall_verdict(
+                harms,
+                mdl80(power),
+                ("tail_count", "tail_ratio", "tile_membership", "patient_membership"),
+                Policy(),
             ),
             warnings=(),
             results=tuple(results),
@@ -401,7 +400,7 @@ def inconclusive() -> dict[str, Any]:
             verdict=Verdict(
                 outcome=Outcome.INCONCLUSIVE,
                 sentence="INCONCLUSIVE: copying, patient membership could not be settled with "
-                "these data.",
+                "these data; asked: copying, patient membership; not asked: tile membership.",
                 harms=harms,
                 significance=0.05,
                 family=("tail_count", "tail_ratio", "tile_membership", "patient_membership"),
@@ -436,6 +435,10 @@ def inconclusive() -> dict[str, Any]:
             "kimg": 14.1,
             "classes": list(CLASSES),
         },
+        weaker_than_default=[
+            {"setting": "align", "sentence": "Single copies were not looked for by key points."},
+            {"setting": "count", "sentence": "500 synthetic tiles were drawn, not 1,000."},
+        ],
         samples_png=tiles_png(),
         augment_bench=bench(
             8,

@@ -112,6 +112,40 @@ def test_what_the_audit_writes_is_valid_and_can_be_shown(wrap: Callable[..., Any
         assert words.interval(result["statistic"]) in page.text
 
 
+def test_weak_settings_come_before_the_verdict_and_only_where_there_are_any(
+    any_example: dict[str, Any],
+) -> None:
+    page = _render(any_example)
+    weaker = any_example["weaker_than_default"]
+    assert ("Weaker than the default:" in page) == bool(weaker)
+    for one in weaker:
+        assert page.index(one["sentence"]) < page.index('id="verdict"')
+
+
+def test_the_sentence_to_sign_stands_in_clauses_and_once_in_one_piece(example: Example) -> None:
+    report = example("no_leak_found")
+    page = _render(report)
+    quote = page.partition("<blockquote>")[2].partition("</blockquote>")[0]
+    clauses = [entities.unescape(text) for text in re.findall("<li>(.*?)</li>", quote)]
+    sentence = report["audit"]["verdict"]["sentence"]
+    assert sentence == f"NO LEAK FOUND ({'; '.join(clauses)})."
+    assert clauses[0].startswith("copied share >= 0.005 at power .8, of the kinds exact, mirrored")
+    assert sentence in entities.unescape(page.partition("Its result:")[2])
+
+
+def test_kinds_seen_from_the_same_share_share_a_row(example: Example) -> None:
+    report = example("no_leak_found")
+    report["audit"]["mdl80"] = {"exact": 0.002, "symmetry": 0.002, "blend_90": None, "stain": 0.1}
+    rows = _render(report).partition('class="verdict-power"')[2].partition("</table>")[0]
+    kinds = re.findall(r'<th scope="row">(.*?)</th>', rows)
+    assert kinds == [
+        "exact, mirrored or turned by 90°",
+        "turned by another angle",
+        "stained differently",
+        "blended 9 : 1 with another tile",
+    ]
+
+
 def test_order_is_verdict_then_power_then_warnings_then_the_rest(
     any_example: dict[str, Any],
 ) -> None:

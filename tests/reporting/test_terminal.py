@@ -10,17 +10,23 @@ from typing import Any
 import pytest
 
 from privgen.reporting import words
-from privgen.reporting.terminal import print_bench
+from privgen.reporting.terminal import print_bench, print_summary
 
+_EXAMPLES = runpy.run_path(str(Path(__file__).with_name("examples.py")))["EXAMPLES"]
 _bench = runpy.run_path(str(Path(__file__).with_name("bench_example.py")))["bench"]
 Printed = Callable[[dict[str, Any]], str]
 
 
 @pytest.fixture
-def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Printed:
-    """What a bench prints on a terminal of 100 columns."""
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 100 columns."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr("privgen.console._stderr._width", 100)
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str], wide: None) -> Printed:
+    """What a bench prints on a terminal of 100 columns."""
 
     def show(bench: dict[str, Any]) -> str:
         print_bench(bench)
@@ -87,3 +93,29 @@ def test_controls_audits_warnings_and_last_the_conclusion_are_printed(printed: P
     assert sum("MDL80" in line for line in lines) == 8
     assert "LEAK, MDL80 0.005, undominated" in text
     assert "MDL80" not in printed(_bench(audited=False))
+
+
+@pytest.mark.usefixtures("wide")
+def test_a_long_sentence_is_printed_clause_by_clause(capsys: pytest.CaptureFixture[str]) -> None:
+    audit = _EXAMPLES["no_leak_found"]()["audit"]
+    audit["mdl80"] |= {"blend_50": 0.02, "blend_70": 0.02, "invert": None}
+    sentence = audit["verdict"]["sentence"]
+    long = ", ".join(f"kind {number}" for number in range(40))
+    audit["verdict"]["sentence"] = sentence.replace("no other kind", f"{long}; no other kind")
+    print_summary(audit)
+    shown = capsys.readouterr().err
+    lines = shown.splitlines()
+    assert max(len(line) for line in lines) <= 100
+    last = [line for line in lines[lines.index("NO LEAK FOUND:") :] if line.startswith("  - ")]
+    assert len(last) == 4
+    assert last[-1].strip() == "- membership AUROC excess > 0.1 excluded"
+    together = " ".join(shown.split())
+    assert long in together
+    assert "- 0.02: blended 1 : 1 or 7 : 3 with another tile" in together
+    assert "- at no share tried: inverted in colour" in together
+
+
+@pytest.mark.usefixtures("wide")
+def test_a_short_sentence_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(_EXAMPLES["leak"]()["audit"])
+    assert capsys.readouterr().err.splitlines()[-1] == "LEAK: copying."

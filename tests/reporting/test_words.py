@@ -114,3 +114,41 @@ def test_arms_are_named_with_their_ratio(label: str, ratio: float | None, shown:
 def test_every_arm_and_stress_of_the_bench_has_words() -> None:
     assert set(words.ARMS) == set(ARMS)
     assert set(words.STRESSES) == set(STRESSES)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "head", "clauses"),
+    [
+        ("LEAK: copying.", "LEAK: copying", []),
+        (
+            "NO LEAK FOUND (copied share >= 0.01 at power .8, of the kinds exact; seen at larger "
+            "shares only: blurred (from 0.02)).",
+            "NO LEAK FOUND",
+            [
+                "copied share >= 0.01 at power .8, of the kinds exact",
+                "seen at larger shares only: blurred (from 0.02)",
+            ],
+        ),
+        (
+            "LEAK: copying (proven, whatever is asked); asked: tile membership; significance 0.2.",
+            "LEAK: copying (proven, whatever is asked)",
+            ["asked: tile membership", "significance 0.2"],
+        ),
+        (
+            "INCONCLUSIVE: copying could not be settled with these data.",
+            "INCONCLUSIVE: copying could not be settled with these data",
+            [],
+        ),
+    ],
+)
+def test_the_sentence_falls_into_its_clauses(sentence: str, head: str, clauses: list[str]) -> None:
+    assert words.clauses(sentence) == (head, clauses)
+
+
+def test_kinds_seen_from_one_share_stand_together_and_the_unseen_ones_last() -> None:
+    shares = {"blur": None, "crop_60": 0.01, "exact": 0.002, "crop_35": 0.01}
+    assert words.by_share(shares) == [
+        (0.002, "exact"),
+        (0.01, "cropped to 0.6 or 0.35 of the side"),
+        (None, "blurred"),
+    ]

@@ -9,7 +9,7 @@ import openslide
 import pytest
 from numpy.typing import NDArray
 
-from privgen.data.layouts import MANIFEST
+from privgen.data.leftovers import MANIFEST
 from tests.data.slide_files import write_slide
 
 SIDE = 20_000

@@ -135,6 +135,11 @@ def test_table_takes_stems_and_file_names_and_ignores_other_columns(tmp_path: Pa
         ("slide,patient\n,P1\n", "line 2 has no slide"),
         ("slide,patient\na\n", "line 2 has no patient"),
         ('slide,patient\n"a,P1\n', "comma-separated"),
+        ("slide,patient\na,nan\n", "line 2 has no patient ('nan' reads as missing)"),
+        ("slide,patient\na,#N/A\n", "line 2 has no patient"),
+        ("slide,patient\na,Smith, John\n", "line 2 has more fields than the header"),
+        ("slide,patient\na,1.2e+11\n", "line 2: an id in exponent notation"),
+        ("slide,patient\nBär,P1\nBa\u0308r,P2\n", "line 3: slide Bär has a row already"),
     ],
 )
 def test_mistake_in_a_table_is_one_line(tmp_path: Path, text: str, rule: str) -> None:
@@ -161,6 +166,7 @@ def test_table_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         ("TCGA-CR-73951", None),
         ("x-TCGA-CR-7395", None),
         ("TCGA-CR", None),
+        ("tcga-cr-7395-01a", "TCGA-CR-7395"),
         ("CMU-1-Small-Region", None),
     ],
 )
@@ -176,6 +182,27 @@ def test_pattern_and_table_come_before_the_barcode() -> None:
     assert patient_of("0042_b", table={"0042_a": "P"}, pattern=pattern) == "0042"
     assert patient_of("TCGA-CR-7395-01A", table={"other": "P"}) is None
     assert patient_of("_a", pattern=patient_pattern(r"^(\d*)_")) is None
+
+
+def test_patients_of_a_table_are_read_as_everywhere(tmp_path: Path) -> None:
+    rows = "a,1.0\nb,1\nc,Mu\u0308ller\nd,TCGA-AA-0001-01A\ne,\u00a0P1\u200b\n1.0,x\n"
+    table = read_slide_table(written(tmp_path, f"slide,patient,label\n{rows}"), "patient")
+    assert table == {"a": "1", "b": "1", "c": "Müller", "d": "TCGA-AA-0001", "e": "P1", "1.0": "x"}
+    labels = written(tmp_path, "slide,label\na,1.0\nb,nan\n")
+    assert read_slide_table(labels, "label") == {"a": "1.0", "b": "nan"}
+
+
+def test_a_table_finds_its_slides_whatever_the_file_system_writes(tmp_path: Path) -> None:
+    text = "slide,patient\nBär,P1\nC:\\slides\\b.svs,P2\n\\\\store\\c.svs,P3\n"
+    table = read_slide_table(written(tmp_path, text), "patient")
+    assert patient_of("Ba\u0308r", table=table) == patient_of("Bär", table=table) == "P1"
+    assert (patient_of("b", table=table), patient_of("c", table=table)) == ("P2", "P3")
+    assert patient_of("Ba\u0308r_1", pattern=patient_pattern("^(Bär)_")) == "Bär"
+    assert patient_of("nan_1", pattern=patient_pattern("^(.*)_")) is None
+    names = Names(bytes(32))
+    assert names.pseudonym("slide", "Ba\u0308r") == names.pseudonym("slide", "Bär")
+    with pytest.raises(ConfigError, match="must be given once"):
+        slide_names([Path("Bär.svs"), Path("Ba\u0308r.svs")])
 
 
 @pytest.mark.parametrize(("text", "rule"), [("(", "is none"), ("a", "has 0"), ("(a)(b)", "has 2")])

@@ -366,6 +366,30 @@ def test_the_key_may_not_lie_among_the_tiles(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_table_that_names_none_of_the_slides_is_refused(
+    slides: dict[str, NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("slide,patient\nTCGA-AA-0001,P\nother,Q\n")
+    with pytest.raises(ConfigError) as caught:
+        tile_slides(list(slides), tmp_path / "out", patients=table, **SMALL)
+    assert "none of its 2 rows (first: TCGA-AA-0001) fits one of 3 slides" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_patients_of_a_table_who_may_be_one_person_are_told_without_names(
+    slides: dict[str, NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    table = tmp_path / "patients.csv"
+    rows = zip(map(Path, slides), ("007", "7.0", "7"), strict=True)
+    table.write_text("slide,patient\n" + "\n".join(f"{p.name},{who}" for p, who in rows))
+    tiled = tile_slides(list(slides), tmp_path / "out", patients=table, **SMALL)
+    assert tiled.document["patients"] == 2
+    (told,) = [warning for warning in tiled.warnings if "names that differ" in warning]
+    assert told.startswith("2 patients have names that differ only in case, leading zeros or signs")
+    assert "7" not in told
+
+
 def test_a_table_of_patients_overrides_barcodes(
     slides: dict[str, NDArray[np.uint8]], tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import stat
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from privgen import files
 from privgen.config import TrainConfig
-from privgen.errors import CheckpointError, DiskFullError
+from privgen.errors import CheckpointError, DiskFullError, SealError
 from privgen.training import state
 from privgen.training.state import Checkpoint, GeneratorState, Ledger, LedgerEntry
 
@@ -157,8 +158,88 @@ def test_a_truncated_generator_file_is_refused(tmp_path: Path, checkpoint: Check
 def test_another_version_is_refused_by_number(tmp_path: Path, checkpoint: Checkpoint) -> None:
     state.save_checkpoint(tmp_path / "c.pt", checkpoint)
     _resaved(tmp_path / "c.pt", version=99)
-    with pytest.raises(CheckpointError, match="format version 99, this privgen reads version 2"):
+    with pytest.raises(CheckpointError, match="format version 99, this privgen reads version 3"):
         state.load_checkpoint(tmp_path / "c.pt")
+
+
+def _edited(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A checkpoint whose ledger somebody edited."""
+    ledger = json.loads(torch.load(path, weights_only=True)["ledger"])
+    change(ledger)
+    return _resaved(path, ledger=json.dumps(ledger))
+
+
+def _exchange_roles(ledger: dict[str, Any]) -> None:
+    one, other = ledger["entries"]
+    one["role"], other["role"] = other["role"], one["role"]
+
+
+EDITS: Mapping[str, Callable[[dict[str, Any]], None]] = {
+    "roles exchanged": _exchange_roles,
+    "a tile struck out": lambda ledger: ledger["entries"].pop(),
+    "a tile added": lambda ledger: ledger["entries"].append(ledger["entries"][0]),
+    "a patient renamed": lambda ledger: ledger["entries"][0].update(group="brown"),
+    "a digest changed": lambda ledger: ledger["entries"][0].update(sha256="00" * 32),
+    "a class changed": lambda ledger: ledger["entries"][0].update(label="str"),
+    "grouped otherwise": lambda ledger: ledger.update(group_unit="tile"),
+    "bad tiles skipped": lambda ledger: ledger.update(on_bad_tile="skip"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_ledger_is_refused(tmp_path: Path, checkpoint: Checkpoint, edit: str) -> None:
+    state.save_checkpoint(tmp_path / "c.pt", checkpoint)
+    _edited(tmp_path / "c.pt", EDITS[edit])
+    for load in (state.load_checkpoint, state.load_generator_state):
+        with pytest.raises(SealError, match="must be the one its weights were trained under"):
+            load(tmp_path / "c.pt")
+
+
+def test_a_seal_that_was_struck_out_is_missed(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "c.pt"
+    state.save_checkpoint(path, checkpoint)
+    content = torch.load(path, weights_only=True)
+    del content["seal"]
+    torch.save(content, path)
+    with pytest.raises(SealError, match="does not match its seal"):
+        state.load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="format version 2, this privgen reads version 3"):
+        state.load_checkpoint(_resaved(path, version=2))
+
+
+def test_a_ledger_beside_the_weights_of_another_run_is_refused(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    state.save_checkpoint(tmp_path / "a.pt", checkpoint)
+    other = {name: tensor + 1 for name, tensor in checkpoint.average.items()}
+    ledger = replace(LEDGER, entries=LEDGER.entries[::-1])
+    state.save_checkpoint(tmp_path / "b.pt", replace(checkpoint, average=other, ledger=ledger))
+    theirs = torch.load(tmp_path / "b.pt", weights_only=True)
+    for moved in ("ledger", "seal"):
+        _resaved(tmp_path / "a.pt", **{moved: theirs[moved]})
+        with pytest.raises(SealError):
+            state.load_checkpoint(tmp_path / "a.pt")
+    _resaved(tmp_path / "a.pt", average=theirs["average"])  # now all three are b's
+    assert state.load_checkpoint(tmp_path / "a.pt").ledger == ledger
+
+
+def test_spaces_and_the_order_of_keys_are_no_edit(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "c.pt"
+    state.save_checkpoint(path, checkpoint)
+    values = json.loads(checkpoint.ledger.to_json())
+    written = json.dumps(dict(reversed(values.items())), indent=3)
+    assert state.load_checkpoint(_resaved(path, ledger=written)).ledger == checkpoint.ledger
+
+
+def test_an_edited_newest_checkpoint_is_not_passed_over_for_an_older_one(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    for step in (5, 12):
+        path = state.checkpoint_path(tmp_path, step)
+        state.save_checkpoint(path, replace(checkpoint, step=step))
+    _edited(path, _exchange_roles)
+    with pytest.raises(SealError, match="00000012"):
+        state.load_checkpoint(tmp_path)
 
 
 def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path, checkpoint: Checkpoint) -> None:

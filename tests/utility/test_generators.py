@@ -52,7 +52,7 @@ def test_the_ledger_of_a_regimes_generator_says_who_saw_what(
     for run in trained.runs[share]:
         ledger = load_generator(run).ledger
         assert ledger is not None
-        roles = match(ledger, trained.tiles)
+        roles = match(ledger, trained.tiles).roles
         train = trained.subsets[share]
         assert set(roles["train"].digests) == set(train.digests)
         assert set(roles["reference"].digests) == set(trained.parts.validation.digests)

@@ -1,0 +1,15 @@
+"""Every command, registered on the application by being imported."""
+
+from privgen.cli import benefit, judging, samples, slides, tiles, training
+from privgen.cli.base import app, data_app
+
+__all__ = [
+    "app",
+    "benefit",
+    "data_app",
+    "judging",
+    "samples",
+    "slides",
+    "tiles",
+    "training",
+]
