@@ -94,10 +94,11 @@ def audit(
     policy = policy or Policy()
     seed = None if isinstance(rng, np.random.Generator) else operator.index(rng)
     streams = np.random.default_rng(rng).spawn(_STREAMS)
+    alike = _alike_patients(data)  # by the names that were given: codes take their place next
     data, ordered, outside = in_order(data, features, outside)
     copies = gather(data, streams[8])
     seen = textured_only(data)
-    warnings = _input_warnings(data, copies.holdout.scores)
+    warnings = [*alike, *_input_warnings(data, copies.holdout.scores)]
     scores = attack_scores(seen, outside)
     weights = _declare(data, seen, policy, outside)
     level = levels(weights, policy.significance)
@@ -255,7 +256,7 @@ def _input_warnings(data: AuditData, holdout: CopyScores) -> list[str]:
             "copies of "
             "train tiles. Give a holdout of other patients."
         )
-    warnings = [*_unmatched_classes(data), *_alike_patients(data)]
+    warnings = _unmatched_classes(data)
     for tiles in (data.siblings, data.reference):
         if tiles is None or not tiles.textured.any():
             continue

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from privgen import auditing
 from privgen.cli import app
+from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
@@ -61,7 +62,7 @@ def test_the_page_is_private_and_the_report_does_not_know_of_it(
     assert reports[0] == reports[1]
     written = [(folder / "report.html").read_text() for folder in (plain, revealed)]
     page = (revealed / "suspects.html").read_text()
-    record = auditing.open_tiles(sources["train"]).records[SOURCE]
+    record = open_tiles(sources["train"]).records[SOURCE]
     assert "suspect" not in written[1].replace("suspect copying rather than quality", "")
     for kept in (record.path, str(sources["train"])):
         assert kept in page.split("</article>")[0]
