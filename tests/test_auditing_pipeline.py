@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import privgen
 from audits import Harm, HarmVerdict, Outcome
-from privgen.cli.base import app
+from privgen.cli import app
 from privgen.data.images import encode_jpeg, write_png
 from privgen.data.phantom import make_phantom
 from privgen.evidence.cache import EmbeddingCache

@@ -249,8 +249,8 @@ def chance_scores(n: int) -> Floats:
 
 class TestNeededScore:
     def test_by_hand(self) -> None:
-        # 100 * .5 * exp(-(x - 3)) = 1e-3 where x = 3 + ln(50,000) = 13.82
-        assert needed_score(exponential(), searched=100) == pytest.approx(3 + np.log(50_000))
+        # 1,000 * .5 * exp(-(x - 3)) = 1e-3 where x = 3 + ln(500,000) = 16.12
+        assert needed_score(exponential(), searched=1000) == pytest.approx(3 + np.log(500_000))
         assert needed_score(exponential(), searched=100, level=0.5) == MIN_SCORE
 
     @pytest.mark.parametrize("shape", [0.0, 1e-12, 0.1, 0.5, 1.0])

@@ -102,7 +102,7 @@ def test_a_long_sentence_is_printed_clause_by_clause(capsys: pytest.CaptureFixtu
     sentence = audit["verdict"]["sentence"]
     long = ", ".join(f"kind {number}" for number in range(40))
     audit["verdict"]["sentence"] = sentence.replace("no other kind", f"{long}; no other kind")
-    print_summary(audit)
+    print_summary(audit, [])
     shown = capsys.readouterr().err
     lines = shown.splitlines()
     assert max(len(line) for line in lines) <= 100
@@ -117,5 +117,5 @@ def test_a_long_sentence_is_printed_clause_by_clause(capsys: pytest.CaptureFixtu
 
 @pytest.mark.usefixtures("wide")
 def test_a_short_sentence_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    print_summary(_EXAMPLES["leak"]()["audit"])
+    print_summary(_EXAMPLES["leak"]()["audit"], [])
     assert capsys.readouterr().err.splitlines()[-1] == "LEAK: copying."
