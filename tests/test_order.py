@@ -174,7 +174,18 @@ def test_insider_attacks_and_pictures_depend_on_no_name_either(tmp_path: Path) -
         )
 
     documents = []
-    for given in (real, {role: renamed(tiles) for role, tiles in real.items()}):
+    # Both in memory: what is known of files and scales is part of the report.
+    kept = {
+        role: TileSet.from_arrays(
+            tiles.load(),
+            tiles.labels,
+            patients=tiles.groups,
+            slides=tiles.slides,
+            layout=tiles.layout,
+        )
+        for role, tiles in real.items()
+    }
+    for given in (kept, {role: renamed(tiles) for role, tiles in real.items()}):
         found = audit(
             generator=checkpoint, count=200, encoder="colour", align=False, insider=TINY, **given
         )
