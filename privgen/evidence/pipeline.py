@@ -202,7 +202,7 @@ def _bands_alike(looks: Looks, pair: Pair) -> int:
     """Bands of the spectrum, from the lowest, in which two roles agree.
 
     All, where they differ in none by more than patients do. Of 800 random splits of GlaS patients
-    at 64 and 256 pixels none was told apart; scaled up by .9 from .62 to .98 were, by .7 all.
+    at 64 and 256 pixels none was told apart; scaled by .9 from .905 to all were, by .7 all.
     """
     ours, theirs = (looks[role].by_patient() for role in pair)
     if min(len(ours), len(theirs)) == 0:
