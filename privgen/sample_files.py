@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen.data import class_names
 from privgen.data.constant import Constants
 from privgen.data.images import write_png
 from privgen.data.tileset import DECODERS
@@ -115,11 +116,9 @@ class PngFiles:
 
     unit = CHUNK
 
-    def __init__(self, sample: Sample, folder: Path, *, reserved: str) -> None:
-        for name in sample.generator.classes:
-            plain = name == Path(name).name and "\\" not in name and not name.startswith(".")
-            if not name or not plain or name == reserved:
-                raise ConfigError(f"class {name!r} cannot name a folder. Give --format npz.")
+    def __init__(self, sample: Sample, folder: Path) -> None:
+        if refused := class_names.refusal_of_all(sample.generator.classes):
+            raise ConfigError(refused)
         self._sample = sample
         self._folder = folder
         self._digits = max(6, len(str(sample.count - 1)))

@@ -189,7 +189,7 @@ def _files(sample: Sample, folder: Path, format: str, tiles_per_file: int | None
             f"a PNG file holds one tile: got {tiles_per_file} tiles per file. Give --format npz, "
             "or leave that out."
         )
-    return PngFiles(sample, folder, reserved=PARAMETERS)
+    return PngFiles(sample, folder)
 
 
 def _begin(folder: Path, parameters: Mapping[str, Any], files: SampleFiles) -> None:

@@ -2,36 +2,36 @@
 
 MedMNIST v2 (Yang et al. 2023) stores `train_images`, `train_labels`, `val_...`, `test_...`: images
 uint8 (n, h, w, 3), labels integers (n, 1). PathMNIST is NCT-CRC-HE-100K (train, val) with
-CRC-VAL-HE-7K (test), nine classes in the order of `NCT_CLASSES`. No patient is in any of them; an
-archive of one's own may hold `patients` and `slides`, one a tile, beside its labels. Pictures under
-another name are refused, other arrays named: nothing is read past.
+CRC-VAL-HE-7K (test), nine classes in the order of `NCT_CLASSES`; it is known by its numbers of
+tiles or by its name, because nine classes of one's own are none of these. No patient is in any of
+them; an archive of one's own may hold `patients` and `slides`, one a tile, beside its labels.
+Pictures under another name are refused, other arrays counted: nothing is read past.
 
-Nothing is unpickled, and sizes are read from the headers before any pixel is.
+What an archive may hold, and how it is read, is in `privgen.data.npz`.
 """
 
-import math
-import zipfile
-import zlib
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
-from numpy.typing import NDArray
 
+from privgen.data import limits
+from privgen.data.class_names import FLAT_CLASS
 from privgen.data.kinds import is_picture_name
+from privgen.data.npz import Arrays, naming_damage, opened
 from privgen.data.public_sets import NCT_CLASSES
 from privgen.data.tileset import TileSet
 from privgen.errors import LayoutError
-
-MAX_BYTES = 4 * 2**30
-"""Most pixels an archive may hold: they are kept in memory."""
 
 _OWNERS = ("patients", "slides")
 _PIXEL_AXES = 3
 """An array with this many axes may hold pictures."""
 
 _MEDMNIST_ROLES = ("train", "val", "test")
+
+_PATHMNIST = {"train": 89_996, "val": 10_004, "test": 7_180}
+"""Tiles of each role of PathMNIST, in every size it is published in."""
 
 
 def read_archive(path: Path) -> TileSet:
@@ -42,64 +42,53 @@ def read_archive(path: Path) -> TileSet:
       the class numbers, PathMNIST's names, or "all" where the archive has none.
 
     Raises:
-      LayoutError: no such arrays, another type or shape, damaged, over `MAX_BYTES`, or pictures
-        beside them that would not be read.
+      OSError: the file cannot be read.
+      LayoutError: no such arrays, another type or shape, damaged, over a limit, or pictures beside
+        them that would not be read.
     """
-    try:
-        return _read(path)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        RuntimeError,  # an encrypted archive
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    with naming_damage(path), opened(path) as arrays:
+        return _read(path, arrays)
+
+
+def _read(path: Path, arrays: Arrays) -> TileSet:
+    roles = [role for role in _MEDMNIST_ROLES if f"{role}_images" in arrays]
+    if not roles and "images" not in arrays:
         raise LayoutError(
-            f"{path} cannot be read as an .npz archive of plain arrays: {error}. Write it again "
-            "with numpy.savez."
-        ) from error
-
-
-def _read(path: Path) -> TileSet:
-    with zipfile.ZipFile(path) as archive:
-        keys = [name.removesuffix(".npy") for name in archive.namelist()]
-        roles = [role for role in _MEDMNIST_ROLES if f"{role}_images" in keys]
-        if not roles and "images" not in keys:
-            raise LayoutError(
-                f"an .npz archive needs train_images (MedMNIST) or images: {path.name} holds "
-                f"{', '.join(keys) or 'nothing'}. Rename the array."
-            )
-        prefixes = [f"{role}_" for role in roles] or [""]
-        shapes = [_shape(archive, path, f"{prefix}images") for prefix in prefixes]
-        unread = _unread(archive, path, prefixes)
+            f"an .npz archive needs train_images (MedMNIST) or images: {path.name} holds "
+            f"{limits.told(', '.join(arrays.names)) if arrays.names else 'nothing'}. Rename the "
+            "array."
+        )
+    prefixes = [f"{role}_" for role in roles] or [""]
+    shapes = [_shape(arrays, path, f"{prefix}images") for prefix in prefixes]
+    unread = _unread(arrays, path, prefixes)
     sizes = {shape[1:] for shape in shapes}
     if len(sizes) > 1:
         raise LayoutError(f"the tiles of {path.name} must have one size: got {sorted(sizes)}.")
-    if sum(math.prod(shape) for shape in shapes) > MAX_BYTES:
+    if sum(map(prod, shapes)) > limits.PIXELS_BYTES:
         raise LayoutError(
-            f"{path.name} holds {sum(math.prod(shape) for shape in shapes) / 2**30:.1f} GiB of "
-            f"pixels; {MAX_BYTES / 2**30:.0f} fit. Take a smaller edition, or write class folders."
+            f"{path.name} holds {limits.size(sum(map(prod, shapes)))} of pixels; "
+            f"{limits.size(limits.PIXELS_BYTES)} fit. Take a smaller edition, or write class "
+            "folders."
         )
     ends = np.cumsum([0, *(shape[0] for shape in shapes)])
-    pixels = np.empty((int(ends[-1]), *shapes[0][1:]), dtype=np.uint8)
     labels: list[str] = []
     names: list[str] = []
     owners: dict[str, list[object]] = {unit: [] for unit in _OWNERS}
-    with np.load(path, allow_pickle=False) as arrays:
-        for prefix, start, end in zip(prefixes, ends[:-1], ends[1:], strict=True):
-            pixels[start:end] = arrays[f"{prefix}images"]
-            labels += _labels(path, arrays.get(f"{prefix}labels"), int(end - start), prefix)
-            for unit, ids in owners.items():
-                ids += _ids(path, arrays.get(prefix + unit), int(end - start), prefix + unit)
-            names += [f"{prefix.rstrip('_') or 'images'}/{row:07d}" for row in range(end - start)]
+    for prefix, (count, *_) in zip(prefixes, shapes, strict=True):
+        labels += _labels(arrays, path, f"{prefix}labels", count)
+        for unit, ids in owners.items():
+            ids += _owners(arrays, path, prefix + unit, count)
+        names += [f"{prefix.rstrip('_') or 'images'}/{row:07d}" for row in range(count)]
+    pixels = np.empty((int(ends[-1]), *shapes[0][1:]), dtype=np.uint8)
+    for prefix, start, end in zip(prefixes, ends[:-1], ends[1:], strict=True):
+        pixels[start:end] = arrays.read(f"{prefix}images", limits.PIXELS_BYTES)
     layout = f"MedMNIST .npz ({', '.join(roles)})" if roles else ".npz archive"
-    if roles and set(labels) == {str(number) for number in range(len(NCT_CLASSES))}:
+    counts = {role: shape[0] for role, shape in zip(roles, shapes, strict=False)}
+    if _is_pathmnist(path, counts, set(labels)):
         labels = [NCT_CLASSES[int(label)] for label in labels]
         layout = f"PathMNIST .npz ({', '.join(roles)})"
     if unread:
-        layout += f" (arrays not read: {', '.join(unread)})"
+        layout += f" ({len(unread)} arrays not read)"
     pixels.setflags(write=False)
     tiles = TileSet.from_arrays(pixels, labels, **owners, layout=layout)
     if tiles.group_unit != "patient":
@@ -110,77 +99,83 @@ def _read(path: Path) -> TileSet:
     return replace(tiles, records=tuple(records), source=path)
 
 
-def _shape(archive: zipfile.ZipFile, path: Path, key: str) -> tuple[int, ...]:
+def _is_pathmnist(path: Path, counts: dict[str, int], labels: set[str]) -> bool:
+    """Whether class numbers are PathMNIST's, and may be called by its names."""
+    known = counts == _PATHMNIST or path.name.lower().startswith("pathmnist")
+    return known and bool(counts) and labels == {str(n) for n in range(len(NCT_CLASSES))}
+
+
+def _shape(arrays: Arrays, path: Path, key: str) -> tuple[int, ...]:
     """Shape of one array of tiles, from its header."""
-    shape, dtype = header(archive, f"{key}.npy")
+    shape, _, dtype = arrays.header(key)
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2] or 0 in shape:
         raise LayoutError(
-            f"{key} of {path.name} must be uint8 RGB of shape (n, side, side, 3): got {dtype} of "
-            f"shape {shape}. Greyscale and other data sets are no H&E tiles; convert or leave it."
+            f"{key} of {path.name} must be uint8 RGB of shape (n, side, side, 3): got "
+            f"{limits.told(str(dtype))} of shape {limits.shown(shape)}. Greyscale and other data "
+            "sets are no H&E tiles; convert or leave it."
         )
-    return tuple(int(size) for size in shape)
+    return shape
 
 
-def header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Shape and type of one array of an archive.
-
-    Raises:
-      KeyError: there is no such member, or its format is of another version.
-      ValueError: it is no array.
-    """
-    with archive.open(name) as stream:
-        read_header = {
-            (1, 0): npy.read_array_header_1_0,
-            (2, 0): npy.read_array_header_2_0,
-        }[npy.read_magic(stream)]
-        shape, _, dtype = read_header(stream)
-    return shape, dtype
-
-
-def holds_pictures(archive: zipfile.ZipFile, name: str) -> bool:
-    """Whether a member of an archive is an image or an array that may hold some.
+def holds_pictures(path: Path) -> bool:
+    """Whether a zip or npz archive holds images, or arrays that may be.
 
     Raises:
-      KeyError, ValueError: as `header`.
+      OSError: it cannot be read.
+      LayoutError: it is damaged.
     """
-    if name.endswith(".npy"):
-        return len(header(archive, name)[0]) >= _PIXEL_AXES
-    return is_picture_name(name)
+    with naming_damage(path), opened(path) as arrays:
+        return any(map(is_picture_name, arrays.files)) or any(
+            len(arrays.header(name)[0]) >= _PIXEL_AXES for name in arrays.names if name in arrays
+        )
 
 
-def _unread(archive: zipfile.ZipFile, path: Path, prefixes: list[str]) -> tuple[str, ...]:
+def _unread(arrays: Arrays, path: Path, prefixes: list[str]) -> tuple[str, ...]:
     """Names of members that are not read; pictures among them are refused."""
-    read = {f"{p}{what}.npy" for p in prefixes for what in ("images", "labels", *_OWNERS)}
-    others = [name for name in archive.namelist() if name not in read]
+    read = {f"{p}{what}" for p in prefixes for what in ("images", "labels", *_OWNERS)}
+    others = [name for name in arrays.names if name not in read or name not in arrays]
     for name in others:
-        if holds_pictures(archive, name):
+        pictures = (
+            len(arrays.header(name)[0]) >= _PIXEL_AXES if name in arrays else is_picture_name(name)
+        )
+        if pictures:
             raise LayoutError(
-                f"all pictures of an archive are read or none: {name} of {path.name} may hold "
-                f"some beside {prefixes[0]}images, and would be left out. Take it out, or put its "
-                "tiles into that array."
+                f"all pictures of an archive are read or none: {limits.shown(name)} of {path.name} "
+                f"may hold some beside {prefixes[0]}images, and would be left out. Take it out, or "
+                "put its tiles into that array."
             )
-    return tuple(name.removesuffix(".npy") for name in others)
+    return tuple(others)
 
 
-def _ids(path: Path, array: NDArray[np.generic] | None, count: int, key: str) -> list[object]:
+def _owners(arrays: Arrays, path: Path, name: str, count: int) -> list[object]:
     """Patients or slides, one a tile; None where there are none."""
-    if array is None:
-        return [None] * count
-    if array.size != count or array.dtype.kind not in "iufUS":
-        raise LayoutError(
-            f"{key} of {path.name} must be one a tile, text or whole numbers: got {array.dtype} of "
-            f"shape {array.shape} for {count} tiles. Write them again."
-        )
-    return array.reshape(-1).tolist()
+    known = _values(arrays, path, name, count, kinds="iufUS", what="id, text or a whole number,")
+    return [None] * count if known is None else known
 
 
-def _labels(path: Path, array: NDArray[np.generic] | None, count: int, prefix: str) -> list[str]:
-    if array is None and not prefix:
-        return ["all"] * count
-    if array is None or array.size != count or array.dtype.kind not in "iuU":
-        got = "none" if array is None else f"{array.dtype} of shape {array.shape}"
+def _labels(arrays: Arrays, path: Path, name: str, count: int) -> list[str]:
+    known = _values(arrays, path, name, count, kinds="iuU", what="class, a number or text,")
+    if known is not None:
+        return [str(label) for label in known]
+    if name != "labels":
         raise LayoutError(
-            f"{prefix}labels of {path.name} must be one class a tile, numbers or text: got {got} "
-            f"for {count} tiles. Write them again."
+            f"{name} of {path.name} must be one class a tile, a number or text: got none for "
+            f"{count} tiles. Write them again."
         )
-    return [str(label) for label in array.reshape(-1)]
+    return [FLAT_CLASS] * count
+
+
+def _values(
+    arrays: Arrays, path: Path, name: str, count: int, *, kinds: str, what: str
+) -> list[object] | None:
+    """One value a tile; what does not fit is refused by its header, before it is read."""
+    if name not in arrays:
+        return None
+    shape, _, dtype = arrays.header(name)
+    if prod(shape) != count or dtype.kind not in kinds or dtype.itemsize > limits.ID_BYTES:
+        raise LayoutError(
+            f"{name} of {path.name} must be one {what} a tile: got {limits.told(str(dtype))} of "
+            f"shape {limits.shown(shape)} for {count} tiles. Write them again."
+        )
+    values: list[object] = arrays.read(name, limits.IDS_BYTES).reshape(-1).tolist()
+    return values

@@ -23,8 +23,9 @@ from typing import Literal
 from audits.patients import Spellings
 from privgen.data import images
 from privgen.data.archive import read_archive
-from privgen.data.kinds import head_of, is_picture, is_picture_name
-from privgen.data.leftovers import IGNORED, MANIFEST, PARQUET_MANIFEST, left_over
+from privgen.data.class_names import FLAT_CLASS
+from privgen.data.folders import leading_out, require_no_manifest, scan
+from privgen.data.leftovers import MANIFEST, PARQUET_MANIFEST, left_over
 from privgen.data.manifest import SUFFIXES, read_manifest
 from privgen.data.owners import GROUP_UNITS, Remark, group_unit_of, remarks_on
 from privgen.data.public_sets import recognise
@@ -32,9 +33,6 @@ from privgen.data.tables import PARQUET
 from privgen.data.tar_members import is_there
 from privgen.data.tileset import DECODERS, TileRecord, TileSet
 from privgen.errors import ConfigError, LayoutError, TileError
-
-FLAT_CLASS = "all"
-"""Label of every tile of a folder without classes."""
 
 
 def open_tiles(
@@ -103,15 +101,15 @@ def _open_files(
                 f"{path}. Give one of these."
             )
         root = listing.parent
-        records, left_aside, spellings = read_manifest(listing)
+        records, left_aside, spellings, remarks = read_manifest(listing)
         _require_files(listing, records)
-        remarks = remarks_on(spellings)
+        remarks += remarks_on(spellings)
         layout = f"{'Parquet' if listing.suffix.lower() == PARQUET else 'CSV'} manifest"
         if left_aside:
-            layout += f" (columns not read: {', '.join(left_aside)})"
+            layout += f" ({len(left_aside)} columns not read)"
     else:
         root = path
-        records, layout = _scan(root, flat)
+        records, layout, remarks = scan(root, flat)
     _require_classes(path, {record.label for record in records}, minimum)
     records, data_set = recognise(records)
     if data_set:
@@ -123,6 +121,7 @@ def _open_files(
     if whole:
         more, unlisted = _left_aside(path, listing, records, on_bad_tile)
         remarks += more
+    remarks += leading_out(root, records)
     usable, skipped = _check_tiles(root, records, on_bad_tile)
     if not usable:
         raise LayoutError(
@@ -181,6 +180,14 @@ def _left_aside(
                 first=left[0],
             )
         )
+    if found.system:
+        remarks.append(
+            Remark(
+                what="folders of an operating system or a network drive beside the tiles, not "
+                f"looked into: {len(found.system)}",
+                first=found.system[0],
+            )
+        )
     if found.opaque:
         remarks.append(
             Remark(
@@ -212,7 +219,7 @@ def _listing(path: Path) -> Path:
     """The manifest in a folder; `path` itself where there is none."""
     found = [path / name for name in (MANIFEST, PARQUET_MANIFEST) if (path / name).is_file()]
     if not found and path.is_dir():
-        _require_no_manifest(path, "is called by its name in small letters")
+        require_no_manifest(path, "is called by its name in small letters")
     if len(found) > 1:
         raise LayoutError(
             f"a folder has one manifest: {path} holds {MANIFEST} and {PARQUET_MANIFEST}. Remove "
@@ -221,84 +228,12 @@ def _listing(path: Path) -> Path:
     return found[0] if found else path
 
 
-def _require_no_manifest(folder: Path, rule: str) -> None:
-    """Refuse a manifest that would be read past."""
-    for file in sorted(folder.iterdir()):
-        if file.name.lower() in (MANIFEST, PARQUET_MANIFEST):
-            raise LayoutError(
-                f"a manifest {rule}: {file} would not be read, nor the patients it names. Rename "
-                f"or move it, or give it itself."
-            )
-
-
 def _require_classes(path: Path, classes: set[str], minimum: int) -> None:
     if len(classes) < minimum:
         raise LayoutError(
             f"at least {minimum} classes are needed: {path} has only {', '.join(sorted(classes))}. "
             "Give the folder that holds the class folders, or one with more classes."
         )
-
-
-def _scan(root: Path, flat: bool) -> tuple[tuple[TileRecord, ...], str]:
-    """Records of a folder without a manifest, and what kind of folder it is."""
-    loose, folders, strays = _entries(root)
-    if loose and folders:
-        raise LayoutError(
-            f"images must lie in class folders or beside none: {root} holds {len(loose)} images "
-            f"(the first {loose[0].name}) beside {len(folders)} folders (the first "
-            f"{folders[0].name}). Move one of the two away, or write a {MANIFEST}."
-        )
-    records = [TileRecord(path=file.name, label=FLAT_CLASS) for file in loose]
-    for folder in folders:
-        files, nested, inner_strays = _entries(folder)
-        if nested:
-            raise LayoutError(
-                f"images must lie directly in class folders: {folder.name}/ holds the folder "
-                f"{nested[0].name}/. Give {folder} itself if it holds the class folders, or write "
-                f"a {MANIFEST}."
-            )
-        _require_no_manifest(folder, "lies beside the class folders, never inside one")
-        if not files:
-            raise LayoutError(f"class folder {folder} holds no image. Fill it or remove it.")
-        records += [
-            TileRecord(path=f"{folder.name}/{file.name}", label=folder.name) for file in files
-        ]
-        strays += inner_strays
-    if not records:
-        raise LayoutError(f"{root} holds no image and no class folder. Give another folder.")
-    if loose and not flat:
-        raise LayoutError(
-            f"images must lie in class folders: {root} holds {len(loose)} images and no folder. "
-            f"Sort them into class folders, or write a {MANIFEST} with a label column."
-        )
-    layout = "flat folder without classes" if loose else "plain class folders"
-    if strays:
-        layout += f" ({strays} files that are no images were left aside)"
-    return tuple(records), layout
-
-
-def _entries(folder: Path) -> tuple[list[Path], list[Path], int]:
-    """Image files and folders inside `folder`, sorted by name, and how many files are neither.
-
-    A file counts as an image by its suffix or by its first bytes, so that a damaged one is not
-    passed over in silence.
-    """
-    inside = sorted(
-        entry
-        for entry in folder.iterdir()
-        if not entry.name.startswith(".") and entry.name.lower() not in IGNORED
-    )
-    folders = [entry for entry in inside if entry.is_dir()]
-    files = [entry for entry in inside if not entry.is_dir()]
-    images_inside = [file for file in files if _looks_like_image(file)]
-    return images_inside, folders, len(files) - len(images_inside)
-
-
-def _looks_like_image(file: Path) -> bool:
-    try:
-        return is_picture_name(file.name) or (file.is_file() and is_picture(head_of(file)))
-    except OSError:
-        return False
 
 
 def _require_files(listing: Path, records: Sequence[TileRecord]) -> None:

@@ -5,6 +5,8 @@ it is walked through, links and hidden folders too, and every file that is no ti
 told by its name and its first bytes:
 
 - a *picture*: an image, a member of a tar, an archive of tiles. Whoever opens the set refuses it;
+- *system*: folders that operating systems and network drives leave (thumbnails, recycle bins). They
+  are counted and not looked into, unless they are empty;
 - *opaque*: no picture that is known here, and no text: it may hold tiles. It is counted and said;
 - neither: text, and what operating systems and privgen itself leave beside tiles.
 
@@ -12,7 +14,6 @@ A file is known by its place on the disk: a link to a tile of the set is that ti
 """
 
 import os
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from privgen.data import tar_members
 from privgen.data.archive import holds_pictures
+from privgen.data.class_names import SYSTEM_FOLDERS
 from privgen.data.kinds import HEAD, head_of, is_picture, is_picture_name
 from privgen.data.tables import PARQUET, reading
 from privgen.errors import LayoutError
@@ -47,11 +49,13 @@ class Leftovers:
       pictures: image files.
       archived: members of tars that are images, and archives that hold tiles.
       opaque: files and folders that could not be looked into.
+      system: folders of the operating system or a network drive.
     """
 
     pictures: tuple[str, ...]
     archived: tuple[str, ...]
     opaque: tuple[str, ...]
+    system: tuple[str, ...] = ()
 
 
 def left_over(root: Path, listed: Iterable[str], *, near: bool = False) -> Leftovers:
@@ -66,7 +70,8 @@ def left_over(root: Path, listed: Iterable[str], *, near: bool = False) -> Lefto
     pictures: list[str] = []
     archived: list[str] = []
     opaque: list[str] = []
-    for path, name in _near(root, known) if near else _below(root, opaque):
+    system: list[str] = []
+    for path, name in _near(root, known) if near else _below(root, opaque, system):
         if name in known.names or not path.is_file():
             continue
         kind = _kind(path, name)
@@ -82,6 +87,7 @@ def left_over(root: Path, listed: Iterable[str], *, near: bool = False) -> Lefto
         pictures=tuple(sorted(pictures)),
         archived=tuple(sorted(archived)),
         opaque=tuple(sorted(opaque)),
+        system=tuple(sorted(system)),
     )
 
 
@@ -120,10 +126,11 @@ class _Listed:
         return frozenset(places)
 
 
-def _below(root: Path, opaque: list[str]) -> Iterator[tuple[Path, str]]:
+def _below(root: Path, opaque: list[str], system: list[str]) -> Iterator[tuple[Path, str]]:
     """Every file in a folder and its folders, links followed, each folder once.
 
-    Folders that may not be read, and those of version control, are added to `opaque`.
+    Folders that may not be read, and those of version control, are added to `opaque`; those of the
+    system that hold anything to `system`.
     """
     seen: set[tuple[int, int]] = set()
 
@@ -144,9 +151,18 @@ def _below(root: Path, opaque: list[str]) -> Iterator[tuple[Path, str]]:
         within = "" if place == root else f"{place.relative_to(root).as_posix()}/"
         stores = [name for name in folders if name.lower() in _VERSION_STORES]
         opaque += [within + name for name in stores]
-        folders[:] = sorted(set(folders) - set(stores))
+        left = [name for name in folders if name.lower() in SYSTEM_FOLDERS]
+        system += [within + name for name in left if _holds_anything(place / name)]
+        folders[:] = sorted(set(folders) - set(stores) - set(left))
         for name in sorted(files):
             yield place / name, within + name
+
+
+def _holds_anything(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except OSError:
+        return True
 
 
 def _near(root: Path, known: _Listed) -> Iterator[tuple[Path, str]]:
@@ -201,15 +217,14 @@ def _members(path: Path, name: str, known: _Listed) -> tuple[list[str], bool]:
 def _holds_tiles(path: Path) -> bool:
     """Whether a zip or npz archive holds images, or arrays that may be."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any(holds_pictures(archive, name) for name in archive.namelist())
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
+        return holds_pictures(path)
+    except (OSError, LayoutError):
         return False
 
 
 def _is_manifest(path: Path) -> bool:
     try:
-        with reading(path) as (columns, _):
-            return {"path", "label"} <= set(columns)
+        with reading(path, only=()) as table:
+            return {"path", "label"} <= set(table.columns)
     except (LayoutError, OSError):
         return False

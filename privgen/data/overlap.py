@@ -2,7 +2,8 @@
 
 Two tiles share pixels when they lie on the same slide (or source image) and their rectangles
 `[x, x + width) x [y, y + height)` intersect; where all scales on the slide are known, in
-micrometres. Tiles whose place is unknown are counted: nothing is said about them.
+micrometres. Where x and y are pixels of another level than the tile (`xy_mpp`), its width and
+height are taken there first. Tiles whose place is unknown are counted: nothing is said about them.
 
 The rectangles of a slide are found in a packed R-tree (Leutenegger et al. 1997, "STR: a simple and
 efficient algorithm for R-tree packing"), a block at a time, so that time and memory follow the
@@ -84,7 +85,7 @@ def find_overlap(records: Sequence[TileRecord]) -> Overlap:
     Source: METHODS.md 9.
     """
     inside: dict[str, list[int]] = defaultdict(list)
-    boxes: dict[str, list[tuple[int, int, int, int]]] = defaultdict(list)
+    boxes: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     scales: dict[str, list[float | None]] = defaultdict(list)
     for index, record in enumerate(records):
         frame = record.slide or record.source_image
@@ -92,7 +93,9 @@ def find_overlap(records: Sequence[TileRecord]) -> Overlap:
         if frame is None or x is None or y is None or width is None or height is None:
             continue
         inside[frame].append(index)
-        boxes[frame].append((x, y, x + width, y + height))
+        # In its own pixels, whatever x and y are counted in.
+        own = 1.0 if record.xy_mpp is None or record.mpp is None else record.xy_mpp / record.mpp
+        boxes[frame].append((x * own, y * own, x * own + width, y * own + height))
         scales[frame].append(record.mpp)
     pairs, shares = [np.empty((0, 2), dtype=np.intp)], [np.empty((0, 2))]
     every = np.full((len(records), 4), np.nan)

@@ -2,7 +2,8 @@
 
 The layout is WebDataset's (uncompressed tar files of a few thousand members each). Nothing is ever
 extracted: a member's bytes are read in place, so that its name, whatever it is, is just a name.
-Only regular members count. Where a tar ends too early, the members before its end can be read.
+Only regular members count, and no header may ask for more than `privgen.data.limits` allows. Where
+a tar ends too early, the members before its end can be read.
 
 Offsets are indexed once a tar and kept for as long as its size and time of change stay the same.
 """
@@ -13,8 +14,9 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
+from privgen.data.limits import TAR_HEADER_BYTES, TAR_MEMBERS, Bounded, TooLargeError
 from privgen.errors import TileError
 
 SUFFIX = ".tar"
@@ -30,13 +32,16 @@ class _Index:
     Attributes:
       places: offset and size in bytes of each regular member, by its name.
       repeated: names that stand in it more than once; the last one counts, as in extraction.
-      whole: whether the tar ends as it should.
+      fault: why not all of it can be seen; "" where it ends as it should.
     """
 
     places: dict[str, tuple[int, int]]
     repeated: tuple[str, ...]
-    whole: bool
+    fault: str
 
+
+_COMPRESSED = "is packed by gzip. Unpack it: members are read in place"
+_DAMAGED = "is truncated or damaged. Copy it again"
 
 _indices: OrderedDict[tuple[str, int, int], _Index] = OrderedDict()
 _lock = threading.Lock()
@@ -68,7 +73,7 @@ def is_there(path: Path) -> bool:
             index = _index(tar, stream)
     except OSError:
         return True
-    return name in index.places or not index.whole
+    return name in index.places or bool(index.fault)
 
 
 def read_member(path: Path, tar: Path, name: str, most: int) -> bytes:
@@ -89,8 +94,8 @@ def read_member(path: Path, tar: Path, name: str, most: int) -> bytes:
             raise TileError(
                 str(path),
                 "is not in its tar. Restore the shard, or remove the row from the manifest."
-                if index.whole
-                else "cannot be read: its tar is truncated or damaged. Copy it again.",
+                if not index.fault
+                else f"cannot be read: its tar {index.fault}.",
             )
         offset, size = index.places[name]
         if size > most:
@@ -136,7 +141,7 @@ def members(tar: Path, *, head: int, but: frozenset[str] = frozenset()) -> Membe
             if name not in but:
                 stream.seek(offset)
                 heads[name] = stream.read(min(head, size))
-    return Members(heads=heads, repeated=index.repeated, whole=index.whole)
+    return Members(heads=heads, repeated=index.repeated, whole=not index.fault)
 
 
 def _index(tar: Path, stream: BinaryIO) -> _Index:
@@ -157,12 +162,21 @@ def _index(tar: Path, stream: BinaryIO) -> _Index:
 def _scan(stream: BinaryIO, length: int) -> _Index:
     places: dict[str, tuple[int, int]] = {}
     repeated: dict[str, None] = {}
-    whole = False
+    fault = _COMPRESSED if stream.read(2) == b"\x1f\x8b" else ""
+    stream.seek(0)
+    bounded = Bounded(stream, TAR_HEADER_BYTES, "a header of a tar")
+    before = -1
     try:
-        with tarfile.open(fileobj=stream, mode="r:") as archive:
+        with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:") as archive:
             while (member := archive.next()) is not None:
+                archive.members.clear()  # its own list, which only grows
+                if member.size < 0 or archive.offset <= before:
+                    raise tarfile.HeaderError("it leads back to where it came from")
+                before = archive.offset
                 if not member.isreg() or member.issparse():
                     continue
+                if len(places) >= TAR_MEMBERS:
+                    raise TooLargeError(f"a tar may have {TAR_MEMBERS:,} members, it has more")
                 if member.offset_data + member.size <= length:
                     name = str(PurePosixPath(member.name))
                     if name in places:
@@ -170,7 +184,10 @@ def _scan(stream: BinaryIO, length: int) -> _Index:
                     places[name] = (member.offset_data, member.size)
             # Python's reader takes a header that is cut short for the end of the archive.
             stream.seek(archive.offset)
-            whole = stream.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
-    except (tarfile.TarError, ValueError, UnicodeError):
-        whole = False
-    return _Index(places=places, repeated=tuple(repeated), whole=whole)
+            if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                fault = fault or _DAMAGED
+    except TooLargeError as error:
+        fault = f"{error}. Pack it into shards of a few thousand tiles"
+    except Exception:  # what Python's reader raises on headers that contradict themselves
+        fault = fault or _DAMAGED
+    return _Index(places=places, repeated=tuple(repeated), fault=fault)

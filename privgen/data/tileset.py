@@ -7,11 +7,10 @@ Conventions: a record's `path` is relative to `root`, with `/`; unknown is None,
 ids of patients, slides and source images are read by `audits.patients`, whatever they came in;
 `sha256` is the digest of the *pixels* (`images.pixel_digest`), so a PNG and a TIFF of the same
 tile have the same one; `x`, `y` are the pixels left of and above the tile, on its slide or source
-image, at the tile's own resolution.
+image: pixels of `xy_mpp` micrometres, or of the tile's own resolution where that is unknown.
 """
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from audits import AuditInputError
 from audits.patients import folded
-from privgen.data import images
+from privgen.data import class_names, images
 from privgen.data.owners import GroupUnit, Remark, group_unit_of, remarks_on, spellings_of
 from privgen.data.tables import write_table
 from privgen.errors import LayoutError, TileError
@@ -32,10 +31,7 @@ from privgen.files import SHARED
 
 Array = TypeVar("Array", bound=NDArray[Any])
 MANIFEST_COLUMNS = ("path", "label", "patient", "slide", "x", "y", "mpp", "sha256")
-"""Columns of a manifest; `source_image` comes after `slide` where it is known."""
-
-MOST_LABEL_BYTES = 100
-"""Longest label: file systems take names of 255 bytes, with what stands around them."""
+"""Columns of a manifest; `source_image` comes after `slide`, `xy_mpp` after `mpp`, where known."""
 
 DECODERS = min(4, os.cpu_count() or 1)
 """Threads that decode tiles; Pillow lets go of the interpreter while it decodes."""
@@ -51,6 +47,7 @@ class TileRecord:
       patient, slide, source_image: whose it is and what it was cut from.
       x, y: pixels left of and above it on its slide (or, without one, its source image).
       mpp: micrometres a pixel.
+      xy_mpp: micrometres a pixel of x and y; None where they are its own pixels.
       sha256: digest of its pixels.
       width, height: its size as stored, pixels.
       featureless: whether it is near-constant (`images.is_featureless`), and so anybody's.
@@ -65,6 +62,7 @@ class TileRecord:
     x: int | None = None
     y: int | None = None
     mpp: float | None = None
+    xy_mpp: float | None = None
     sha256: str | None = None
     width: int | None = None
     height: int | None = None
@@ -137,12 +135,9 @@ class TileSet:
                 raise LayoutError(
                     f"{name} must be one a tile: got {len(values)} for {count} tiles. Give as many."
                 )
-        for label in set(labels):
-            if not is_folder_name(str(label)):
-                raise LayoutError(
-                    f"a label must be usable as a folder's name: got {str(label)!r}. Use letters, "
-                    "digits, - and _."
-                )
+        labels = [class_names.plain(str(label)) for label in labels]
+        if refused := class_names.refusal_of_all(labels):
+            raise LayoutError(refused)
         spellings = spellings_of("patient", "slide")
         try:
             owners, places = (
@@ -154,7 +149,7 @@ class TileSet:
         records = tuple(
             TileRecord(
                 path=f"{labels[row]}/{row:06d}.png",
-                label=str(labels[row]),
+                label=labels[row],
                 patient=owners[row],
                 slide=places[row],
                 width=width,
@@ -323,6 +318,8 @@ class TileSet:
         columns = list(MANIFEST_COLUMNS)
         if any(record.source_image is not None for record in self.records):
             columns.insert(columns.index("slide") + 1, "source_image")
+        if any(record.xy_mpp is not None for record in self.records):
+            columns.insert(columns.index("mpp") + 1, "xy_mpp")
         known = [
             replace(record, sha256=str(digest))
             for record, digest in zip(self.records, self.digests, strict=True)
@@ -359,15 +356,6 @@ class TileSet:
             return tile
         scaled: NDArray[np.uint8] = images.resize(tile[np.newaxis], side)[0]
         return scaled
-
-
-def is_folder_name(label: str) -> bool:
-    """Whether a label can be the name of a class folder."""
-    try:
-        short = len(label.encode()) <= MOST_LABEL_BYTES
-    except UnicodeEncodeError:
-        return False
-    return short and re.fullmatch(r"[^./\\\s\0][^/\\\r\n\0]*", label) is not None
 
 
 def _size(tile: NDArray[np.uint8]) -> str:

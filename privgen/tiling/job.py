@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from privgen.data import images
-from privgen.data.layouts import FLAT_CLASS
+from privgen.data.class_names import FLAT_CLASS
 from privgen.data.slides import Overview, Slide, overview
 from privgen.data.tissue import quality, tissue_mask
 from privgen.errors import SlideError, SlideReadError

@@ -21,15 +21,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from privgen.data.layouts import FLAT_CLASS
-from privgen.data.tileset import is_folder_name
+from privgen.data import class_names
+from privgen.data.class_names import FLAT_CLASS
 from privgen.errors import ConfigError, SlideError
 from privgen.tiling.names import known_as, read_slide_table
-
-RESERVED = frozenset(
-    {"parts", "shards", "manifest.csv", "manifest.parquet", "tiling.json", "log.jsonl"}
-)
-"""Names in the output folder that no class may have."""
 
 _MOST_VERTICES, _LEAST_SIDE = 128, 1.0
 """A piece of an outline has no more vertices, or is no larger (pixels)."""
@@ -190,17 +185,14 @@ def open_labels(path: Path | None) -> LabelSource:
         return LabelSource(folder=path)
     table = read_slide_table(path, "label")
     for label in table.values():
-        if not _usable(label):
-            raise ConfigError(
-                f"a label must be usable as a folder's name: {path.name} has {label!r}. Use "
-                "letters, digits, - and _."
-            )
+        if refused := class_names.refusal(label):
+            raise ConfigError(f"{path.name}: {refused}")
     return LabelSource(table=table)
 
 
 def _usable(label: str) -> bool:
     """Whether a class can be a folder among the output's own files."""
-    return is_folder_name(label) and label.casefold() not in RESERVED
+    return class_names.fault_of(label) is None
 
 
 def read_regions(path: Path) -> Regions:

@@ -164,7 +164,11 @@ def write_joined(out: Path, parts: list[Part]) -> Path:
     Returns:
       `manifest.csv`, or above `PARQUET_ABOVE` tiles `manifest.parquet`.
     """
-    columns = {name: [value for part in parts for value in part.columns[name]] for name in COLUMNS}
+    columns: Columns = {}
+    for name in COLUMNS:
+        columns[name] = [value for part in parts for value in part.columns[name]]
+        if name == "mpp":  # x and y are pixels of the tiles' own resolution
+            columns["xy_mpp"] = columns["mpp"]
     if any(columns["patient"]):
         columns["patient"] = [
             patient or "p-" + slide.partition("-")[2]

@@ -29,7 +29,7 @@ _RULES = {
 """Option, and the score it limits: from below (True) or from above."""
 
 _WHOLE = ("x", "y", "level")
-_FRACTIONAL = ("mpp", "tissue", "white", "sharpness", "pen", "fold")
+_FRACTIONAL = ("mpp", "xy_mpp", "tissue", "white", "sharpness", "pen", "fold")
 _NAMED = 5
 
 
@@ -104,10 +104,10 @@ def select_tiles(
     patients: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     failing = Counter(dict.fromkeys(limits, 0))
     try:
-        with reading(source) as (columns, rows):
-            _check_columns(source, columns, limits)
-            kept = {name: [] for name in columns}
-            for where, row in rows:
+        with reading(source) as table:
+            _check_columns(source, table.columns, limits)
+            kept = {name: [] for name in table.columns}
+            for where, row in table.rows:
                 where = f"{source.name} {where}"
                 cells = _cells(where, row)
                 failed = [r for r, limit in limits.items() if _fails(r, limit, cells, where)]

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privgen.data import archive
+from privgen.data import limits
 from privgen.data.layouts import open_tiles
+from privgen.data.npz import Arrays
 from privgen.data.public_sets import NCT_CLASSES
 from privgen.errors import LayoutError
 
@@ -18,17 +19,17 @@ def pixels(count: int, side: int = 4) -> Any:
     return RNG.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def medmnist(folder: Path, classes: int) -> tuple[Path, dict[str, Any]]:
+def medmnist(folder: Path, classes: int, name: str = "m") -> tuple[Path, dict[str, Any]]:
     arrays: dict[str, Any] = {}
     for role, count in (("train", 18), ("val", 9), ("test", 9)):
         arrays[f"{role}_images"] = pixels(count)
         arrays[f"{role}_labels"] = (np.arange(count) % classes).reshape(-1, 1)
-    np.savez_compressed(folder / "m.npz", **arrays)
-    return folder / "m.npz", arrays
+    np.savez_compressed(folder / f"{name}.npz", **arrays)
+    return folder / f"{name}.npz", arrays
 
 
 def test_pathmnist_gets_its_nine_names_and_keeps_its_order(tmp_path: Path) -> None:
-    path, arrays = medmnist(tmp_path, 9)
+    path, arrays = medmnist(tmp_path, 9, "PathMNIST_64")
     tiles = open_tiles(path)
     assert tiles.layout == "PathMNIST .npz (train, val, test), no patients known"
     assert tiles.group_unit == "tile"
@@ -75,7 +76,7 @@ def test_archive_of_images_and_labels_is_read(labels: list[object], tmp_path: Pa
         ({"images": np.zeros((0, 4, 4, 3), np.uint8)}, "uint8 RGB of shape"),
         ({"images": pixels(2), "labels": np.arange(3)}, "for 2 tiles"),
         ({"images": pixels(2), "labels": np.array([0.5, 1])}, "float64"),
-        ({"images": pixels(2), "labels": np.array(["a", {}], dtype=object)}, "plain arrays"),
+        ({"images": pixels(2), "labels": np.array(["a", {}], dtype=object)}, "got object"),
         ({"images": np.array(["a", {}], dtype=object)}, "uint8 RGB of shape"),
         ({"train_images": pixels(2)}, "one class a tile"),
         (
@@ -110,10 +111,15 @@ def test_archive_over_the_memory_cap_is_refused_before_its_pixels_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, _ = medmnist(tmp_path, 9)
-    monkeypatch.setattr(archive, "MAX_BYTES", 36 * 48 - 1)
-    monkeypatch.setattr(np, "load", None)
-    with pytest.raises(LayoutError, match="GiB of pixels"):
-        open_tiles(path)
+    for most, fits in ((36 * 48 - 1, False), (36 * 48, True), (36 * 48 + 1, True)):
+        monkeypatch.setattr(limits, "PIXELS_BYTES", most)
+        if fits:
+            assert len(open_tiles(path)) == 36
+        else:
+            monkeypatch.setattr(Arrays, "read", None)
+            with pytest.raises(LayoutError, match="of pixels"):
+                open_tiles(path)
+            monkeypatch.undo()
 
 
 def test_patients_and_slides_of_an_archive_are_read(tmp_path: Path) -> None:
@@ -129,7 +135,7 @@ def test_patients_and_slides_of_an_archive_are_read(tmp_path: Path) -> None:
     tiles = open_tiles(path)
     assert tiles.groups.tolist() == ["1", "2", "1"]
     assert tiles.slides.tolist() == ["s", "t", "s"]
-    assert tiles.layout == ".npz archive (arrays not read: scores)"
+    assert tiles.layout == ".npz archive (1 arrays not read)"
     assert open_tiles(path, group_by="slide").groups.tolist() == ["s", "t", "s"]
 
 
@@ -137,9 +143,9 @@ def test_patients_and_slides_of_an_archive_are_read(tmp_path: Path) -> None:
     ("arrays", "rule"),
     [
         ({"patients": np.array([1.0, np.nan])}, "missing for 1 of 2"),
-        ({"patients": np.array(["a"])}, r"patients of s.npz must be one a tile.*for 2 tiles"),
+        ({"patients": np.array(["a"])}, r"patients of s.npz must be one id.* a tile.*for 2 tiles"),
         ({"patients": np.array([1.5, 2.0])}, "whole number: got 1.5"),
-        ({"more": pixels(2)}, r"more.npy of s.npz may hold some beside images"),
+        ({"more": pixels(2)}, r"'more' of s.npz may hold some beside images"),
         ({"train_images": pixels(2)}, "labels of s.npz|may hold some beside train_images"),
     ],
 )
