@@ -6,7 +6,6 @@ judge it, and returns the report as data.
 """
 
 import base64
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -34,9 +33,11 @@ from privgen.audit_tiles import (
     synthetic_tiles,
 )
 from privgen.data import images
+from privgen.data.limits import TEXT_BYTES, told
 from privgen.data.remarks import by_role
 from privgen.data.splits import incomparable, require_disjoint
 from privgen.data.tileset import TileSet
+from privgen.documents import DocumentError, parse_toml, read_text
 from privgen.errors import ConfigError, InputError, WeightsError
 from privgen.evidence.cache import EmbeddingCache
 from privgen.evidence.collect import Evidence, collect, plain_features
@@ -279,11 +280,11 @@ def read_policy(file: Path) -> audits.Policy:
       ConfigError: the file cannot be read, or is no policy.
     """
     try:
-        return audits.Policy.from_mapping(tomllib.loads(file.read_text()))
+        return audits.Policy.from_mapping(parse_toml(read_text(file, TEXT_BYTES)))
     except OSError as error:
         raise ConfigError(f"cannot read policy {file}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, audits.AuditInputError) as error:
-        raise ConfigError(f"{file.name} is not a policy: {error}") from error
+    except (DocumentError, ArithmeticError, TypeError, audits.AuditInputError) as error:
+        raise ConfigError(f"{file.name} is not a policy: {told(error)}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,13 @@ Unknown keys and values out of range are errors that say what would have been ri
 """
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from privgen.data.limits import TEXT_BYTES, shown
+from privgen.documents import DocumentError, parse_toml, read_text
 from privgen.errors import ConfigError
 
 RESOLUTIONS = (32, 64, 128, 224, 256)
@@ -133,7 +134,9 @@ class TrainConfig:
         for key in fields(self):
             self._check_type(key.name, getattr(self, key.name))
         if self.resolution not in RESOLUTIONS:
-            raise ConfigError(f"resolution must be one of {RESOLUTIONS}: got {self.resolution}")
+            raise ConfigError(
+                f"resolution must be one of {RESOLUTIONS}: got {shown(self.resolution)}"
+            )
         for key_name, choices in (
             ("class_balance", get_args(ClassBalance)),
             ("precision", get_args(Precision)),
@@ -144,12 +147,12 @@ class TrainConfig:
             if getattr(self, key_name) not in choices:
                 raise ConfigError(
                     f"{key_name} must be one of {', '.join(choices)}: got "
-                    f"{getattr(self, key_name)!r}"
+                    f"{shown(getattr(self, key_name))}"
                 )
         for key_name, low, high in _RANGES:
             value = getattr(self, key_name)
             if value is not None and not low <= value <= high:
-                raise ConfigError(f"{key_name} must be in [{low:g}, {high:g}]: got {value:g}")
+                raise ConfigError(f"{key_name} must be in [{low:g}, {high:g}]: got {shown(value)}")
         if self.batch % TOGETHER:
             raise ConfigError(
                 f"batch must be a multiple of {TOGETHER}, discriminators compare tiles in fours: "
@@ -167,7 +170,7 @@ class TrainConfig:
         if name in ("minutes", "kimg") and value is None:
             return
         if not isinstance(value, allowed) or (isinstance(value, bool) and wanted is not bool):
-            raise ConfigError(f"{name} must be {wanted.__name__}: got {value!r}")
+            raise ConfigError(f"{name} must be {wanted.__name__}: got {shown(value)}")
 
     @property
     def judged_side(self) -> int:
@@ -200,9 +203,11 @@ class TrainConfig:
         known = [key.name for key in fields(cls)]
         for key in values:
             if key not in known:
+                if not isinstance(key, str) or len(key) > 100:
+                    raise ConfigError(f"a configuration key is one of: {', '.join(known)}")
                 near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
                 hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-                raise ConfigError(f"unknown configuration key {key!r}; {hint}")
+                raise ConfigError(f"unknown configuration key {shown(key)}; {hint}")
         return cls(**values)
 
     def differences(self, other: "TrainConfig") -> list[str]:
@@ -262,6 +267,6 @@ def read_toml(path: Path) -> dict[str, Any]:
       ConfigError: the file cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return parse_toml(read_text(path, TEXT_BYTES))
+    except (OSError, DocumentError) as error:
         raise ConfigError(f"cannot read configuration {path}: {error}") from error

@@ -6,7 +6,6 @@ of a tile. Without a report its first lines say that nobody has audited the gene
 verdict may be called is in `privgen.reporting.words`.
 """
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -17,6 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from audits.kinds import kind_name
 from privgen import console, reporting
+from privgen.data.limits import JSON_BYTES, told
+from privgen.documents import parse_json, read_text
 from privgen.errors import CheckpointError, InputError, RuntimeFailure
 from privgen.files import atomic_write, empty_folder, sha256_file
 from privgen.models import FAMILIES
@@ -27,6 +28,8 @@ from privgen.training.state import Ledger, load_generator_state, save_generator
 
 GENERATOR = "generator.safetensors"
 CARD = "MODEL_CARD.md"
+
+_DAMAGE = (TypeError, KeyError, AttributeError, RecursionError)
 
 SMALLEST = 5
 """Smallest count of tiles or patients that is given as it is."""
@@ -134,13 +137,13 @@ def _training_data(generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]
 def _audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]:
     """What the card says about an audit, once the report is known to fit the generator."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = parse_json(read_text(path, JSON_BYTES))
         html.validate(report)
     except OSError as error:
         raise InputError(f"cannot read report {path}: {error.strerror or error}.") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeFailure) as error:
+    except (ValueError, ArithmeticError, *_DAMAGE, RuntimeFailure) as error:
         raise InputError(
-            f"{path.name} is not a report of privgen audit: {error}. Give its report.json."
+            f"{path.name} is not a report of privgen audit: {told(error)}. Give its report.json."
         ) from error
     audit = report["audit"]
     if audit is None:

@@ -214,6 +214,7 @@ def loaded(state: GeneratorState, *, source: Path, device: str = "cpu") -> Loade
             f"hold NaN or infinite values (first: {broken[0]}). Give an earlier checkpoint."
         )
     try:
+        _require_fitting(state)
         network = build_generator(state.config, len(state.classes))
         network.load_state_dict(state.tensors)
     except (ConfigError, RuntimeError) as error:
@@ -230,6 +231,28 @@ def loaded(state: GeneratorState, *, source: Path, device: str = "cpu") -> Loade
         kimg=state.kimg,
         ledger=state.ledger,
     )
+
+
+def _require_fitting(state: GeneratorState) -> None:
+    """Hold the weights' shapes against the family's before memory is asked for the network.
+
+    A few kilobytes can name a network of gigabytes. A family of one's own that cannot be laid out
+    without memory is built as it is: its code is the user's.
+
+    Raises:
+      ConfigError: the family is unknown, or cannot make the resolution.
+      RuntimeError: the weights are of another network.
+    """
+    try:
+        with torch.device("meta"):
+            wanted = build_generator(state.config, len(state.classes)).state_dict()
+    except (NotImplementedError, RuntimeError, TypeError):
+        return
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
+    for name, tensor in wanted.items():
+        if shapes.get(name) != tuple(tensor.shape):
+            got = f"of shape {shapes[name]}" if name in shapes else "missing"
+            raise RuntimeError(f"{name} is {got}, its network has {tuple(tensor.shape)}")
 
 
 def label_numbers(

@@ -97,7 +97,7 @@ PLAIN_DEPTH = 16
 CLASSES = 4096
 """Most classes of a set or a generator."""
 
-MESSAGE = 200
+MESSAGE = 300
 """Most characters that an error shows of what was in a file or of a library's own message."""
 
 _short = reprlib.Repr()

@@ -9,7 +9,6 @@ whoever has not can do no better than guess.
 The messages here name slides and belong on the console, never in a log; warnings name none.
 """
 
-import csv
 import hashlib
 import hmac
 import os
@@ -24,7 +23,10 @@ from typing import Literal
 
 from audits import AuditInputError
 from audits.patients import participant, read_patient
-from privgen.errors import ConfigError, OutputError
+from privgen import console
+from privgen.data.csv_text import reading_csv
+from privgen.data.limits import told
+from privgen.errors import ConfigError, LayoutError, OutputError
 
 KEY_BYTES = 32
 
@@ -149,8 +151,8 @@ def read_slide_table(path: Path, column: str) -> dict[str, str]:
     """Read a CSV with a row a slide.
 
     Args:
-      path: UTF-8, comma-separated, with the columns `slide` (stem or file name) and `column`;
-        others are ignored.
+      path: UTF-8 text (`privgen.data.csv_text`) with the columns `slide` (stem or file name) and
+        `column`; others are ignored.
       column: what to read.
 
     Returns:
@@ -162,23 +164,25 @@ def read_slide_table(path: Path, column: str) -> dict[str, str]:
     """
     table: dict[str, str] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            columns = reader.fieldnames or ()
+        needs = ("slide", column)
+        with reading_csv(path, needed=needs, known=needs) as (columns, rows, said):
+            for sentence in said:
+                console.warn(f"{path.name}: {sentence}.")
             for needed in ("slide", column):
-                if list(columns).count(needed) != 1:
+                if columns.count(needed) != 1:
                     raise ConfigError(
                         f"{path.name} needs the columns slide and {column}, each once: it has "
-                        f"{', '.join(columns) or 'no header'}. Correct the header."
+                        f"{told(', '.join(columns)) if columns else 'no header'}. Correct the "
+                        "header."
                     )
-            for row in reader:
-                where = f"{path.name} line {reader.line_num}"
+            for line, row in rows:
+                where = f"{path.name} {line}"
                 if None in row:  # an unquoted comma would make one "Smith" of two people
                     raise ConfigError(
                         f"{where} has more fields than the header. Put quotes around what holds a "
                         "comma."
                     )
-                name, value = (row["slide"] or "").strip(), (row[column] or "").strip()
+                name, value = (str(row[key] or "").strip() for key in needs)
                 written = value
                 if column == "patient":
                     value = _patient(where, written)
@@ -198,10 +202,8 @@ def read_slide_table(path: Path, column: str) -> dict[str, str]:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror or error}). Check the path."
         ) from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} must be comma-separated UTF-8 text: {error}. Export it again."
-        ) from error
+    except LayoutError as error:
+        raise ConfigError(str(error)) from error
     return table
 
 

@@ -26,8 +26,13 @@ import torch
 from torch import Tensor
 
 from privgen.config import TrainConfig
+from privgen.data import class_names
+from privgen.data.limits import shown, told
+from privgen.data.owners import GROUP_UNITS
+from privgen.documents import parse_json
 from privgen.errors import CheckpointError, ConfigError, SealError
 from privgen.files import PRIVATE, atomic_write, require_free_space
+from privgen.training import untrusted
 from privgen.training.seal import seal_of, weights_digest
 
 CHECKPOINT_VERSION = 3
@@ -45,6 +50,9 @@ GENERATOR = "generator.safetensors"
 CHECKPOINTS = "checkpoints"
 """Name of the folder of the checkpoints in a run folder."""
 
+
+ROLES = ("train", "siblings", "holdout", "reference")
+"""What a tile may be in a ledger."""
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
@@ -109,11 +117,32 @@ class Ledger:
           CheckpointError: the text is not a ledger.
         """
         try:
-            values = json.loads(text)
+            values = parse_json(text)
             entries = tuple(LedgerEntry(**entry) for entry in values.pop("entries"))
-            return cls(**values, entries=entries)
+            ledger = cls(**values, entries=entries)
+            ledger._check()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"the checkpoint's ledger is damaged: {error}") from error
+            raise CheckpointError(f"the checkpoint's ledger is damaged: {told(error)}") from error
+        return ledger
+
+    def _check(self) -> None:
+        """ValueError where a value is not what its name says."""
+        texts = [(self.layout, False), (self.root, True), (self.group_by, True)]
+        for entry in self.entries:
+            if entry.role not in ROLES:
+                raise ValueError(f"a role is one of {', '.join(ROLES)}: got {shown(entry.role)}")
+            texts += [(entry.path, False), (entry.sha256, False), (entry.group, False)]
+            texts += [(entry.label, False), (entry.slide, True)]
+        for text, absent in texts:
+            if not (isinstance(text, str) or (absent and text is None)):
+                raise ValueError(f"a text must be one: got {shown(text)}")
+        if self.group_unit not in GROUP_UNITS or self.group_by not in (None, *GROUP_UNITS):
+            raise ValueError(f"its tiles are grouped by {shown(self.group_unit)}")
+        if self.on_bad_tile not in ("error", "skip"):
+            raise ValueError(f"on_bad_tile is {shown(self.on_bad_tile)}")
+        if refused := class_names.refusal_of_all({entry.label for entry in self.entries}):
+            raise ValueError(refused)
+        untrusted.numbers_of(self.split, "the split's")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,16 +257,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is a PyTorch file, but not a privgen checkpoint")
     _require_version(path, content.get("version"), CHECKPOINT_VERSION)
     try:
-        values = {key.name: content[key.name] for key in fields(Checkpoint)}
-        ledger = values["ledger"]
-        values["config"] = TrainConfig.from_dict(values["config"])
-        values["classes"] = tuple(values["classes"])
-        values["class_share"] = tuple(values["class_share"])
-        values["ledger"] = Ledger.from_json(ledger)
-        checkpoint = Checkpoint(**values)
-        sealed = content.get("seal") == _seal(checkpoint, ledger)
-    except (KeyError, TypeError, AttributeError, RuntimeError, ConfigError) as error:
-        raise CheckpointError(f"{path} is a damaged checkpoint: {error}") from error
+        checkpoint = Checkpoint(**_checked(content))
+        sealed = content.get("seal") == _seal(checkpoint, content["ledger"])
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ConfigError) as error:
+        raise CheckpointError(f"{path} is a damaged checkpoint: {told(error)}") from error
     if not sealed:
         raise SealError(
             f"the ledger in {path} must be the one its weights were trained under: it does not "
@@ -245,6 +270,26 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "privgen train wrote it."
         )
     return checkpoint
+
+
+def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a checkpoint, each of its type and in its range."""
+    values = {key.name: content[key.name] for key in fields(Checkpoint)}
+    values["config"] = TrainConfig.from_dict(untrusted.mapping_of(values["config"], "its config"))
+    values["classes"] = untrusted.classes_of(values["classes"])
+    values["class_share"] = untrusted.shares_of(values["class_share"], values["classes"])
+    untrusted.whole(values["step"], "its step", 0, 2**53)
+    untrusted.number(values["seconds"], "its seconds", 0.0)
+    untrusted.whole(values["processes"], "its processes", 1, 2**20)
+    untrusted.numbers_of(values["selected"], "what it selected,")
+    for name in ("generator", "average", "discriminator"):
+        untrusted.tensors_of(values[name], f"its {name}")
+    for name in ("running", "generator_optimizer", "discriminator_optimizer", "scaler", "adaptive"):
+        untrusted.mapping_of(values[name], f"its {name}")
+    if not isinstance(values["ledger"], str):
+        raise ValueError("its ledger is no text")
+    values["ledger"] = Ledger.from_json(values["ledger"])
+    return values
 
 
 def _seal(checkpoint: Checkpoint, ledger: str) -> str:
@@ -341,25 +386,27 @@ def load_generator_state(path: Path) -> GeneratorState:
         )
     try:
         with safetensors.safe_open(str(path), framework="pt") as archive:
-            described = json.loads((archive.metadata() or {})["privgen"])
+            described = parse_json((archive.metadata() or {})["privgen"])
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # its library and PyTorch raise many kinds
         raise CheckpointError(
-            f"{path} is damaged, or a safetensors file of another program: {error}"
+            f"{path} is damaged, or a safetensors file of another program: {told(error)}"
         ) from error
     if not isinstance(described, dict) or described.get("format") != GENERATOR_FORMAT:
         raise CheckpointError(f"{path} is a safetensors file, but not a privgen generator")
     _require_version(path, described.get("version"), GENERATOR_VERSION)
     try:
+        untrusted.require_plain(tensors, path.stat().st_size)
+        classes = untrusted.classes_of(described["classes"])
         return GeneratorState(
-            config=TrainConfig.from_dict(described["config"]),
-            classes=tuple(str(name) for name in described["classes"]),
-            class_share=tuple(float(share) for share in described["class_share"]),
+            config=TrainConfig.from_dict(untrusted.mapping_of(described["config"], "its config")),
+            classes=classes,
+            class_share=untrusted.shares_of(described["class_share"], classes),
             tensors=tensors,
-            kimg=float(described["kimg"]),
+            kimg=untrusted.number(described["kimg"], "its kimg", 0.0),
         )
     except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise CheckpointError(f"{path} is a damaged generator file: {error}") from error
+        raise CheckpointError(f"{path} is a damaged generator file: {told(error)}") from error
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -411,9 +458,13 @@ def _read_restricted(path: Path) -> dict[str, Any]:
     try:
         # From an open file: given a path, torch.load picks a reader by the file's name.
         with path.open("rb") as stream:
+            if stream.read(len(_ZIP)) == _ZIP:
+                untrusted.require_zip(path)
+            stream.seek(0)
             content = torch.load(stream, map_location="cpu", weights_only=True)
+            untrusted.require_plain(content, path.stat().st_size)
     except Exception as error:  # torch raises many kinds for damaged or hostile files
-        reason = re.split(r"[.\n]", str(error).strip(), maxsplit=1)[0]
+        reason = told(re.split(r"[.\n]", str(error).strip(), maxsplit=1)[0])
         raise CheckpointError(
             f"{path} is truncated, damaged, or holds more than tensors and plain values: {reason}"
         ) from error
@@ -425,6 +476,6 @@ def _read_restricted(path: Path) -> dict[str, Any]:
 def _require_version(path: Path, version: object, known: int) -> None:
     if version != known:
         raise CheckpointError(
-            f"{path} has format version {version}, this privgen reads version {known}. "
+            f"{path} has format version {shown(version)}, this privgen reads version {known}. "
             "Use the privgen release that wrote it."
         )

@@ -2,14 +2,19 @@
 
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privgen.data import images
+from privgen.data.check import describe_set
+from privgen.data.layouts import open_tiles
 from privgen.data.overlap import find_overlap
-from privgen.data.tileset import TileRecord
+from privgen.data.tileset import TileRecord, TileSet
+from privgen.errors import LayoutError
 
 
 def grid(columns: int, rows: int, stride: int, size: int) -> list[TileRecord]:
@@ -114,3 +119,39 @@ def test_one_large_tile_among_many_small_ones_costs_no_square() -> None:
     assert len(found.pairs) == 150 * 150
     np.testing.assert_allclose(found.shares, [[1.0, (64 / 9600) ** 2]] * 150 * 150)
     assert peak < 100 * 2**20
+
+
+def level_0(folder: Path, extra: str) -> TileSet:
+    """Tiles of 256 px at 0.5 um from a scan at 0.25, every 256 pixels of its level 0."""
+    folder.mkdir()
+    rows = [f"path,label,patient,slide,x,y,mpp{',xy_mpp' if extra else ''}"]
+    for row, tile in enumerate(np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)):
+        images.write_png(folder / f"{row}.png", tile)
+        rows.append(f"{row}.png,{'AB'[row % 2]},P0,S0,{row * 16},0,0.5{extra}")
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    return open_tiles(folder)
+
+
+def test_overlap_of_level_0_coordinates_is_seen_where_their_frame_is_stated(
+    tmp_path: Path,
+) -> None:
+    stated = level_0(tmp_path / "stated", ",0.25")
+    overlap = describe_set(stated)["overlap"]
+    assert sum(overlap["pairs"][side] for side in ("within_group", "across_groups")) == 7
+    assert overlap["largest"] == pytest.approx(0.5)
+    assert stated.remarks == ()
+    same = level_0(tmp_path / "same", ",0.5")
+    assert describe_set(same)["overlap"]["largest"] == 0
+    guessed = level_0(tmp_path / "guessed", "")
+    assert describe_set(guessed)["overlap"]["largest"] == 0
+    assert "no xy_mpp" in guessed.remarks[0].what
+    assert guessed.remarks[0].what.endswith(": 8")
+    stated.write_manifest(tmp_path / "stated" / "again.csv")
+    again = open_tiles(tmp_path / "stated" / "again.csv")
+    assert describe_set(again)["overlap"] == overlap
+
+
+def test_a_frame_needs_the_tiles_own_scale(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,label,slide,x,y,xy_mpp\na.png,A,S,0,0,0.25\n")
+    with pytest.raises(LayoutError, match="has xy_mpp and no mpp"):
+        open_tiles(tmp_path)

@@ -138,6 +138,7 @@ def test_table_takes_stems_and_file_names_and_ignores_other_columns(tmp_path: Pa
         ("slide,patient\na,nan\n", "line 2 has no patient ('nan' reads as missing)"),
         ("slide,patient\na,#N/A\n", "line 2 has no patient"),
         ("slide,patient\na,Smith, John\n", "line 2 has more fields than the header"),
+        ("slide,patient,\na,Smith, John\nb,Smith, Mary\n", "line 2 has a value in a column"),
         ("slide,patient\na,1.2e+11\n", "line 2: an id in exponent notation"),
         ("slide,patient\nBär,P1\nBa\u0308r,P2\n", "line 3: slide Bär has a row already"),
     ],
@@ -147,6 +148,16 @@ def test_mistake_in_a_table_is_one_line(tmp_path: Path, text: str, rule: str) ->
         read_slide_table(written(tmp_path, text), "patient")
     assert rule in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["slide;patient\na;P1\n", "slide\tpatient\na\tP1\n", "Slide, PATIENT\na,P1\n"]
+)
+def test_tables_of_other_programs_are_read_and_what_was_detected_is_said(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert read_slide_table(written(tmp_path, text), "patient") == {"a": "P1"}
+    assert "warning: " in capsys.readouterr().err
 
 
 def test_table_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
