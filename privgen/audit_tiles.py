@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen.data.colour import Icc
 from privgen.data.constant import Constants
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
@@ -52,19 +53,20 @@ def given_tiles(
     *,
     group_by: str | None,
     on_bad_tile: OnBadTile,
+    icc: Icc,
 ) -> tuple[dict[str, TileSet], list[str]]:
     """The real tiles given role by role, and what limits them, in sentences.
 
     Args:
       sources: by role; None for a role that was not given.
       generator: that is audited; its ledger, if it has one, must not contradict the roles.
-      group_by, on_bad_tile: as `open_tiles`.
+      group_by, on_bad_tile, icc: as `open_tiles`.
 
     Raises:
       InputError: train or holdout is missing, cannot be read, or the ledger says otherwise.
     """
     roles = {
-        role: real_tiles(source, group_by, on_bad_tile)
+        role: real_tiles(source, group_by, on_bad_tile, icc)
         for role, source in sources.items()
         if source is not None
     }
@@ -75,19 +77,25 @@ def given_tiles(
     return roles, [] if ledger is None else compare_given(ledger, roles)
 
 
-def real_tiles(source: RealSource, group_by: str | None, on_bad_tile: OnBadTile) -> TileSet:
+def real_tiles(
+    source: RealSource, group_by: str | None, on_bad_tile: OnBadTile, icc: Icc
+) -> TileSet:
     if isinstance(source, TileSet):
         return source
-    return open_tiles(Path(source), group_by=group_by, on_bad_tile=on_bad_tile, min_classes=1)
+    return open_tiles(
+        Path(source), group_by=group_by, on_bad_tile=on_bad_tile, min_classes=1, icc=icc
+    )
 
 
-def synthetic_tiles(source: SyntheticSource, count: int, on_bad_tile: OnBadTile) -> TileSet:
+def synthetic_tiles(
+    source: SyntheticSource, count: int, on_bad_tile: OnBadTile, icc: Icc
+) -> TileSet:
     """Anybody's synthetic tiles.
 
     Args:
       source: a folder, a tile set, an array uint8 (n, h, w, 3), or a function of n that makes one.
       count: n, for a function.
-      on_bad_tile: as `open_tiles`.
+      on_bad_tile, icc: as `open_tiles`.
 
     Raises:
       InputError: it cannot be read, or a function makes more or fewer tiles than it was asked for.
@@ -95,7 +103,7 @@ def synthetic_tiles(source: SyntheticSource, count: int, on_bad_tile: OnBadTile)
     if isinstance(source, TileSet):
         return source
     if isinstance(source, str | Path):
-        return open_tiles(Path(source), on_bad_tile=on_bad_tile, flat=True)
+        return open_tiles(Path(source), on_bad_tile=on_bad_tile, flat=True, icc=icc)
     if isinstance(source, np.ndarray):
         return TileSet.from_arrays(source, ["all"] * len(source))
     tiles = source(count)

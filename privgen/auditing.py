@@ -33,6 +33,7 @@ from privgen.audit_tiles import (
     synthetic_tiles,
 )
 from privgen.data import images
+from privgen.data.colour import Icc
 from privgen.data.limits import TEXT_BYTES, told
 from privgen.data.remarks import by_role
 from privgen.data.splits import incomparable, require_disjoint
@@ -137,6 +138,7 @@ def audit(
     policy: audits.Policy | Path | None = None,
     group_by: str | None = None,
     on_bad_tile: OnBadTile = "error",
+    icc: Icc = "ignore",
     seed: int = 0,
     out: Path | None = None,
     reveal_suspects: bool = False,
@@ -175,6 +177,7 @@ def audit(
       cache: folder, private to its owner, that keeps embeddings for the next audit.
       policy: what gates and how small a leak must be visible; a TOML file or a `Policy`.
       group_by: manifest column that names the patient, for folders.
+      icc: "apply" or "ignore" colour profiles of files; a ledger says it for its own tiles.
       on_bad_tile: "error", or "skip" to leave unusable files out and count them.
       seed: of every random draw.
       out: empty or new folder for report.json and report.html; nothing is written when None.
@@ -224,14 +227,16 @@ def audit(
                 "an audit needs --generator CHECKPOINT, or --train, --holdout and --synthetic: "
                 f"got {got or 'none of them'}."
             )
-        made = synthetic_tiles(synthetic, count, on_bad_tile)
+        made = synthetic_tiles(synthetic, count, on_bad_tile, icc)
     else:
         tiles, labels = sample(loaded, count, seed=seed, truncation=truncation)
         made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
     if train is None and holdout is None and loaded is not None:
         roles, warnings = from_ledger(loaded, data)
     else:
-        roles, warnings = given_tiles(given, loaded, group_by=group_by, on_bad_tile=on_bad_tile)
+        roles, warnings = given_tiles(
+            given, loaded, group_by=group_by, on_bad_tile=on_bad_tile, icc=icc
+        )
     require_disjoint(**roles)
     warnings += [*by_role({**roles, "synthetic": made}), *incomparable(**roles)]
     warnings += constants_of(made)

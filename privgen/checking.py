@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from privgen import console
 from privgen.data.check import describe_set, leaks
+from privgen.data.colour import Icc
 from privgen.data.layouts import is_manifest, open_tiles
 from privgen.data.owners import GroupUnit
 from privgen.data.splits import split_by_patient, units
@@ -90,6 +91,7 @@ def check_tiles(
     *,
     group_by: str | None = None,
     on_bad_tile: Literal["error", "skip"] = "error",
+    icc: Icc = "ignore",
     quick: bool = False,
     approximate: bool = False,
     encoder: str = "effnet_lite0",
@@ -101,6 +103,7 @@ def check_tiles(
       folder: class folders, a manifest or an `.npz`.
       group_by: column that names the patient.
       on_bad_tile: stop at an unusable file, or leave it out and count it.
+      icc: as `open_tiles`.
       quick: look for equal pixels only.
       approximate: search an inverted file, for tens of thousands of tiles; its recall is measured.
       encoder: as `evidence.encoders.load_encoder`.
@@ -121,7 +124,9 @@ def check_tiles(
         empty_folder(out)
     # One class folder is a folder too deep; a manifest of one class says what it means.
     minimum = 1 if is_manifest(folder) else 2
-    tiles = open_tiles(folder, group_by=group_by, on_bad_tile=on_bad_tile, min_classes=minimum)
+    tiles = open_tiles(
+        folder, group_by=group_by, on_bad_tile=on_bad_tile, min_classes=minimum, icc=icc
+    )
     if quick:
         return Check(document={**describe_set(tiles), "near": None}, tiles=tiles)
     console.note(

@@ -65,6 +65,7 @@ def ledger_of(
         group_unit=tiles.group_unit,
         group_by=group_by,
         on_bad_tile=on_bad_tile,
+        icc=tiles.icc,
         split=dict(parameters),
         entries=tuple(entries),
     )
@@ -124,7 +125,12 @@ def opened_by(ledger: Ledger, data: Path | None = None) -> TileSet:
     on_bad_tile: Literal["error", "skip"] = "skip" if ledger.on_bad_tile == "skip" else "error"
     # Which tiles count is the ledger's word, so whatever else lies there by now is none of them.
     return open_tiles(
-        place, group_by=ledger.group_by, on_bad_tile=on_bad_tile, min_classes=1, whole=False
+        place,
+        group_by=ledger.group_by,
+        on_bad_tile=on_bad_tile,
+        min_classes=1,
+        whole=False,
+        icc="apply" if ledger.icc == "apply" else "ignore",
     )
 
 

@@ -72,6 +72,7 @@ def saved(path: Path, ledger: Ledger = LEDGER, classes: tuple[str, str] = CLASSE
         "ledger": ledger,
     }
     empty: dict[str, Any] = {key.name: {} for key in fields(Checkpoint)}
+    empty |= {"seconds": 0.0, "processes": 1}
     state.save_checkpoint(path, Checkpoint(**{**empty, **given}))
     return path
 
@@ -306,7 +307,7 @@ def test_the_card_promises_nothing(example: str | None, checkpoint: Path, tmp_pa
 
 
 def test_a_class_name_cannot_break_the_card(tmp_path: Path) -> None:
-    odd = "a|b [x](http://y) <i>`"
+    odd = "a|b [x](http:y) <i>`"
     ledger = replace(LEDGER, entries=tuple(replace(e, label=odd) for e in LEDGER.entries))
     path = saved(tmp_path / "c.pt", ledger, classes=(odd, "malignant"))
     text = card(export(path, tmp_path / "o"))

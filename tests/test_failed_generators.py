@@ -48,6 +48,7 @@ def checkpoint(path: Path, folder: Path, spoil: Spoil) -> Path:
         tiles, split_by_patient(tiles, holdout=0.4, siblings=0.0, seed=0), parameters={}
     )
     empty: dict[str, Any] = {key.name: {} for key in fields(Checkpoint)}
+    empty |= {"seconds": 0.0, "processes": 1}
     state.save_checkpoint(path, Checkpoint(**{**empty, **given}))
     return path
 

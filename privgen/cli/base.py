@@ -44,6 +44,13 @@ class OnBadTile(StrEnum):
     skip = "skip"
 
 
+class Icc(StrEnum):
+    """What to do with colour profiles."""
+
+    apply = "apply"
+    ignore = "ignore"
+
+
 class Balance(StrEnum):
     """How classes are drawn."""
 
@@ -65,6 +72,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.", min=0)]
 BadTile = Annotated[
     OnBadTile, typer.Option(help="Stop at an unusable image, or skip and count it.")
+]
+ColourProfiles = Annotated[
+    Icc,
+    typer.Option(help="Colour profiles (ICC) of image files: bring their colours to sRGB, or not."),
 ]
 GroupBy = Annotated[
     str | None,

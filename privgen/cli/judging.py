@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from privgen import console
-from privgen.cli.base import BadTile, GroupBy, Json, OnBadTile, Seed, app, finish_audit, reported
+from privgen.cli.base import (
+    BadTile,
+    ColourProfiles,
+    GroupBy,
+    Icc,
+    Json,
+    OnBadTile,
+    Seed,
+    app,
+    finish_audit,
+    reported,
+)
 
 
 class Harmonise(StrEnum):
@@ -112,6 +123,7 @@ def audit(
     ] = None,
     group_by: GroupBy = None,
     on_bad_tile: BadTile = OnBadTile.error,
+    icc: ColourProfiles = Icc.ignore,
     seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="Empty or new folder for report.json and report.html.")
@@ -145,6 +157,7 @@ def audit(
         policy=policy,
         group_by=group_by,
         on_bad_tile=on_bad_tile.value,
+        icc=icc.value,
         seed=seed,
         out=out,
         reveal_suspects=reveal_suspects,

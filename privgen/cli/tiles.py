@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from privgen import console
-from privgen.cli.base import BadTile, GroupBy, Json, OnBadTile, Seed, app, data_app, reported
+from privgen.cli.base import (
+    BadTile,
+    ColourProfiles,
+    GroupBy,
+    Icc,
+    Json,
+    OnBadTile,
+    Seed,
+    app,
+    data_app,
+    reported,
+)
 
 
 @data_app.command("check")
@@ -15,6 +26,7 @@ def data_check(
     folder: Annotated[Path, typer.Argument(help="Class folders, manifest.csv or .npz.")],
     group_by: GroupBy = None,
     on_bad_tile: BadTile = OnBadTile.error,
+    icc: ColourProfiles = Icc.ignore,
     quick: Annotated[
         bool, typer.Option("--quick", help="Look for equal tiles only, not for near-duplicates.")
     ] = False,
@@ -47,6 +59,7 @@ def data_check(
         folder,
         group_by=group_by,
         on_bad_tile=on_bad_tile.value,
+        icc=icc.value,
         quick=quick,
         approximate=approximate,
         out=out,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from privgen import console
-from privgen.cli.base import Balance, GroupBy, Json, OnBadTile, app, reported
+from privgen.cli.base import Balance, GroupBy, Icc, Json, OnBadTile, app, reported
 
 
 class DiscriminatorKind(StrEnum):
@@ -84,6 +84,13 @@ def train(
         OnBadTile | None,
         typer.Option(help="Stop at an unusable image, or skip and count it. [default: error]"),
     ] = None,
+    icc: Annotated[
+        Icc | None,
+        typer.Option(
+            help="Colour profiles (ICC) of image files: bring their colours to sRGB, or not. "
+            "[default: ignore]"
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of split and run. [default: 0]", min=0)
     ] = None,
@@ -140,6 +147,7 @@ def train(
         siblings=siblings,
         group_by=group_by,
         on_bad_tile=on_bad_tile.value if on_bad_tile else None,
+        icc=icc.value if icc else None,
         resume=resume,
         out=out,
     )

@@ -26,6 +26,9 @@ from privgen.errors import SplitError
 Names = NDArray[np.str_]
 
 _FEW_PATIENTS = 5
+_NAMED = 9
+"""Most classes of few patients that have a warning each."""
+
 _ACROSS = ("across_groups", "across_classes")
 
 
@@ -56,13 +59,7 @@ def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dic
     sides, refusal = _default_split(tiles, tied)
     overlap = _overlap(tiles, graph, sides)
     roles = _roles(tiles, graph, tied)
-    classes = {
-        label: {
-            "tiles": int((tiles.labels == label).sum()),
-            "groups": len(np.unique(tiles.groups[tiles.labels == label])),
-        }
-        for label in tiles.classes
-    }
+    classes = _classes(tiles)
     return {
         "layout": tiles.layout,
         "group_unit": tiles.group_unit,
@@ -84,6 +81,14 @@ def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dic
             *_overlap_warnings(tiles, overlap, roles),
         ],
     }
+
+
+def _classes(tiles: TileSet) -> dict[str, dict[str, int]]:
+    """Tiles and groups of each class."""
+    counts = Counter(tiles.labels.tolist())
+    both = zip(tiles.labels.tolist(), tiles.groups.tolist(), strict=True)
+    groups = Counter(label for label, _ in set(both))
+    return {label: {"tiles": counts[label], "groups": groups[label]} for label in tiles.classes}
 
 
 def leaks(document: Mapping[str, Any]) -> bool:
@@ -222,12 +227,21 @@ def _warnings(
             f"no patients known: the {tiles.group_unit} is the unit of splits and tests, and one "
             "patient may stand on both sides. Add a manifest.csv with a patient column."
         )
-    for label, counts in classes.items():
-        if counts["groups"] < _FEW_PATIENTS and tiles.group_unit != "tile":
-            warnings.append(
-                f"class {label} comes from {counts['groups']} {tiles.group_unit}s only: what a "
-                "model learns of it is what they look like."
-            )
+    few = [label for label, counts in classes.items() if counts["groups"] < _FEW_PATIENTS]
+    if tiles.group_unit == "tile":
+        few = []
+    if len(few) > _NAMED:
+        warnings.append(
+            f"{len(few)} of {len(classes)} classes come from fewer than {_FEW_PATIENTS} "
+            f"{tiles.group_unit}s (first: {few[0]}): what a model learns of them is what those "
+            "look like."
+        )
+        few = []
+    for label in few:
+        warnings.append(
+            f"class {label} comes from {classes[label]['groups']} {tiles.group_unit}s only: what a "
+            "model learns of it is what they look like."
+        )
     if repeated["across_groups"]:
         warnings.append(
             f"{repeated['across_groups']} pairs of equal tiles belong to different "

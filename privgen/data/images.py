@@ -5,9 +5,10 @@ nothing has to be guessed: PNG, JPEG or TIFF (told by content, never by name), o
 RGB without alpha, no side over `MAX_SIDE`, decoded whole. Everything else is a `TileError` that
 names the rule and the way out. A path may lead through a tar (`privgen.data.tar_members`).
 
-Metadata never comes in and never goes out: files are written from arrays alone. An EXIF
-orientation is metadata too, so it is ignored: a tile is its stored pixels, never rotated (a TIFF
-with an orientation, which no reader may ignore, is refused).
+Metadata never goes out: files are written from arrays alone. Of what comes in two things decide
+the pixels (`privgen.data.colour`). A tile that is stored turned (the orientation of TIFF or EXIF)
+is refused, because some viewers turn it and others do not. A colour profile (ICC), as scanners
+embed it, is ignored or, where asked for, applied, so that the tile is sRGB; either is said.
 """
 
 import hashlib
@@ -28,6 +29,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from privgen.data import png
 from privgen.data.coding import SAMPLINGS, Coding
+from privgen.data.colour import Icc, in_colour, orientation
 from privgen.data.tar_members import member_of, read_member
 from privgen.errors import InputError, TileError
 from privgen.files import atomic_write
@@ -61,6 +63,7 @@ _TIFF_BITS = 258
 _TIFF_ORIENTATION = 274
 _TO_RGB = "Save it as 8-bit RGB PNG."
 _AGAIN = "Export or copy it again."
+_UPRIGHT = "Save it upright."
 _COLOUR_RULES = {
     "1": "greyscale, but H&E tiles are RGB colour",
     "L": "greyscale, but H&E tiles are RGB colour",
@@ -89,13 +92,13 @@ def is_featureless(tile: NDArray[np.uint8]) -> bool:
     return float((tile @ _LUMA).std()) < FEATURELESS
 
 
-def read_tile(path: Path) -> NDArray[np.uint8]:
-    """Read one image file as uint8 RGB, shape (h, w, 3).
+def read_tile(path: Path, *, icc: Icc = "ignore") -> NDArray[np.uint8]:
+    """Read one image file as uint8 RGB, shape (h, w, 3); `icc` as for `decode`.
 
     Raises:
       TileError: the file is missing, unreadable or breaks one of the rules above.
     """
-    return decode(read_bytes(path), str(path))
+    return decode(read_bytes(path), str(path), icc=icc)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -127,16 +130,24 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def decode(data: bytes, name: str) -> NDArray[np.uint8]:
+def decode(data: bytes, name: str, *, icc: Icc = "ignore") -> NDArray[np.uint8]:
     """Decode the bytes of one image file as uint8 RGB, shape (h, w, 3).
 
     Args:
       data: the whole file.
       name: what to call it in an error.
+      icc: what to do with a colour profile.
 
     Raises:
       TileError: the bytes break one of the rules above.
     """
+    return decode_profiled(data, name, icc=icc)[0]
+
+
+def decode_profiled(
+    data: bytes, name: str, *, icc: Icc = "ignore"
+) -> tuple[NDArray[np.uint8], bool]:
+    """As `decode`, and whether the file has a colour profile under which its colours are others."""
     if not data:
         raise TileError(name, f"the file is empty (0 bytes). {_AGAIN}")
     reader = _reader(data)
@@ -153,7 +164,10 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
             image.load()
         if image.mode != "RGB" or "transparency" in image.info:
             raise TileError(name, f"{_colour_rule(image)}. {_TO_RGB}")
-        return np.array(image, dtype=np.uint8)
+        turned = 1 if reader is TiffImageFile else orientation(image.info.get("exif"))
+        if turned != 1:
+            raise TileError(name, f"is stored turned (EXIF orientation {turned}). {_UPRIGHT}")
+        return in_colour(image, image.info.get("icc_profile"), name, icc)
 
 
 @contextmanager
@@ -208,15 +222,13 @@ def _check_header(image: ImageFile, name: str) -> None:
         frames = int(getattr(image, "n_frames", 1))
         tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
         bits = max(tags.get(_TIFF_BITS, (8,)))
-        orientation = tags.get(_TIFF_ORIENTATION, 1)
+        stored = tags.get(_TIFF_ORIENTATION, 1)
     if frames > 1 or "mp" in image.info:  # "mp": the multi-picture segment of a JPEG
         raise TileError(name, "holds several pictures (frames). Save the one wanted as PNG.")
     if bits > 8:
         raise TileError(name, f"{bits} bits a channel, but tiles are 8-bit. {_TO_RGB}")
-    if orientation != 1:
-        raise TileError(
-            name, f"is stored turned (TIFF orientation {orientation}). Save it upright."
-        )
+    if stored != 1:
+        raise TileError(name, f"is stored turned (TIFF orientation {stored}). {_UPRIGHT}")
 
 
 def _colour_rule(image: ImageFile) -> str:

@@ -24,6 +24,7 @@ from audits.patients import Spellings
 from privgen.data import images
 from privgen.data.archive import read_archive
 from privgen.data.class_names import FLAT_CLASS
+from privgen.data.colour import Icc
 from privgen.data.folders import leading_out, require_no_manifest, scan
 from privgen.data.leftovers import MANIFEST, PARQUET_MANIFEST, left_over
 from privgen.data.manifest import SUFFIXES, read_manifest
@@ -43,6 +44,7 @@ def open_tiles(
     flat: bool = False,
     min_classes: int = 2,
     whole: bool = True,
+    icc: Icc = "ignore",
 ) -> TileSet:
     """Open a folder, a manifest or an `.npz` archive of tiles, whichever layout it has.
 
@@ -53,6 +55,7 @@ def open_tiles(
       flat: a synthetic folder: images without class folders are one class, `FLAT_CLASS`, and one
         class is enough.
       min_classes: fewer classes than this are refused.
+      icc: "apply" brings the colours of files with a colour profile to sRGB, "ignore" leaves them.
       whole: refuse a folder that holds images besides its tiles; False where a ledger says which
         tiles count.
 
@@ -67,6 +70,8 @@ def open_tiles(
     """
     if on_bad_tile not in ("error", "skip"):
         raise ConfigError(f"on_bad_tile must be error or skip: got {on_bad_tile!r}.")
+    if icc not in ("apply", "ignore"):
+        raise ConfigError(f"icc must be apply or ignore: got {icc!r}.")
     if group_by is not None and group_by not in GROUP_UNITS:
         raise ConfigError(f"group_by must be one of {', '.join(GROUP_UNITS)}: got {group_by!r}.")
     path = Path(path)
@@ -78,7 +83,7 @@ def open_tiles(
             tiles = read_archive(path)
             tiles = replace(tiles, group_unit=group_unit_of(tiles.records, group_by))
         else:
-            tiles = _open_files(path, on_bad_tile, group_by, flat, minimum, whole)
+            tiles = _open_files(path, on_bad_tile, group_by, flat, minimum, whole, icc)
     except OSError as error:
         raise LayoutError(
             f"{error.filename or path} cannot be read ({error.strerror}). Check its permissions."
@@ -88,7 +93,13 @@ def open_tiles(
 
 
 def _open_files(
-    path: Path, on_bad_tile: str, group_by: str | None, flat: bool, minimum: int, whole: bool
+    path: Path,
+    on_bad_tile: str,
+    group_by: str | None,
+    flat: bool,
+    minimum: int,
+    whole: bool,
+    icc: Icc,
 ) -> TileSet:
     listing = _listing(path)
     remarks: tuple[Remark, ...] = ()
@@ -122,7 +133,8 @@ def _open_files(
         more, unlisted = _left_aside(path, listing, records, on_bad_tile)
         remarks += more
     remarks += leading_out(root, records)
-    usable, skipped = _check_tiles(root, records, on_bad_tile)
+    usable, skipped = _check_tiles(root, records, on_bad_tile, icc)
+    remarks += _profiles(usable, icc)
     if not usable:
         raise LayoutError(
             f"no tile of {path} can be used: {len(skipped)} skipped, the first {skipped[0][0]}: "
@@ -136,7 +148,19 @@ def _open_files(
         skipped=skipped + unlisted,
         remarks=remarks,
         source=path,
+        icc=icc,
     )
+
+
+def _profiles(records: Sequence[TileRecord], icc: Icc) -> tuple[Remark, ...]:
+    """A remark where colour profiles (ICC) decide the colours of tiles."""
+    found = [record.path for record in records if record.profiled]
+    done = "brought to sRGB by it" if icc == "apply" else "taken as stored"
+    what = (
+        f"tiles whose colours are others under their colour profile (ICC), {done} (--icc {icc}): "
+        f"{len(found)}"
+    )
+    return (Remark(what=what, first=found[0]),) if found else ()
 
 
 def _left_aside(
@@ -202,7 +226,7 @@ def _left_aside(
 def _rule_broken(file: Path) -> str | None:
     """The rule that an image breaks which is not listed, or None where it could be a tile."""
     try:
-        _checked(file, TileRecord(path=file.name, label=FLAT_CLASS))
+        _checked(file, TileRecord(path=file.name, label=FLAT_CLASS), "ignore")
     except TileError as error:
         return f"is not listed, and {error.rule}"
     return None
@@ -266,13 +290,13 @@ def _require_nesting(records: Sequence[TileRecord]) -> None:
 
 
 def _check_tiles(
-    root: Path, records: Sequence[TileRecord], on_bad_tile: str
+    root: Path, records: Sequence[TileRecord], on_bad_tile: str, icc: Icc
 ) -> tuple[tuple[TileRecord, ...], tuple[tuple[str, str], ...]]:
     """Decode every tile once; keep its size and digest, and the rule a bad one breaks."""
 
     def check(record: TileRecord) -> TileRecord | TileError:
         try:
-            return _checked(root / record.path, record)
+            return _checked(root / record.path, record, icc)
         except TileError as error:
             if on_bad_tile == "skip":
                 return error
@@ -291,16 +315,19 @@ def _check_tiles(
     return tuple(usable), tuple(skipped)
 
 
-def _checked(file: Path, record: TileRecord) -> TileRecord:
+def _checked(file: Path, record: TileRecord, icc: Icc) -> TileRecord:
     data = images.read_bytes(file)
-    tile = images.decode(data, str(file))
+    tile, profiled = images.decode_profiled(data, str(file), icc=icc)
     height, width, _ = tile.shape
     if height != width:
         raise TileError(
             str(file), f"is {width}x{height} pixels, but tiles are square. Cut squares."
         )
     digest = images.pixel_digest(tile)
-    if record.sha256 not in (None, digest, hashlib.sha256(data).hexdigest()):
+    named = [None, digest, hashlib.sha256(data).hexdigest()]
+    if profiled and icc == "apply":
+        named.append(images.pixel_digest(images.decode(data, str(file))))
+    if record.sha256 not in named:
         raise TileError(
             str(file),
             "is not the picture its manifest names: the SHA-256 of neither its pixels nor its "
@@ -312,4 +339,5 @@ def _checked(file: Path, record: TileRecord) -> TileRecord:
         width=width,
         height=height,
         featureless=images.is_featureless(tile),
+        profiled=profiled,
     )

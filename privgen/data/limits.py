@@ -70,6 +70,9 @@ TAR_HEADER_BYTES = 1 * MIB
 TAR_MEMBERS = 100_000
 """Most members of a tar; a shard has a few thousand."""
 
+ICC_BYTES = 16 * MIB
+"""Largest colour profile of an image that is applied."""
+
 TEXT_BYTES = 1 * MIB
 """Largest configuration or policy, and label beside a picture."""
 

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from audits import AuditInputError
 from audits.patients import folded
 from privgen.data import class_names, images
+from privgen.data.colour import Icc
 from privgen.data.owners import GroupUnit, Remark, group_unit_of, remarks_on, spellings_of
 from privgen.data.tables import write_table
 from privgen.errors import LayoutError, TileError
@@ -52,6 +53,7 @@ class TileRecord:
       width, height: its size as stored, pixels.
       featureless: whether it is near-constant (`images.is_featureless`), and so anybody's.
       role: where a manifest says it: its side of a split that somebody made.
+      profiled: whether its file has a colour profile under which its colours are others.
     """
 
     path: str
@@ -68,6 +70,7 @@ class TileRecord:
     height: int | None = None
     featureless: bool | None = None
     role: str | None = None
+    profiled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,6 +87,7 @@ class TileSet:
       source: what to give `open_tiles` to open this set again; None for tiles in memory.
       pixels: uint8 (m, h, w, 3) for tiles in memory, else None; `rows` says which are this set's.
       rows: row of each tile in `pixels`, shape (n,).
+      icc: what was done with the colour profiles of its files.
       through: what `load` sends every stored tile through before it is scaled; digests are of the
         tiles as they are.
     """
@@ -97,6 +101,7 @@ class TileSet:
     source: Path | None = None
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     rows: NDArray[np.intp] | None = field(default=None, repr=False)
+    icc: Icc = "ignore"
     through: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = field(
         default=None, repr=False
     )
@@ -336,7 +341,7 @@ class TileSet:
             tile: NDArray[np.uint8] = self.pixels[self.rows[row]]
             return tile
         record = self.records[row]
-        tile = images.read_tile((self.root or Path()) / record.path)
+        tile = images.read_tile((self.root or Path()) / record.path, icc=self.icc)
         if record.sha256 is not None and images.pixel_digest(tile) != record.sha256:
             raise TileError(
                 record.path, "its pixels changed since the set was opened. Open the set again."

@@ -10,6 +10,7 @@ import numpy as np
 
 from privgen import console
 from privgen.config import RUNTIME_KEYS, TrainConfig
+from privgen.data.colour import Icc
 from privgen.data.layouts import open_tiles
 from privgen.data.remarks import cautions
 from privgen.data.splits import split_by_patient
@@ -107,6 +108,7 @@ def plan_session(
     siblings: float | None = None,
     group_by: str | None = None,
     on_bad_tile: OnBadTile | None = None,
+    icc: Icc | None = None,
     resume: Path | str | None = None,
     out: Path = Path("runs"),
 ) -> Session:
@@ -119,7 +121,7 @@ def plan_session(
         split's seed is the run's. Where the generator file is selected by what is measured on
         held-out tiles, half of the holdout becomes the reference role, and selection sees that half
         alone: the audit's holdout must not have chosen what it judges.
-      group_by, on_bad_tile: as `open_tiles`; None means recognised, and "error".
+      group_by, on_bad_tile, icc: as `open_tiles`; None means recognised, "error" and "ignore".
       resume: run folder or checkpoint to go on from, with its own configuration and split; "auto"
         takes the newest unfinished run in `out` of these tiles and of all that `options` say, and
         starts a new one where there is none, so that a requeued job can repeat its command.
@@ -131,15 +133,21 @@ def plan_session(
     if resume == "auto":
         resume = None if data is None else _unfinished(out, data, options)
     if resume is not None:
-        asked = {"holdout": holdout, "siblings": siblings, "group_by": group_by}
-        return _resumed(data, options, {**asked, "on_bad_tile": on_bad_tile}, Path(resume))
+        asked: dict[str, Any] = {"holdout": holdout, "siblings": siblings, "group_by": group_by}
+        asked |= {"on_bad_tile": on_bad_tile, "icc": icc}
+        return _resumed(data, options, asked, Path(resume))
     if data is None:
         raise ConfigError("training needs a folder of tiles, or --resume RUN: got neither.")
     config = configure(options)
     if isinstance(data, TileSet):
         tiles = data
     else:
-        tiles = open_tiles(Path(data), group_by=group_by, on_bad_tile=on_bad_tile or "error")
+        tiles = open_tiles(
+            Path(data),
+            group_by=group_by,
+            on_bad_tile=on_bad_tile or "error",
+            icc=icc or "ignore",
+        )
     for remark in cautions(tiles):
         console.warn(f"{remark}.")
     held = HOLDOUT if holdout is None else holdout
@@ -191,6 +199,7 @@ def _require_same_split(asked: Mapping[str, Any], ledger: Ledger) -> None:
         "siblings": ledger.split.get("siblings"),
         "group_by": ledger.group_by,
         "on_bad_tile": ledger.on_bad_tile,
+        "icc": ledger.icc,
     }
     changed = [
         f"{key}: {kept[key]} -> {value}"

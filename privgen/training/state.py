@@ -93,6 +93,7 @@ class Ledger:
       group_unit: "patient", "slide", "source_image" or "tile".
       group_by: the grouping the user asked for, None if recognised.
       on_bad_tile: "error" or "skip".
+      icc: "apply" or "ignore": what was done with the colour profiles of the files.
       split: parameters of the split: seed, holdout, reference, siblings.
       entries: every real tile, in any role.
     """
@@ -102,6 +103,7 @@ class Ledger:
     group_unit: str
     group_by: str | None = None
     on_bad_tile: str = "error"
+    icc: str = "ignore"
     split: Mapping[str, float]
     entries: tuple[LedgerEntry, ...]
 
@@ -140,6 +142,8 @@ class Ledger:
             raise ValueError(f"its tiles are grouped by {shown(self.group_unit)}")
         if self.on_bad_tile not in ("error", "skip"):
             raise ValueError(f"on_bad_tile is {shown(self.on_bad_tile)}")
+        if self.icc not in ("apply", "ignore"):
+            raise ValueError(f"icc is {shown(self.icc)}")
         if refused := class_names.refusal_of_all({entry.label for entry in self.entries}):
             raise ValueError(refused)
         untrusted.numbers_of(self.split, "the split's")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from privgen.data.balance import assign, spread
+from privgen.data.balance import _Objective, _Sparse, assign, spread
 
 
 def worst_class_error(
@@ -113,3 +113,34 @@ def test_spread_is_as_even_as_the_groups_allow_and_takes_each_row_once() -> None
         assert list(rows) == sorted(set(rows)), "once each, sorted"
         assert [int((groups[rows] == name).sum()) for name in "abc"] == [4, 3, 1]
     assert list(spread(groups, np.arange(3), 8, np.random.default_rng(0))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("units", [60, 3000])
+def test_many_classes_are_dealt_out_as_few_are(units: int) -> None:
+    rng = np.random.default_rng(1)
+    counts = np.zeros((units, 100), dtype=np.int64)
+    for unit in range(units):
+        counts[unit, rng.choice(100, 1 + 300 // units)] = rng.integers(1, 30)
+    shares = np.array([0.6, 0.3, 0.1])
+    role = assign(counts, shares, np.random.default_rng(0))
+    held = np.stack([counts[role == r].sum() for r in range(3)]) / counts.sum()
+    assert np.abs(held - shares).max() < 0.05
+    bearers = (counts > 0).sum(axis=0)
+    for r in range(2):
+        missing = counts[role == r].sum(axis=0) == 0
+        assert (missing & (bearers > 5)).mean() < 0.03
+    np.testing.assert_array_equal(role, assign(counts, shares, np.random.default_rng(0)))
+
+
+def test_gains_of_many_classes_are_those_of_any_objective() -> None:
+    rng = np.random.default_rng(2)
+    counts = rng.integers(1, 9, (20, 40)) * (rng.random((20, 40)) < 0.2)
+    counts[:, 0] += 1
+    shares = np.array([0.6, 0.3, 0.1])
+    role = rng.integers(0, 3, 20)
+    dense, sparse = _Objective(counts, shares), _Sparse(counts, shares)
+    sums = np.stack([dense.columns[role == r].sum(axis=0) for r in range(3)])
+    others = np.arange(3) != role[:, np.newaxis]
+    np.testing.assert_allclose(
+        sparse.gains(sums, role)[others], dense.gains(sums, role)[others], atol=1e-12
+    )

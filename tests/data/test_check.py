@@ -2,6 +2,7 @@
 said."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -233,3 +234,34 @@ def test_names_that_are_alike_are_told_and_block_across_the_roles_of_a_manifest(
     assert across["roles"]["shared"]["patients"] == 0
     assert across["roles"]["shared"]["alike"] == 1
     assert leaks(across)
+
+
+def test_many_classes_cost_at_most_twice_what_two_cost() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6000, 4, 4, 3), dtype=np.uint8)
+
+    def seconds(classes: int) -> float:
+        tiles = TileSet.from_arrays(
+            pixels,
+            [f"class_{row % classes:04d}" for row in range(6000)],
+            patients=[f"p{row % 60}" for row in range(6000)],
+        )
+        start = time.process_time()
+        document = describe_set(tiles)
+        assert len(document["warnings"]) < 12
+        assert document["split"] is not None
+        return time.process_time() - start
+
+    ratios = [seconds(600) / seconds(2) for _ in range(3)]
+    assert min(ratios) <= 2
+
+
+def test_classes_of_few_patients_have_one_warning_where_they_are_many() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
+    for classes, lines in ((9, 9), (10, 1)):
+        tiles = TileSet.from_arrays(
+            pixels,
+            [f"c{row % classes}" for row in range(40)],
+            patients=[f"p{row % 4}" for row in range(40)],
+        )
+        said = [line for line in describe_set(tiles)["warnings"] if "learns of" in line]
+        assert len(said) == lines

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
-from privgen.data import images
+from privgen.data import colour, images
 from privgen.errors import InputError, OutputError, TileError
 
 RNG = np.random.default_rng(7)
@@ -183,10 +183,64 @@ def test_jpeg_quality_changes_the_bytes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_exif_orientation_does_not_rotate_a_tile(kind: str) -> None:
-    exif = Image.Exif()
-    exif[274] = 6
-    assert images.decode(saved(rgb(), kind, exif=exif), "t").shape == TILE.shape
+def test_a_tile_that_is_stored_turned_is_refused(kind: str) -> None:
+    for value, fits in ((1, True), (6, False), (8, False), (9, True), (0, True)):
+        exif = Image.Exif()
+        exif[274] = value
+        data = saved(rgb(), kind, exif=exif)
+        if fits:
+            assert images.decode(data, "t").shape == TILE.shape
+        else:
+            with pytest.raises(TileError, match=f"EXIF orientation {value}"):
+                images.decode(data, "t")
+
+
+def swapped_profile() -> bytes:
+    """An sRGB profile with the red and blue primaries exchanged: obeying it shows."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = int.from_bytes(data[128:132], "big")
+    tags = {bytes(data[132 + 12 * i : 136 + 12 * i]): 136 + 12 * i for i in range(count)}
+    red, blue = tags[b"rXYZ"], tags[b"bXYZ"]
+    data[red : red + 8], data[blue : blue + 8] = data[blue : blue + 8], data[red : red + 8]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_a_colour_profile_is_applied_or_ignored_and_told(kind: str) -> None:
+    options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
+    plain = saved(rgb(), kind, **options)
+    other = saved(rgb(), kind, icc_profile=swapped_profile(), **options)
+    stored, told = images.decode_profiled(other, "t")
+    np.testing.assert_array_equal(stored, images.decode(plain, "t"))
+    assert told
+    applied, told = images.decode_profiled(other, "t", icc="apply")
+    assert told
+    assert np.abs(applied.astype(int) - stored).mean() > 10
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    same, told = images.decode_profiled(
+        saved(rgb(), kind, icc_profile=srgb, **options), "t", icc="apply"
+    )
+    assert not told
+    np.testing.assert_array_equal(same, images.decode(plain, "t"))
+
+
+def test_a_damaged_or_large_profile_is_one_line_where_it_is_applied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profile = swapped_profile()
+    for broken in (b"x" * 200, profile[:150]):
+        data = saved(rgb(), "PNG", icc_profile=broken)
+        assert images.decode_profiled(data, "t")[1]
+        with pytest.raises(TileError, match="colour profile is damaged"):
+            images.decode(data, "t", icc="apply")
+    data = saved(rgb(), "PNG", icc_profile=profile)
+    for most, fits in ((len(profile) + 1, True), (len(profile), True), (len(profile) - 1, False)):
+        monkeypatch.setattr(colour, "ICC_BYTES", most)
+        if fits:
+            images.decode(data, "t", icc="apply")
+        else:
+            with pytest.raises(TileError, match="one may have"):
+                images.decode(data, "t", icc="apply")
 
 
 def test_largest_side_is_accepted() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
+from PIL import Image, ImageCms
 from pyarrow import parquet
 
 from privgen.data import images
@@ -453,3 +454,27 @@ def test_two_manifests_in_one_folder_are_refused_but_either_can_be_given(tmp_pat
         open_tiles(folder)
     assert "\n" not in str(caught.value)
     assert len(open_tiles(folder / "manifest.csv")) == 2
+
+
+def other_profile() -> bytes:
+    """sRGB with its primaries exchanged."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    tags = {data[at : at + 4]: data[at + 4 : at + 8] for at in range(132, 332, 12)}
+    places = [int.from_bytes(tags[tag], "big") for tag in (b"rXYZ", b"bXYZ")]
+    red, blue = (data[at : at + 20] for at in places)
+    return data.replace(red, b"*" * 20).replace(blue, red).replace(b"*" * 20, blue)
+
+
+def test_colour_profiles_are_said_kept_and_opened_again_the_same_way(tmp_path: Path) -> None:
+    make(tmp_path, ("a/1.png", "b/1.png"))
+    picture = Image.fromarray(images.read_tile(tmp_path / "a" / "1.png"))
+    picture.save(tmp_path / "a" / "2.png", icc_profile=other_profile())
+    stored, applied = open_tiles(tmp_path), open_tiles(tmp_path, icc="apply")
+    assert [remark.what for remark in stored.remarks] == [
+        "tiles whose colours are others under their colour profile (ICC), taken as stored "
+        "(--icc ignore): 1"
+    ]
+    assert "brought to sRGB by it (--icc apply): 1" in applied.remarks[0].what
+    assert stored.digests[0] == stored.digests[1] == applied.digests[0] != applied.digests[1]
+    np.testing.assert_array_equal(stored.load()[0], stored.load()[1])
+    assert (applied.load()[1] != stored.load()[1]).any()

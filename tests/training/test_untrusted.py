@@ -169,7 +169,8 @@ def test_a_hostile_checkpoint_is_one_short_line_and_builds_nothing(
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError) as caught:
         load_generator(tmp_path / "h.pt")
-    assert not isinstance(caught.value, SealError), "it was refused before the seal was looked at"
+    sealed = name in ("another resolution", "unknown family", "family is a path")
+    assert isinstance(caught.value, SealError) is sealed, "others are refused before their seal"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 1000
