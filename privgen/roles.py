@@ -15,7 +15,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from privgen.data.layouts import open_tiles
+from privgen.data.layouts import exists, open_tiles
 from privgen.data.owners import GroupUnit
 from privgen.data.splits import Split, require_disjoint
 from privgen.data.tileset import TileRecord, TileSet
@@ -117,7 +117,7 @@ def opened_by(ledger: Ledger, data: Path | None = None) -> TileSet:
       InputError: the set is gone.
     """
     place = data or (None if ledger.root is None else Path(ledger.root))
-    if place is None or not place.exists():
+    if place is None or not exists(place):
         where = "in memory" if place is None else f"at {place}, where nothing is now"
         raise InputError(
             f"the training data were {where}: give --data with the folder they are in."

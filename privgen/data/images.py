@@ -30,6 +30,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from privgen.data import png
 from privgen.data.coding import SAMPLINGS, Coding
 from privgen.data.colour import Icc, in_colour, orientation
+from privgen.data.image_rows import read_row, row_of
 from privgen.data.tar_members import member_of, read_member
 from privgen.errors import InputError, TileError
 from privgen.files import atomic_write
@@ -111,6 +112,9 @@ def read_bytes(path: Path) -> bytes:
         member = member_of(path)
         if member is not None:
             return read_member(path, *member, MAX_FILE_BYTES)
+        row = row_of(path)
+        if row is not None:
+            return read_row(path, *row, MAX_FILE_BYTES)
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise TileError(str(path), "is a folder, not an image file. Give the files inside it.")

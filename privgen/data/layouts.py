@@ -26,13 +26,18 @@ from privgen.data.archive import read_archive
 from privgen.data.class_names import FLAT_CLASS
 from privgen.data.colour import Icc
 from privgen.data.folders import leading_out, require_no_manifest, scan
-from privgen.data.leftovers import MANIFEST, PARQUET_MANIFEST, left_over
+from privgen.data.image_rows import is_image_table, row_of
+from privgen.data.image_tables import read_image_tables
+from privgen.data.leftovers import IGNORED, MANIFEST, PARQUET_MANIFEST, left_over
 from privgen.data.manifest import SUFFIXES, read_manifest
 from privgen.data.owners import GROUP_UNITS, Remark, group_unit_of, remarks_on
+from privgen.data.patterns import files_of, is_pattern
 from privgen.data.public_sets import recognise
 from privgen.data.tables import PARQUET
+from privgen.data.tar_members import SUFFIX as TAR
 from privgen.data.tar_members import is_there
 from privgen.data.tileset import DECODERS, TileRecord, TileSet
+from privgen.data.webdataset import read_shards
 from privgen.errors import ConfigError, LayoutError, TileError
 
 
@@ -77,7 +82,7 @@ def open_tiles(
     path = Path(path)
     minimum = 1 if flat else min_classes
     try:
-        if not path.exists():
+        if not exists(path):
             raise LayoutError(f"there is nothing at {path}. Check the path.")
         if path.suffix.lower() == ".npz" and path.is_file():
             tiles = read_archive(path)
@@ -101,15 +106,22 @@ def _open_files(
     whole: bool,
     icc: Icc,
 ) -> TileSet:
-    listing = _listing(path)
+    listing, files = _listing(path), _containers(path)
     remarks: tuple[Remark, ...] = ()
     unlisted: tuple[tuple[str, str], ...] = ()
     spellings: Mapping[str, Spellings] = {}
-    if listing.is_file():
+    if files:
+        root = files[0].parent
+        read = read_shards if files[0].suffix.lower() == TAR else read_image_tables
+        records, spellings = read(root, files, flat=flat)
+        remarks = remarks_on(spellings)
+        kind = "WebDataset shards" if read is read_shards else "Parquet files of pictures"
+        layout = f"{kind} ({len(files)})"
+    elif listing.is_file():
         if listing.suffix.lower() not in SUFFIXES:
             raise LayoutError(
-                "tiles come as a folder, a .csv or .parquet manifest or an .npz archive: got "
-                f"{path}. Give one of these."
+                "tiles come as a folder, a .csv or .parquet manifest, an .npz archive, or .tar or "
+                f".parquet files with the pictures inside: got {path}. Give one of these."
             )
         root = listing.parent
         records, left_aside, spellings, remarks = read_manifest(listing)
@@ -178,7 +190,7 @@ def _left_aside(
       LayoutError: a folder was given, and it holds images that would be left out.
     """
     root = listing if listing.is_dir() else listing.parent
-    found = left_over(root, [record.path for record in records], near=path.is_file())
+    found = left_over(root, [record.path for record in records], near=not path.is_dir())
     left, unusable = [*found.pictures, *found.archived], []
     if path.is_dir() and on_bad_tile == "skip":
         for name in found.pictures:
@@ -232,6 +244,48 @@ def _rule_broken(file: Path) -> str | None:
     return None
 
 
+def exists(path: Path) -> bool:
+    """Whether there is something to open: a path, or files that a pattern names."""
+    return path.exists() or is_pattern(path)
+
+
+def _containers(path: Path) -> list[Path]:
+    """The files with pictures inside that a path names: itself, a pattern's, or a folder of them.
+
+    Raises:
+      LayoutError: a pattern names nothing, or files of several kinds.
+    """
+    if is_pattern(path):
+        files = files_of(path)
+    elif path.is_dir():
+        if any((path / name).is_file() for name in (MANIFEST, PARQUET_MANIFEST)):
+            return []
+        files = [
+            entry
+            for entry in sorted(path.iterdir())
+            if not entry.name.startswith(".") and entry.name.lower() not in IGNORED
+        ]
+        if any(entry.is_dir() or entry.suffix.lower() not in (TAR, PARQUET) for entry in files):
+            return []
+    else:
+        files = [path] if path.suffix.lower() in (TAR, PARQUET) else []
+    kinds = {file.suffix.lower() for file in files}
+    if kinds == {PARQUET} and (is_pattern(path) or is_image_table(files[0])):
+        return files
+    if kinds == {TAR}:
+        return files
+    if is_pattern(path) or len(kinds) > 1:
+        raise LayoutError(
+            f"files with pictures inside are all .tar or all .parquet: {path} names "
+            f"{', '.join(sorted(kinds))}. Give one kind."
+        )
+    return []
+
+
+def _there(file: Path) -> bool:
+    return is_there(file) or row_of(file) is not None
+
+
 def is_manifest(path: Path) -> bool:
     """Whether a path is a manifest, or a folder with one."""
     return path.suffix.lower() in SUFFIXES or any(
@@ -261,7 +315,7 @@ def _require_classes(path: Path, classes: set[str], minimum: int) -> None:
 
 
 def _require_files(listing: Path, records: Sequence[TileRecord]) -> None:
-    missing = [record.path for record in records if not is_there(listing.parent / record.path)]
+    missing = [record.path for record in records if not _there(listing.parent / record.path)]
     if missing:
         raise LayoutError(
             f"every tile of a manifest must be there: {len(missing)} of {len(records)} in "

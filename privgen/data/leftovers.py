@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from privgen.data import tar_members
 from privgen.data.archive import holds_pictures
 from privgen.data.class_names import SYSTEM_FOLDERS
+from privgen.data.image_rows import is_image_table
 from privgen.data.kinds import HEAD, head_of, is_picture, is_picture_name
 from privgen.data.tables import PARQUET, reading
 from privgen.errors import LayoutError
@@ -72,7 +73,7 @@ def left_over(root: Path, listed: Iterable[str], *, near: bool = False) -> Lefto
     opaque: list[str] = []
     system: list[str] = []
     for path, name in _near(root, known) if near else _below(root, opaque, system):
-        if name in known.names or not path.is_file():
+        if name in known.names or name in known.tables or not path.is_file():
             continue
         kind = _kind(path, name)
         if kind == "opaque":
@@ -108,6 +109,12 @@ class _Listed:
                 if parts[end - 1].lower().endswith(tar_members.SUFFIX):
                     found["/".join(parts[:end])].add("/".join(parts[end:]))
         return {tar: frozenset(inside) for tar, inside in found.items()}
+
+    @cached_property
+    def tables(self) -> frozenset[str]:
+        """Parquet files of which a row is a tile."""
+        holders = (name.rpartition("/")[0] for name in self.names)
+        return frozenset(one for one in holders if one.lower().endswith(PARQUET))
 
     def holds(self, path: Path) -> bool:
         """Whether a file is one of the tiles under another name."""
@@ -196,6 +203,8 @@ def _kind(path: Path, name: str) -> str:
         return "archive" if _holds_tiles(path) else "opaque"
     if b"\0" not in head or head.startswith((_APPLE_DOUBLE, *_UTF_16)):
         return ""
+    if suffix == PARQUET and is_image_table(path):
+        return "archive"
     return "" if suffix == PARQUET and _is_manifest(path) else "opaque"
 
 

@@ -30,6 +30,9 @@ CELL_BYTES = 2**17
 LINE_CHARACTERS = 8 * CELL_BYTES
 """Longest line of a CSV."""
 
+GROUP_BYTES = 1 * GIB
+"""Most bytes of pictures in a row group of a Parquet file, and of such groups in memory."""
+
 FOOTER_BYTES = 64 * MIB
 """Largest directory at the end of a Parquet file."""
 

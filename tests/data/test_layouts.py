@@ -328,7 +328,7 @@ def test_empty_class_folder_missing_path_and_other_file_are_named(tmp_path: Path
         open_tiles(tmp_path)
     with pytest.raises(LayoutError, match="nothing at"):
         open_tiles(tmp_path / "gone")
-    with pytest.raises(LayoutError, match=r"folder, a .csv or .parquet manifest or an .npz"):
+    with pytest.raises(LayoutError, match=r"folder, a .csv or .parquet manifest, an .npz"):
         open_tiles(tmp_path / "normal" / "1.png")
     with pytest.raises(ConfigError, match="on_bad_tile"):
         open_tiles(tmp_path, on_bad_tile="ignore")  # type: ignore[arg-type]
