@@ -1,8 +1,10 @@
 """`privgen audit` and `privgen demo`."""
 
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +21,7 @@ from privgen.cli.base import (
     finish_audit,
     reported,
 )
+from privgen.errors import ConfigError
 
 
 class Harmonise(StrEnum):
@@ -55,6 +58,13 @@ def audit(
     train: Annotated[Path | None, typer.Option(help="Tiles the generator was trained on.")] = None,
     holdout: Annotated[Path | None, typer.Option(help="Tiles of patients it never met.")] = None,
     synthetic: Annotated[Path | None, typer.Option(help="Synthetic tiles, from any tool.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Command that writes --count synthetic tiles: 'CMD {n} {seed} {out}'. It runs as "
+            "a process of its own, without a shell."
+        ),
+    ] = None,
     siblings: Annotated[
         Path | None, typer.Option(help="Held-back tiles of the training slides.")
     ] = None,
@@ -136,11 +146,21 @@ def audit(
     """
     from privgen.auditing import audit as run_audit
 
-    result = run_audit(
+    made: AbstractContextManager[Any] = nullcontext(synthetic)
+    if sampler is not None:
+        from privgen.outside import drawn
+
+        if generator or synthetic or not (train and holdout):
+            raise ConfigError(
+                "a sampler makes the synthetic tiles of an audit of --train and --holdout: give "
+                "these two, and neither --generator nor --synthetic."
+            )
+        made = drawn(sampler, count=count, seed=seed, on_bad_tile=on_bad_tile.value, icc=icc.value)
+    run = partial(
+        run_audit,
         generator=generator,
         train=train,
         holdout=holdout,
-        synthetic=synthetic,
         siblings=siblings,
         data=data,
         count=count,
@@ -162,6 +182,8 @@ def audit(
         out=out,
         reveal_suspects=reveal_suspects,
     )
+    with made as tiles:
+        result = run(synthetic=tiles)
     code = finish_audit(result.document, result.verdict.outcome, out, json)
     if reveal_suspects and out is not None:
         console.note(
