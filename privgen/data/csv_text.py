@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from privgen.data import limits
 from privgen.errors import LayoutError
@@ -108,7 +108,7 @@ def _lines(stream: TextIO, path: Path) -> Iterator[str]:
 
 
 def _rows(
-    path: Path, reader: "csv.Reader", named: Sequence[str], unnamed: Sequence[int]
+    path: Path, reader: Any, named: Sequence[str], unnamed: Sequence[int]
 ) -> Iterator[tuple[str, Row]]:
     index = {0} & set(unnamed)  # a row index of pandas
     for number, cells in enumerate(cell for cell in reader if cell):

@@ -111,7 +111,7 @@ class Arrays:
         if not 0 <= info.file_size - count <= limits.ARRAY_HEADER_BYTES + 16:
             raise ValueError(f"{name} ends early, or holds more than its header says")
         flat = np.empty(math.prod(shape), dtype=dtype)
-        view = memoryview(flat.view(np.uint8)) if count else memoryview(b"")
+        view = flat.view(np.uint8)
         with self._archive.open(name + _ENDING) as stream:
             _header(stream)
             at = 0
@@ -119,7 +119,7 @@ class Arrays:
                 block = stream.read(min(_BLOCK, count - at))
                 if not block:
                     raise ValueError(f"{name} ends early")
-                view[at : at + len(block)] = block
+                view[at : at + len(block)] = np.frombuffer(block, dtype=np.uint8)
                 at += len(block)
             if stream.read(1):  # its checksum is looked at here
                 raise ValueError(f"{name} holds more than its header says")
@@ -146,7 +146,7 @@ def opened(path: Path) -> Iterator[Arrays]:
 
 
 def _header(stream: IO[bytes]) -> Header:
-    version = npy.read_magic(stream)  # type: ignore[arg-type]
+    version = npy.read_magic(stream)
     width = {(1, 0): 2, (2, 0): 4}.get(version)
     if width is None:
         raise ValueError(f"an array of format {version}")

@@ -169,7 +169,7 @@ def _scan(stream: BinaryIO, length: int) -> _Index:
     try:
         with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # its own list, which only grows
+                archive.members.clear()  # type: ignore[attr-defined]  # it only grows
                 if member.size < 0 or archive.offset <= before:
                     raise tarfile.HeaderError("it leads back to where it came from")
                 before = archive.offset
