@@ -116,6 +116,20 @@ def test_an_archive_is_read_up_to_its_limit(
         open_tiles(tmp_path / "a.npz")
 
 
+def test_the_header_of_an_array_is_read_up_to_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive(tmp_path / "a.npz", ("images.npy", IMAGES))
+    own = int.from_bytes(IMAGES[8:10], "little")
+    for most, fits in ((own + 1, True), (own, True), (own - 1, False)):
+        monkeypatch.setattr(limits, "ARRAY_HEADER_BYTES", most)
+        if fits:
+            assert len(open_tiles(path, flat=True)) == 4
+        else:
+            with pytest.raises(LayoutError, match="a header may have"):
+                open_tiles(path, flat=True)
+
+
 def test_a_directory_of_very_many_members_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,3 +256,14 @@ def test_damaged_parquet_is_one_line(damage: str, tmp_path: Path) -> None:
 def test_parquet_that_is_gone_is_told_by_the_system(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_manifest(tmp_path / "m.parquet")
+
+
+def test_a_path_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    for length, fits in ((4095, True), (4096, True), (4097, False)):
+        path = written(tmp_path, f"path,label\n{'a' * length},x\n")
+        if fits:
+            assert len(read_manifest(path).records) == 1
+        else:
+            with pytest.raises(LayoutError, match="a path may have 4096") as caught:
+                read_manifest(path)
+            assert len(str(caught.value)) < 300
