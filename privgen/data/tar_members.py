@@ -187,7 +187,7 @@ def _scan(stream: BinaryIO, length: int) -> _Index:
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 fault = fault or _DAMAGED
     except TooLargeError as error:
-        fault = f"{error}. Pack it into shards of a few thousand tiles"
+        fault = f"is over a limit: {error}. Pack shards of a few thousand tiles"
     except Exception:  # what Python's reader raises on headers that contradict themselves
         fault = fault or _DAMAGED
     return _Index(places=places, repeated=tuple(repeated), fault=fault)
