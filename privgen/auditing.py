@@ -57,6 +57,7 @@ from privgen.evidence.searching import (
 )
 from privgen.evidence.suspects import choose
 from privgen.files import empty_folder, write_json
+from privgen.phases import phase
 from privgen.reporting import html, suspects
 from privgen.sampling import LoadedGenerator, load_generator, sample
 from privgen.weaker import (
@@ -225,7 +226,8 @@ def audit(
             )
         made = synthetic_tiles(synthetic, count, on_bad_tile)
     else:
-        tiles, labels = sample(loaded, count, seed=seed, truncation=truncation)
+        with phase(f"sampling {count} tiles"):
+            tiles, labels = sample(loaded, count, seed=seed, truncation=truncation)
         made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
     if train is None and holdout is None and loaded is not None:
         roles, warnings = from_ledger(loaded, data)
@@ -349,9 +351,10 @@ def _judge(
             seed=asked.seed,
             effort=effort,
         )
-    report = audits.audit(
-        evidence.data, policy=asked.policy, rng=asked.seed, features=features, outside=outside
-    )
+    with phase("judging"):
+        report = audits.audit(
+            evidence.data, policy=asked.policy, rng=asked.seed, features=features, outside=outside
+        )
     report = replace(report, results=with_knowledge(report.results, effort))
     if asked.lpips:
         try:

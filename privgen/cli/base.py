@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from privgen import console
 from privgen.cli.exits import exit_code
+from privgen.phases import phase
 
 P = ParamSpec("P")
 
@@ -56,7 +57,11 @@ def reported(command: Callable[P, int]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        raise typer.Exit(exit_code(lambda: command(*args, **kwargs)))
+        def work() -> int:
+            with phase("working"):
+                return command(*args, **kwargs)
+
+        raise typer.Exit(exit_code(work))
 
     return run
 
