@@ -56,9 +56,10 @@ from privgen.evidence.searching import (
     searching,
 )
 from privgen.evidence.suspects import choose
-from privgen.files import empty_folder, write_json
+from privgen.files import empty_folder
 from privgen.phases import phase
 from privgen.reporting import html, suspects
+from privgen.reporting.disclosure import withheld
 from privgen.sampling import LoadedGenerator, load_generator, sample
 from privgen.weaker import (
     DEFAULT_COUNT,
@@ -96,22 +97,31 @@ class Audit:
         The page of suspects is readable for its owner alone (mode 0600), where the file system
         keeps modes at all.
         """
-        write_report(self.document, folder)
-        if self.suspects is not None:
-            page = suspects.write(self.suspects, folder)
-            if page.stat().st_mode & 0o077:
-                console.warn(f"this file system keeps no modes: others may read {page}.")
+        write_report(self.document, folder, suspects_page=self.suspects)
+        page = folder / suspects.NAME
+        if self.suspects is not None and page.stat().st_mode & 0o077:
+            console.warn(f"this file system keeps no modes: others may read {page}.")
 
 
-def write_report(document: Mapping[str, Any], folder: Path) -> None:
-    """Validate a report document and write it as report.json and report.html.
+def write_report(
+    document: Mapping[str, Any], folder: Path, *, suspects_page: str | None = None
+) -> None:
+    """Validate a report document and write it as report.json and report.html, or nothing at all.
+
+    Args:
+      document: of the report.
+      folder: to write to.
+      suspects_page: as `Audit.suspects`, written for its owner alone.
 
     Raises:
       OutputError, DiskFullError: it cannot be written.
     """
-    html.validate(document)
-    write_json(folder / "report.json", document)
-    html.write(document, folder / "report.html")
+    page = html.render(document)
+    files = {"report.json": json_text(document).encode(), "report.html": page.encode()}
+    if suspects_page is not None:
+        # File names need not be valid text.
+        files[suspects.NAME] = suspects_page.encode(errors="backslashreplace")
+    write_all(folder, files, private={suspects.NAME})
 
 
 def audit(
@@ -401,6 +411,13 @@ def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> d
     every = {**roles, "synthetic": synthetic}
     train = roles["train"]
     classes = sorted({label for tiles in every.values() for label in tiles.classes})
+    counts = {
+        role: {label: int((tiles.labels == label).sum()) for label in classes}
+        for role, tiles in every.items()
+    }
+    given = {
+        role: count if role == "synthetic" else withheld(count) for role, count in counts.items()
+    }
     return {
         "layout": train.layout,
         "group_unit": train.group_unit,
@@ -411,10 +428,7 @@ def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> d
             }
             for role, tiles in every.items()
         },
-        "classes": {
-            label: {role: int((tiles.labels == label).sum()) for role, tiles in every.items()}
-            for label in classes
-        },
+        "classes": {label: {role: given[role][label] for role in every} for label in classes},
         "audit_side_px": side,
         "skipped": skipped_files(roles, synthetic),
     }

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from privgen import console
-from privgen.cli.base import BadTile, GroupBy, Json, OnBadTile, Seed, app, finish_audit, reported
+from privgen.cli.base import (
+    BadTile,
+    GroupBy,
+    Json,
+    OnBadTile,
+    Seed,
+    app,
+    finish_audit,
+    reported,
+    require_paths,
+)
 
 
 class Harmonise(StrEnum):
@@ -122,6 +132,7 @@ def audit(
 
     Exit code 0: no leak found; 1: leak; 4: inconclusive.
     """
+    require_paths(generator, train, holdout, synthetic, siblings, data, policy)
     from privgen.auditing import audit as run_audit
 
     result = run_audit(

@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from privgen import console
-from privgen.cli.base import BadTile, GroupBy, Json, OnBadTile, Seed, app, data_app, reported
+from privgen.cli.base import (
+    BadTile,
+    GroupBy,
+    Json,
+    OnBadTile,
+    Seed,
+    app,
+    data_app,
+    reported,
+    require_paths,
+)
 
 
 @data_app.command("check")
@@ -40,6 +50,7 @@ def data_check(
     so that a split by group leaks or labels contradict one another. Without --out nothing is
     written, and at most 20 pairs are printed.
     """
+    require_paths(folder)
     from privgen.checking import check_tiles
     from privgen.reporting.check import print_check
 

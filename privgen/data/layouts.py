@@ -108,7 +108,8 @@ def _open_files(
         remarks = remarks_on(spellings)
         layout = f"{'Parquet' if listing.suffix.lower() == PARQUET else 'CSV'} manifest"
         if left_aside:
-            layout += f" (columns not read: {', '.join(left_aside)})"
+            # Their names may say what a hospital knows of its patients.
+            layout += f" ({len(left_aside)} column{'s' * (len(left_aside) > 1)} not read)"
     else:
         root = path
         records, layout = _scan(root, flat)
