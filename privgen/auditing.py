@@ -58,8 +58,9 @@ from privgen.evidence.searching import (
 from privgen.evidence.suspects import choose
 from privgen.files import empty_folder
 from privgen.phases import phase
-from privgen.reporting import html, suspects
+from privgen.reporting import suspects
 from privgen.reporting.disclosure import withheld
+from privgen.reporting.writing import write_report
 from privgen.sampling import LoadedGenerator, load_generator, sample
 from privgen.weaker import (
     DEFAULT_COUNT,
@@ -101,27 +102,6 @@ class Audit:
         page = folder / suspects.NAME
         if self.suspects is not None and page.stat().st_mode & 0o077:
             console.warn(f"this file system keeps no modes: others may read {page}.")
-
-
-def write_report(
-    document: Mapping[str, Any], folder: Path, *, suspects_page: str | None = None
-) -> None:
-    """Validate a report document and write it as report.json and report.html, or nothing at all.
-
-    Args:
-      document: of the report.
-      folder: to write to.
-      suspects_page: as `Audit.suspects`, written for its owner alone.
-
-    Raises:
-      OutputError, DiskFullError: it cannot be written.
-    """
-    page = html.render(document)
-    files = {"report.json": json_text(document).encode(), "report.html": page.encode()}
-    if suspects_page is not None:
-        # File names need not be valid text.
-        files[suspects.NAME] = suspects_page.encode(errors="backslashreplace")
-    write_all(folder, files, private={suspects.NAME})
 
 
 def audit(

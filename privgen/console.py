@@ -123,7 +123,10 @@ def item(message: str) -> None:
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], prose: Collection[str] = ()
 ) -> None:
-    """A table for people; numbers arrive as finished text. Columns of prose stand flush left."""
+    """A table for people; numbers arrive as finished text, lines of a cell apart by line ends.
+
+    Columns of prose stand flush left.
+    """
     if _rank():
         return
     drawn = Table(
@@ -133,7 +136,7 @@ def table(
         left = position == 0 or column in prose
         drawn.add_column(Text(plain(column)), justify="left" if left else "right")
     for row in rows:
-        drawn.add_row(*(Text(plain(cell)) for cell in row))
+        drawn.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in row))
     with _writing("stderr"):
         _stderr.print(drawn)
 

@@ -202,7 +202,7 @@ def _require_same(
 def _plain(text: str) -> str:
     """Somebody's words inside Markdown: no line, table, link, code or tag can begin in them."""
     flat = " ".join(text.split())
-    return "".join(f"\\{mark}" if mark in "\\`*_[]<>#|~" else mark for mark in flat)
+    return "".join(f"\\{mark}" if mark in "\\`*_[]<#|~" else mark for mark in flat)
 
 
 @cache

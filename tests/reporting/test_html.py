@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 
 from audits import AuditData, Planted, Tiles, audit
-from privgen.auditing import write_report
 from privgen.errors import DiskFullError
 from privgen.reporting import html, words
+from privgen.reporting.writing import write_report
 
 Example = Callable[[str], dict[str, Any]]
 

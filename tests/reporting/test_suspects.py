@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privgen.auditing import write_report
 from privgen.data.images import decode
 from privgen.data.phantom import make_phantom
 from privgen.evidence.alignment import align
 from privgen.evidence.descriptors import describe
 from privgen.evidence.suspects import Suspect
 from privgen.reporting.suspects import in_words, render
+from privgen.reporting.writing import write_report
 
 _EXAMPLE = runpy.run_path(str(Path(__file__).parent / "suspects_example.py"))
 SIDE, HOSTILE = _EXAMPLE["SIDE"], _EXAMPLE["HOSTILE"]

@@ -279,7 +279,7 @@ def test_glas_is_called_confounded(real_data: Callable[[str], Path]) -> None:
         synthetic={1.0: [train]},
     )
     (said,) = (line for line in found if "confounded" in line)
-    assert "very few test patients have healthy, poor" in said
+    assert "very few test patients have adenomatous, healthy, moderate_to_poor, poor." in said
 
 
 def test_a_baseline_whose_interval_reaches_chance_is_named() -> None:
