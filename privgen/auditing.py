@@ -58,8 +58,11 @@ from privgen.evidence.searching import (
     searching,
 )
 from privgen.evidence.suspects import choose
-from privgen.files import empty_folder, write_json
-from privgen.reporting import html, suspects
+from privgen.files import empty_folder
+from privgen.phases import phase
+from privgen.reporting import suspects
+from privgen.reporting.disclosure import withheld
+from privgen.reporting.writing import write_report
 from privgen.sampling import LoadedGenerator, load_generator, sample
 from privgen.weaker import (
     DEFAULT_COUNT,
@@ -97,22 +100,10 @@ class Audit:
         The page of suspects is readable for its owner alone (mode 0600), where the file system
         keeps modes at all.
         """
-        write_report(self.document, folder)
-        if self.suspects is not None:
-            page = suspects.write(self.suspects, folder)
-            if page.stat().st_mode & 0o077:
-                console.warn(f"this file system keeps no modes: others may read {page}.")
-
-
-def write_report(document: Mapping[str, Any], folder: Path) -> None:
-    """Validate a report document and write it as report.json and report.html.
-
-    Raises:
-      OutputError, DiskFullError: it cannot be written.
-    """
-    html.validate(document)
-    write_json(folder / "report.json", document)
-    html.write(document, folder / "report.html")
+        write_report(self.document, folder, suspects_page=self.suspects)
+        page = folder / suspects.NAME
+        if self.suspects is not None and page.stat().st_mode & 0o077:
+            console.warn(f"this file system keeps no modes: others may read {page}.")
 
 
 def audit(
@@ -229,7 +220,8 @@ def audit(
             )
         made = synthetic_tiles(synthetic, count, on_bad_tile, icc)
     else:
-        tiles, labels = sample(loaded, count, seed=seed, truncation=truncation)
+        with phase(f"sampling {count} tiles"):
+            tiles, labels = sample(loaded, count, seed=seed, truncation=truncation)
         made = TileSet.from_arrays(tiles, labels, layout="sampled from the generator")
     if train is None and holdout is None and loaded is not None:
         roles, warnings = from_ledger(loaded, data)
@@ -355,9 +347,10 @@ def _judge(
             seed=asked.seed,
             effort=effort,
         )
-    report = audits.audit(
-        evidence.data, policy=asked.policy, rng=asked.seed, features=features, outside=outside
-    )
+    with phase("judging"):
+        report = audits.audit(
+            evidence.data, policy=asked.policy, rng=asked.seed, features=features, outside=outside
+        )
     report = replace(report, results=with_knowledge(report.results, effort))
     if asked.lpips:
         try:
@@ -404,6 +397,13 @@ def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> d
     every = {**roles, "synthetic": synthetic}
     train = roles["train"]
     classes = sorted({label for tiles in every.values() for label in tiles.classes})
+    counts = {
+        role: {label: int((tiles.labels == label).sum()) for label in classes}
+        for role, tiles in every.items()
+    }
+    given = {
+        role: count if role == "synthetic" else withheld(count) for role, count in counts.items()
+    }
     return {
         "layout": train.layout,
         "group_unit": train.group_unit,
@@ -414,10 +414,7 @@ def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> d
             }
             for role, tiles in every.items()
         },
-        "classes": {
-            label: {role: int((tiles.labels == label).sum()) for role, tiles in every.items()}
-            for label in classes
-        },
+        "classes": {label: {role: given[role][label] for role in every} for label in classes},
         "audit_side_px": side,
         "skipped": skipped_files(roles, synthetic),
     }

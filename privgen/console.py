@@ -1,21 +1,28 @@
 """The only place that prints: people read stderr, programs read JSON on stdout.
 
+Names come from files, and files from strangers. Whatever is printed is text and never markup, and
+what would steer a terminal, begin a new line or turn the reading direction is written as an escape.
+
 Every function here raises StreamError where its stream cannot be written.
 """
 
 import json
 import os
 import sys
+import time
 import traceback
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -32,13 +39,40 @@ class _Screen(Console):
         raise
 
 
+Bars: TypeAlias = Progress
+BarId: TypeAlias = TaskID
+
 _stderr = _Screen(stderr=True, highlight=False, soft_wrap=True)
+_last = time.monotonic()
+
+_ESCAPED = {"Cc", "Cs", "Zl", "Zp"}
+_DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def plain(text: str) -> str:
+    """The text with escapes for control characters, line ends and marks of reading direction."""
+    return "".join(
+        ascii(mark)[1:-1] if unicodedata.category(mark) in _ESCAPED or mark in _DIRECTIONS else mark
+        for mark in text
+    )
+
+
+def said_at() -> float:
+    """When the last line was printed, on the clock of `time.monotonic`; import counts as one."""
+    return _last
+
+
+def speaks() -> bool:
+    """Whether this process prints: of several that `torchrun` started, the first."""
+    return _rank() == 0
 
 
 @contextmanager
 def _writing(stream: str) -> Iterator[None]:
+    global _last
     try:
         yield
+        _last = time.monotonic()
     except OSError as error:
         raise StreamError(f"{stream} cannot be written: {error.strerror or error}.") from error
 
@@ -68,19 +102,20 @@ def fail(message: str) -> None:
 
 def trace(error: BaseException) -> None:
     """Where an error was raised, for whoever mends it."""
-    _say("".join(traceback.format_exception(error)))
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        _say(line)
 
 
-def _say(message: str, style: str | None = None) -> None:
+def _say(message: str, style: str = "") -> None:
     with _writing("stderr"):
-        _stderr.print(message, style=style, markup=False)
+        _stderr.print(Text(plain(message), style=style))
 
 
 def item(message: str) -> None:
     """One entry of a list, wrapped between words: for long sentences."""
     if _rank() == 0:
         grid = Table.grid(padding=(0, 1))
-        grid.add_row("  -", Text(message))
+        grid.add_row("  -", Text(plain(message)))
         with _writing("stderr"):
             _stderr.print(grid, soft_wrap=False)
 
@@ -88,29 +123,44 @@ def item(message: str) -> None:
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], prose: Collection[str] = ()
 ) -> None:
-    """A table for people; numbers arrive as finished text. Columns of prose stand flush left."""
+    """A table for people; numbers arrive as finished text, lines of a cell apart by line ends.
+
+    Columns of prose stand flush left.
+    """
     if _rank():
         return
-    drawn = Table(title=title, title_justify="left", header_style="bold")
+    drawn = Table(
+        title=Text(plain(title), style="table.title"), title_justify="left", header_style="bold"
+    )
     for position, column in enumerate(columns):
         left = position == 0 or column in prose
-        drawn.add_column(column, justify="left" if left else "right")
+        drawn.add_column(Text(plain(column)), justify="left" if left else "right")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in row))
     with _writing("stderr"):
         _stderr.print(drawn)
 
 
-def progress() -> Progress:
-    """A progress bar on stderr with elapsed time and ETA; use as a context manager."""
-    return Progress(
-        TextColumn("{task.description}"),
+class _Counted(MofNCompleteColumn):
+    def render(self, task: Task) -> Text:
+        """Nothing where nobody knows how many there are."""
+        return super().render(task) if task.total is not None else Text()
+
+
+def bars() -> Bars | None:
+    """Bars of phases under way, for `phases`; None where stderr is no terminal."""
+    if not _stderr.is_terminal:
+        return None
+    return Bars(
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Counted(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=_stderr,
-        disable=not _stderr.is_terminal,
+        refresh_per_second=4,
+        transient=True,
+        redirect_stdout=False,  # what goes to stdout is for programs
     )
 
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from privgen import console
-from privgen.auditing import Audit, audit, write_report
+from privgen.auditing import Audit, audit
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.files import empty_folder
 from privgen.reporting.terminal import print_bench
+from privgen.reporting.writing import write_report
 from privgen.sample_folder import write_samples
 from privgen.sampling import load_generator
 from privgen.training.session import train

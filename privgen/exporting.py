@@ -1,7 +1,7 @@
 """The folder to share: the generator file, and a card that says what it is and what was found.
 
 The card (after Mitchell et al. 2019, "Model cards for model reporting", arXiv:1810.03993) describes
-training data by counts alone, and counts below `SMALLEST` not at all: no path, no name, no digest
+training data by counts alone, and counts below 5 not at all: no path, no name, no digest
 of a tile. Without a report its first lines say that nobody has audited the generator. What a
 verdict may be called is in `privgen.reporting.words`.
 """
@@ -23,6 +23,7 @@ from privgen.files import atomic_write, empty_folder, sha256_file
 from privgen.models import FAMILIES
 from privgen.probing import probed
 from privgen.reporting import html, words
+from privgen.reporting.disclosure import SMALLEST, betrays, coarse
 from privgen.sampling import LoadedGenerator, loaded
 from privgen.training.state import Ledger, load_generator_state, save_generator
 
@@ -30,9 +31,6 @@ GENERATOR = "generator.safetensors"
 CARD = "MODEL_CARD.md"
 
 _DAMAGE = (TypeError, KeyError, AttributeError, RecursionError)
-
-SMALLEST = 5
-"""Smallest count of tiles or patients that is given as it is."""
 
 
 def export(checkpoint: Path | str, out: Path | str, *, report: Path | str | None = None) -> Path:
@@ -107,7 +105,7 @@ def _training_data(generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]
     of_class = {
         name: [group for label, group in train if label == name] for name in generator.classes
     }
-    betrayed = any(0 < len(groups) < SMALLEST for groups in of_class.values())
+    betrayed = any(betrays(len(groups)) for groups in of_class.values())
     return {
         "unit": unit,
         "people": f"{unit}s",
@@ -115,19 +113,19 @@ def _training_data(generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]
         "class_rows": [
             {
                 "name": _plain(name),
-                "tiles": _coarse(len(groups)),
-                "groups": _coarse(len(set(groups))),
+                "tiles": coarse(len(groups)),
+                "groups": coarse(len(set(groups))),
             }
             for name, groups in of_class.items()
         ],
-        "total": "not given" if betrayed else _coarse(len(train)),
-        "total_groups": _coarse(len({group for _, group in train})),
+        "total": "not given" if betrayed else coarse(len(train)),
+        "total_groups": coarse(len({group for _, group in train})),
         "role_rows": [
             {
                 "name": words.ROLES[role][0],
                 "meaning": words.ROLES[role][1],
                 "share": f"{len(rows) / len(ledger.entries):.2f}",
-                "groups": _coarse(len({group for _, group in rows})),
+                "groups": coarse(len({group for _, group in rows})),
             }
             for role, rows in tiles.items()
         ],
@@ -152,11 +150,11 @@ def _audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict
     outcome = audit["verdict"]["outcome"]
     return {
         "outcome": outcome,
-        "sentence": audit["verdict"]["sentence"],
+        "sentence": _plain(audit["verdict"]["sentence"]),
         "weaker": [_plain(one["sentence"]) for one in report["weaker_than_default"]],
         "meaning": words.OUTCOMES[outcome],
-        "version": report["privgen_version"],
-        "created": report["created"],
+        "version": _plain(report["privgen_version"]),
+        "created": _plain(report["created"]),
         "named": report["generator"] is not None,
         "truncation": 1 if report["generator"] is None else report["generator"]["truncation"],
         "synthetic": f"{audit['counts'].get('synthetic', {'tiles': 0})['tiles']:,}",
@@ -204,15 +202,10 @@ def _require_same(
             )
 
 
-def _coarse(count: int) -> str:
-    """A count, unless it is so small that it could point at somebody."""
-    return f"<{SMALLEST}" if 0 < count < SMALLEST else f"{count:,}"
-
-
 def _plain(text: str) -> str:
-    """A name of the user's inside Markdown: no table, link, code or tag can begin in it."""
+    """Somebody's words inside Markdown: no line, table, link, code or tag can begin in them."""
     flat = " ".join(text.split())
-    return "".join(f"\\{mark}" if mark in "\\`*_{}[]<>()#|!~" else mark for mark in flat)
+    return "".join(f"\\{mark}" if mark in "\\`*_[]<#|~" else mark for mark in flat)
 
 
 @cache

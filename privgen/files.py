@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -99,11 +99,41 @@ def append_line(path: Path, line: str) -> None:
         raise _write_error(path, error, None) from error
 
 
+def write_all(
+    folder: Path, contents: Mapping[str, bytes], *, private: Collection[str] = ()
+) -> None:
+    """Write several new files that belong together: all of them, or none.
+
+    Args:
+      folder: holds none of them yet.
+      contents: bytes by file name.
+      private: names of those for their owner alone.
+
+    Raises:
+      DiskFullError, OutputError: as `atomic_write`; the folder is then as it was.
+    """
+    written = []
+    try:
+        for name, content in contents.items():
+            mode = PRIVATE if name in private else SHARED
+            with atomic_write(folder / name, mode=mode, needed=len(content)) as stream:
+                stream.write(content)
+            written.append(folder / name)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def json_text(value: Any) -> str:
+    """`value` as indented JSON; NaN and infinity are refused."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any, *, mode: int = SHARED) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused."""
-    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with atomic_write(path, mode=mode) as stream:
-        stream.write(text.encode())
+        stream.write(json_text(value).encode())
 
 
 def sha256_file(path: Path) -> str:

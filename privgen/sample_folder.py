@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 from privgen import console
 from privgen.errors import ConfigError, Interrupted, OutputError
 from privgen.files import empty_folder, sweep_partial_files, write_json
+from privgen.phases import phase
 from privgen.probing import probed
 from privgen.sample_files import NpzFiles, PngFiles, Sample, SampleFiles
 from privgen.sampling import Balance, LoadedGenerator, label_numbers, require_truncation
@@ -159,12 +160,11 @@ def write_samples(
     files.prepare(first, end)
     made = 0
     try:
-        with console.progress() as bar:
-            task = bar.add_task("sampling", total=end - first)
+        with phase("sampling", total=end - first) as sampling:
             for start in range(first, end, files.unit):
                 stop = min(start + files.unit, end)
                 made += files.write(start, stop)
-                bar.advance(task, stop - start)
+                sampling.advance(stop - start)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted after {made} new tiles; the same command goes on where it stopped."

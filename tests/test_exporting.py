@@ -50,7 +50,7 @@ def entries() -> list[LedgerEntry]:
 
 LEDGER = Ledger(
     root="/hospital/secret-study",
-    layout="CSV manifest (columns not read: nurse_brown)",
+    layout="CSV manifest (1 column not read)",
     group_unit="patient",
     group_by="patient",
     split={"seed": 424242, "holdout": 0.35},

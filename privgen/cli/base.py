@@ -1,6 +1,7 @@
 """What every command shares: the application, its options, and how results become exit codes."""
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,9 @@ from typer.core import TyperGroup
 
 from privgen import console
 from privgen.cli.exits import exit_code
+from privgen.data.patterns import is_pattern
+from privgen.errors import InputError
+from privgen.phases import phase
 
 P = ParamSpec("P")
 
@@ -63,7 +67,11 @@ def reported(command: Callable[P, int]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        raise typer.Exit(exit_code(lambda: command(*args, **kwargs)))
+        def work() -> int:
+            with phase("working"):
+                return command(*args, **kwargs)
+
+        raise typer.Exit(exit_code(work))
 
     return run
 
@@ -81,6 +89,17 @@ GroupBy = Annotated[
     str | None,
     typer.Option(help="Manifest column that names the patient: patient, slide or source_image."),
 ]
+
+
+def require_paths(*given: Path | None) -> None:
+    """Refuse a path where nothing is, before the seconds that loading torch takes.
+
+    Raises:
+      InputError: as the work itself would say it.
+    """
+    for path in given:
+        if path is not None and not os.path.lexists(path) and not is_pattern(path):
+            raise InputError(f"there is nothing at {path}. Check the path.")
 
 
 def finish_audit(document: Mapping[str, Any], outcome: Any, out: Path | None, json: bool) -> int:

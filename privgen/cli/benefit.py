@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from privgen import console
-from privgen.cli.base import BadTile, GroupBy, Json, OnBadTile, Seed, app, reported
+from privgen.cli.base import BadTile, GroupBy, Json, OnBadTile, Seed, app, reported, require_paths
 from privgen.errors import ConfigError
 
 
@@ -116,6 +116,7 @@ def augment_bench(
     json: Json = False,
 ) -> int:
     """Measure whether synthetic tiles help MobileNet, ResNet, DenseNet and EfficientNet."""
+    require_paths(data, synthetic, *(generator or ()))
     from privgen.reporting.terminal import print_bench, print_bench_plan
     from privgen.utility.arms import ARMS
     from privgen.utility.bench import plan_bench

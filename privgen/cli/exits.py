@@ -72,6 +72,8 @@ def _told(error: BaseException) -> int:
     """Say what went wrong; the exit code that means it, or 3 where nobody can be told."""
     try:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of typer's
+            # It may repeat what was typed, or what the shell made of a `*`.
+            error.__dict__["message"] = console.plain(getattr(error, "message", ""))
             error.show()
             return int(error.exit_code)
         code, message = _meaning(error)

@@ -20,6 +20,7 @@ from privgen.cli.base import (
     app,
     finish_audit,
     reported,
+    require_paths,
 )
 from privgen.errors import ConfigError
 
@@ -144,6 +145,7 @@ def audit(
 
     Exit code 0: no leak found; 1: leak; 4: inconclusive.
     """
+    require_paths(generator, train, holdout, synthetic, siblings, data, policy)
     from privgen.auditing import audit as run_audit
 
     made: AbstractContextManager[Any] = nullcontext(synthetic)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from privgen import console
-from privgen.cli.base import Balance, Json, Seed, app, reported
+from privgen.cli.base import Balance, Json, Seed, app, reported, require_paths
 
 
 class Format(StrEnum):
@@ -52,6 +52,7 @@ def sample(
     json: Json = False,
 ) -> int:
     """Write synthetic tiles. The same command again goes on where it was stopped."""
+    require_paths(generator)
     from privgen.sample_folder import Part, write_samples
     from privgen.sampling import load_generator
 
@@ -89,6 +90,7 @@ def export(
     json: Json = False,
 ) -> int:
     """Write generator.safetensors and MODEL_CARD.md, which name no patient and no path."""
+    require_paths(checkpoint, report)
     from privgen.exporting import CARD, GENERATOR
     from privgen.exporting import export as write_export
 

@@ -9,6 +9,7 @@ import typer
 from privgen import console
 from privgen.cli.base import Json, app, reported
 from privgen.errors import ConfigError
+from privgen.phases import phase
 
 if TYPE_CHECKING:
     from privgen.tiling.run import Tiled
@@ -101,8 +102,7 @@ def tile(
     """
     from privgen.tiling.session import tile_slides
 
-    with console.progress() as bar:
-        task = bar.add_task("slides", total=len(slides))
+    with phase("slides", total=len(slides)) as cutting:
         tiled = tile_slides(
             slides,
             out,
@@ -123,7 +123,7 @@ def tile(
             key=key,
             workers=workers,
             scheduler=scheduler,
-            progress=lambda done: bar.update(task, completed=done),
+            progress=cutting.reach,
         )
     _say(tiled, len(slides))
     if json:

@@ -17,6 +17,7 @@ from privgen.cli.base import (
     app,
     data_app,
     reported,
+    require_paths,
 )
 
 
@@ -52,6 +53,7 @@ def data_check(
     so that a split by group leaks or labels contradict one another. Without --out nothing is
     written, and at most 20 pairs are printed.
     """
+    require_paths(folder)
     from privgen.checking import check_tiles
     from privgen.reporting.check import print_check
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from privgen import console
-from privgen.cli.base import Balance, GroupBy, Icc, Json, OnBadTile, app, reported
+from privgen.cli.base import Balance, GroupBy, Icc, Json, OnBadTile, app, reported, require_paths
 
 
 class DiscriminatorKind(StrEnum):
@@ -131,6 +131,7 @@ def train(
     json: Json = False,
 ) -> int:
     """Train a class-conditional generator on some patients and keep the others for its audit."""
+    require_paths(data, config)
     from privgen.config import read_toml
     from privgen.training import session
 

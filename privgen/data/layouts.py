@@ -129,7 +129,8 @@ def _open_files(
         remarks += remarks_on(spellings)
         layout = f"{'Parquet' if listing.suffix.lower() == PARQUET else 'CSV'} manifest"
         if left_aside:
-            layout += f" ({len(left_aside)} columns not read)"
+            # Their names may say what a hospital knows of its patients.
+            layout += f" ({len(left_aside)} column{'s' * (len(left_aside) > 1)} not read)"
     else:
         root = path
         records, layout, remarks = scan(root, flat)

@@ -24,6 +24,7 @@ from audits import Estimate
 from privgen.errors import InputError
 from privgen.evidence.descriptors import Descriptors, one_thread_each
 from privgen.evidence.poses import BaseMarks, best_pose
+from privgen.phases import phase
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -217,9 +218,13 @@ def _aligned(
         found.agreements[row] = best.whole.discounted
         found.strengths[row], found.marked[row] = best.strength, best.marked
 
-    with one_thread_each(), ThreadPoolExecutor(_WORKERS) as pool:
+    with (
+        one_thread_each(),
+        ThreadPoolExecutor(_WORKERS) as pool,
+        phase("aligning tiles", total=n) as aligning,
+    ):
         for _ in pool.map(fill, range(n)):
-            pass
+            aligning.advance()
     return found
 
 

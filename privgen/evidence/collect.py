@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import Alignment, AuditData, Tiles
-from privgen import console
 from privgen.data.balance import spread
 from privgen.data.owners import GROUP_UNITS
 from privgen.data.tileset import TileSet
@@ -30,6 +29,7 @@ from privgen.evidence.orbit import Whitening, fingerprint
 from privgen.evidence.pipeline import Harmonise, Pipeline, inspect
 from privgen.evidence.planting import PLANTED_PER_KIND, planted_copies
 from privgen.evidence.plants import AUDITED_KINDS, KINDS
+from privgen.phases import phase
 
 FIDELITY_ROLES = ("train", "holdout", "synthetic")
 """Roles a fidelity metric compares."""
@@ -274,12 +274,11 @@ def in_blocks(
       title: of the progress bar.
       use: called with the rows of a block and its pixels, shape (k, side, side, 3).
     """
-    with console.progress() as bars:
-        task = bars.add_task(title, total=len(tiles))
+    with phase(title, total=len(tiles)) as reading:
         for start in range(0, len(tiles), _BLOCK):
             rows = slice(start, min(start + _BLOCK, len(tiles)))
             use(rows, tiles.subset(np.arange(rows.start, rows.stop)).load(side))
-            bars.advance(task, rows.stop - rows.start)
+            reading.advance(rows.stop - rows.start)
 
 
 def _embed(

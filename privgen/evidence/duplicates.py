@@ -26,7 +26,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from audits import Estimate
-from privgen import console
 from privgen.data.tileset import TileSet
 from privgen.evidence.alignment import Alignments, align_pairs
 from privgen.evidence.collect import in_blocks, native_side
@@ -34,6 +33,7 @@ from privgen.evidence.descriptors import Descriptors, concatenate, describe
 from privgen.evidence.encoders import Encoder
 from privgen.evidence.fingerprints import Searched, candidates
 from privgen.evidence.orbit import Whitening, embed_orbit
+from privgen.phases import phase
 
 SAME_PICTURE = 0.5
 """Share of the smaller field that the other tile shows too, from which a pair is a near-duplicate.
@@ -160,12 +160,11 @@ def near_duplicates(searched: Searched, *, approximate: bool = False) -> Duplica
 def align_all(searched: Searched, pairs: Ints, *, title: str) -> Alignments:
     """Align pairs of tiles of one set, shape (m, 2), with a progress bar; row j is pair j."""
     parts = []
-    with console.progress() as bars:
-        task = bars.add_task(title, total=len(pairs))
+    with phase(title, total=len(pairs)) as aligning:
         for start in range(0, max(len(pairs), 1), _PAIRS_A_TURN):
             some = pairs[start : start + _PAIRS_A_TURN]
             parts.append(align_pairs(searched.descriptors, searched.descriptors, some))
-            bars.advance(task, len(some))
+            aligning.advance(len(some))
     return _concatenated(parts)
 
 

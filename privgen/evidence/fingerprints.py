@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import Aligned, Alignment, Estimate
-from privgen import console
 from privgen.data.balance import spread
 from privgen.evidence.alignment import Alignments, best_alignments
 from privgen.evidence.descriptors import Descriptors, concatenate
@@ -24,6 +23,7 @@ from privgen.evidence.marks import Marks
 from privgen.evidence.poses import BaseMarks
 from privgen.evidence.structure import correlations, structure, whole
 from privgen.evidence.votes import shortlist
+from privgen.phases import phase
 
 VOTED, EMBEDDED, PICTURED = 5, 2, 2
 """Candidates from votes, embedding and pictures."""
@@ -189,12 +189,10 @@ def verify(
     others = len(real) - sizes[owner]
     usable = np.flatnonzero(others * 2 >= len(train))
     rows = spread(real.groups, usable, NULL_TILES, rng)
-    with console.progress() as bars:
-        task = bars.add_task("aligning tiles", total=2)
+    with phase("synthetic tiles against train tiles"):
         ours = search(synthetic, train)
-        bars.advance(task, 1)
+    with phase("real tiles against those of other patients"):
         null = search(real.subset(rows), real, other_groups=True)
-        bars.advance(task, 1)
     return Alignment(
         synthetic=as_aligned(ours),
         null=as_aligned(null),

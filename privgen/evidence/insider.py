@@ -26,6 +26,7 @@ from privgen.data.tileset import TileSet
 from privgen.errors import CheckpointError, ConfigError
 from privgen.evidence.inversion import ANY_CLASS, Effort, Floats, Inverter, Labels, Pixels, signed
 from privgen.models import Discriminator, build_discriminator
+from privgen.phases import phase
 from privgen.sampling import LoadedGenerator
 from privgen.training.augment import DRAWS, augment
 from privgen.training.state import load_checkpoint, sampled_checkpoint
@@ -139,8 +140,7 @@ def insider_scores(
         f"{effort.queries} queries each"
     )
     found: dict[str, list[Floats]] = {name: [] for name in attacks}
-    with console.progress() as bars:
-        task = bars.add_task("insider attacks", total=total)
+    with phase("insider attacks", total=total) as attacking:
         for tiles in scored.values():
             numbers = class_numbers(tiles.labels, generator.classes)
             for start in range(0, len(tiles), _BLOCK):
@@ -148,7 +148,7 @@ def insider_scores(
                 pixels = tiles.subset(rows).load(generator.resolution)
                 for name, attack in attacks.items():
                     found[name].append(attack(pixels, numbers[rows]))
-                bars.advance(task, len(rows))
+                attacking.advance(len(rows))
     names = np.concatenate([ids[role] for role in scored])
     return [
         OutsideScores(name=name, ids=names, scores=np.concatenate(parts))

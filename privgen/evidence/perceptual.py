@@ -17,11 +17,11 @@ from scipy import stats
 from torch import Tensor, nn
 
 from audits.results import AuditResult, Estimate
-from privgen import console
 from privgen.data.tileset import TileSet
 from privgen.errors import WeightsError
 from privgen.evidence.collect import native_side
 from privgen.evidence.weights import PublishedWeights, locate
+from privgen.phases import phase
 from privgen.training.state import load_weights
 
 PAIRS = 100
@@ -138,8 +138,7 @@ def diversity(
     shared = shared or [None]
     rng = np.random.default_rng(seed)
     by_class: dict[str, dict[str, NDArray[np.float64]]] = {}
-    with console.progress() as bars:
-        task = bars.add_task("LPIPS", total=len(shared))
+    with phase("LPIPS", total=len(shared)) as comparing:
         for label in shared:
             rows = {
                 role: np.arange(len(tiles)) if label is None else _rows(tiles, label)
@@ -150,7 +149,7 @@ def diversity(
                     role: _pair_distances(distance, tiles.subset(rows[role]), side, rng)
                     for role, tiles in sets.items()
                 }
-            bars.advance(task)
+            comparing.advance()
     if not by_class:
         return ()
     return _results(by_class)

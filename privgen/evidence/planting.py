@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import Aligned, Planted
-from privgen import console
 from privgen.data.balance import spread
 from privgen.data.tileset import TileSet
 from privgen.evidence.alignment import Alignments
@@ -20,6 +19,7 @@ from privgen.evidence.fingerprints import Searched, as_aligned
 from privgen.evidence.harmonise import Step
 from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
 from privgen.evidence.plants import AUDITED_KINDS, plant
+from privgen.phases import phase
 
 PLANTED_PER_KIND = 60
 """Most planted copies of each kind a policy asks for by default, a quarter of the others; each
@@ -69,8 +69,7 @@ def planted_copies(
     tiles = train.subset(drawn).load(side)
     others = partners.subset(np.sort(rng.permutation(len(partners))[:_PARTNERS])).load(side)
     planted, described = {}, []
-    with console.progress() as bars:
-        task = bars.add_task("planting copies", total=len(kinds))
+    with phase("planting copies", total=len(kinds)) as planting:
         for kind in kinds:
             # Every fourth tile, as those of one patient may stand side by side.
             kept = slice(None, None, 1 if kind in AUDITED_KINDS else 4)
@@ -92,7 +91,7 @@ def planted_copies(
             )
             if search is not None:
                 described.append(describe(copies))
-            bars.advance(task)
+            planting.advance()
     width = whitening.apply(means[:1]).shape[1]
     return planted if search is None else _aligned(planted, described, search, width)
 

@@ -35,6 +35,7 @@ from audits.results import Estimate
 from privgen.errors import InputError
 from privgen.evidence.descriptors import MIRROR, Descriptors, one_thread_each
 from privgen.evidence.flat import FlatIndex
+from privgen.phases import phase
 
 Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -150,7 +151,7 @@ def shortlist(
     votes = np.zeros((len(queries), top))
     crowded = _kin(own, barred) > _CROWD * len(base)
     waiting, apart = np.flatnonzero(~crowded), np.flatnonzero(crowded)
-    with one_thread_each():
+    with one_thread_each(), phase("looking key points up", total=len(queries)) as looking:
         index = _Index(base, approximate=approximate)
         cells = index.cells
         # Kin take the places of others among the matches: look deeper until they hide nobody.
@@ -159,6 +160,7 @@ def shortlist(
             for rows, found, sure in _voted(queries, waiting, index, own, barred, slack=slack):
                 tiles[waiting[rows]], votes[waiting[rows]] = _ranked(found, top)
                 certain[rows] = sure
+                looking.advance(int(sure.sum()))
             waiting = waiting[~certain]
         del index
         apart = np.concatenate([apart, waiting])
@@ -169,6 +171,7 @@ def shortlist(
             for rows, found, _ in _voted(queries, alike, index, own, nobody, slack=0):
                 places, votes[alike[rows]] = _ranked(found, top)
                 tiles[alike[rows]] = np.where(places < 0, -1, left[places]) if len(left) else -1
+                looking.advance(len(places))
     recall = None
     if approximate and certified:
         sample = np.arange(0, len(queries), -(-len(queries) // certified) or 1)

@@ -16,9 +16,9 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-from privgen import console
 from privgen.errors import WeightsError
 from privgen.files import atomic_write, require_free_space, sha256_file
+from privgen.phases import phase
 
 PATIENCE = 5.0
 """Seconds without one byte after which a server counts as unreachable."""
@@ -129,12 +129,14 @@ def _require_published(published: PublishedWeights, given: Path) -> None:
 def _download(published: PublishedWeights, target: Path) -> None:
     require_free_space(target.parent, published.size)
     digest = hashlib.sha256()
-    with atomic_write(target) as stream, console.progress() as bars:
-        task = bars.add_task(f"fetching {published.name}", total=published.size)
+    with (
+        atomic_write(target) as stream,
+        phase(f"fetching {published.name}, bytes", total=published.size) as fetching,
+    ):
         for chunk in _chunks(published):
             digest.update(chunk)
             stream.write(chunk)
-            bars.advance(task, len(chunk))
+            fetching.advance(len(chunk))
         if not published.accepts(digest.hexdigest()):
             raise _unavailable(published, "what the server sent has another SHA-256")
 

@@ -22,7 +22,6 @@ from jsonschema.exceptions import best_match
 from markupsafe import Markup
 
 from privgen.errors import RuntimeFailure
-from privgen.files import atomic_write
 from privgen.reporting import view, words
 
 _HERE = Path(__file__).resolve().parent
@@ -76,18 +75,6 @@ def fill(template: str, styles: Sequence[str], **context: Any) -> str:
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     page = _environment().get_template(template)
     return page.render(css=Markup(css), digest=digest, **context)
-
-
-def write(report: Mapping[str, Any], path: Path) -> None:
-    """Render the report and write the page to `path`, atomically.
-
-    Raises:
-      RuntimeFailure: as `validate`.
-      OutputError, DiskFullError: `path` cannot be written.
-    """
-    page = render(report)
-    with atomic_write(path) as stream:
-        stream.write(page.encode())
 
 
 @cache

@@ -7,7 +7,6 @@ and asks the network for nothing.
 
 import base64
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from audits.intervals import clopper_pearson
 from privgen.data.images import encode_png
 from privgen.data.tileset import TileRecord, TileSet
 from privgen.evidence.suspects import PROOFS, Reason, Suspect, Suspects, frame, warped
-from privgen.files import PRIVATE, atomic_write
 from privgen.reporting import html, words
 
 NAME = "suspects.html"
@@ -90,19 +88,6 @@ def render(
         ],
         created=created[:16].replace("T", " "),
     )
-
-
-def write(page: str, folder: Path) -> Path:
-    """Write the page into `folder` for its owner alone, and say where it is.
-
-    Raises:
-      OutputError, DiskFullError: it cannot be written.
-    """
-    path = folder / NAME
-    with atomic_write(path, mode=PRIVATE) as stream:
-        # File names need not be valid text.
-        stream.write(page.encode(errors="backslashreplace"))
-    return path
 
 
 def _pair(

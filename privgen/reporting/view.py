@@ -51,6 +51,8 @@ def page(report: Mapping[str, Any]) -> dict[str, Any]:
     shown["created"] = report["created"][:16].replace("T", " ")
     roles = report["data"]["roles"] if report["data"] else {}
     shown["roles"] = [(role, *words.ROLES[role]) for role in words.ROLES if role in roles]
+    classes = report["data"]["classes"] if report["data"] else {}
+    shown["withheld"] = any(None in counts.values() for counts in classes.values())
     shown["outcomes"], shown["harms"] = words.OUTCOMES, words.HARMS
     shown["bench"] = bench.section(report["augment_bench"]) if report["augment_bench"] else None
     return shown

@@ -6,8 +6,8 @@ resumed; `timing.jsonl` holds how long it took.
 
 import json
 import math
-import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,7 @@ from privgen.config import TrainConfig
 from privgen.data import images
 from privgen.errors import CheckpointError
 from privgen.files import append_line, atomic_write
+from privgen.phases import Phase, phase
 from privgen.sampling import LoadedGenerator
 from privgen.training.draws import Purpose
 from privgen.training.scalars import Scalars
@@ -34,7 +35,6 @@ COLLAPSED = 0.3
 COLLAPSE_KIMG = 1.0
 """Thousand images before which nothing is said: every run starts from one colour."""
 
-_SECONDS_BETWEEN_LINES = 10.0
 _COUNT = "#"
 
 
@@ -67,9 +67,9 @@ class Journal:
         self.watched_at = -1
         self._folder = folder
         self._speaks = speaks
-        self._progress = console.progress()
-        self._task = self._progress.add_task("training", total=None)
-        self._said = time.monotonic()
+        self._shown = ExitStack()
+        self._phase = Phase("training, steps")
+        self._start = step
         self._last: dict[str, float] = {}
         self._since = (0.0, 0)
         self._warned = False
@@ -79,7 +79,7 @@ class Journal:
 
     def __enter__(self) -> Self:
         if self._speaks:
-            self._progress.start()
+            self._phase = self._shown.enter_context(phase("training, steps", done=self._start))
         return self
 
     def __exit__(
@@ -88,7 +88,7 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        self._shown.close()
         self._scalars.close()
 
     def begin(self, step: int, seconds: float) -> None:
@@ -189,31 +189,25 @@ class Journal:
         images.write_png(self._folder / "fakes" / f"fakes-{step:06d}.png", sheet)
 
     def show(self, step: int, seconds: float) -> None:
-        """Move the bar, or where there is no terminal say a line now and then."""
+        """Say how far the run is."""
         if not self._speaks:
             return
-        total = self.total_steps(step, seconds)
-        self._progress.update(self._task, completed=step, total=total)
-        now = time.monotonic()
-        if not self._progress.disable or now - self._said < _SECONDS_BETWEEN_LINES:
-            return
-        self._said = now
-        left = (total - step) * self.config.batch / max(self._speed(step, seconds), 1e-9)
-        diversity = self._last.get("diversity")
-        known = "" if diversity is None else f", diversity {diversity:.2f}"
-        console.note(
-            f"step {step} of about {total}, {step * self.config.batch / 1000:.2f} kimg, "
-            f"{self._speed(step, seconds):.0f} images/s{known}, {left / 60:.1f} min left"
-        )
+        parts = [f"{step * self.config.batch / 1000:.2f} kimg"]
+        if speed := self._speed(step, seconds):
+            parts.append(f"{speed:.0f} images/s")
+        if "diversity" in self._last:
+            parts.append(f"diversity {self._last['diversity']:.2f}")
+        self._phase.detail = ", ".join(parts)
+        self._phase.reach(step, total=self.total_steps(step, seconds))
 
-    def total_steps(self, step: int, seconds: float) -> int:
-        """Steps the whole run will make, as far as its speed so far tells."""
+    def total_steps(self, step: int, seconds: float) -> int | None:
+        """Steps the whole run will make, as far as its speed so far tells; None before it does."""
         limits = [self.config.budget_steps]
         if seconds > self._since[0] and step > self._since[1]:
             left = max(self.config.budget_seconds - seconds, 0.0)
             limits.append(step + left * self._speed(step, seconds) / self.config.batch)
         shortest = min(limits)
-        return step + 1 if shortest == float("inf") else max(step, int(shortest))
+        return None if shortest == float("inf") else max(step, int(shortest))
 
     def _speed(self, step: int, seconds: float) -> float:
         elapsed, steps = seconds - self._since[0], step - self._since[1]

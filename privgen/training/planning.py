@@ -10,6 +10,7 @@ import torch
 
 from privgen.config import TrainConfig
 from privgen.data.tileset import TileSet
+from privgen.phases import phase
 from privgen.training.checks import training_arrays
 from privgen.training.devices import keep_freed_memory, quickest_threads, threads
 from privgen.training.draws import batch_rows
@@ -31,7 +32,7 @@ def plan(tiles: TileSet, config: TrainConfig) -> dict[str, Any]:
     """
     pixels, labels = training_arrays(tiles, config)
     keep_freed_memory()
-    with threads(config.threads or quickest_threads()):
+    with phase("timing a few steps"), threads(config.threads or quickest_threads()):
         engine = Engine(config, len(tiles.classes))
 
         def seconds(step: int) -> float:

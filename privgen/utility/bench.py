@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from privgen.auditing import write_report
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import empty_folder, private_beside
 from privgen.reporting.cells_csv import write_cells
+from privgen.reporting.writing import write_report
 from privgen.training.devices import choose_device
 from privgen.utility.arms import ARMS
 from privgen.utility.classifiers import FAMILIES

@@ -69,17 +69,12 @@ def data_caveats(
             "are too narrow. Give --group-by."
         )
     thin = {label: len(np.unique(test.groups[test.labels == label])) for label in test.classes}
-    named = [f"{label} ({count})" for label, count in thin.items() if count < _CLASS_PATIENTS]
+    named = [label for label, count in thin.items() if count < _CLASS_PATIENTS]
     if named:
         found.append(
-            f"class and {unit} are confounded: fewer than {_CLASS_PATIENTS} test {unit}s have "
-            f"{', '.join(named)}. Recall there may be recognition of a {unit}."
-        )
-    alone = [label for label, count in thin.items() if count == 1]
-    if alone:
-        found[-1] += (
-            f" With one {unit}, the intervals leave out how {unit}s differ in {', '.join(alone)} "
-            "and are too narrow."
+            f"class and {unit} are confounded: very few test {unit}s have "
+            f"{', '.join(named)}. Recall there may be recognition of a {unit}, and where a class "
+            f"has one {unit} alone, its intervals leave out how {unit}s differ and are too narrow."
         )
     missing = sorted({label for tiles in train.values() for label in tiles.classes})
     missing = [label for label in missing if label not in validation.classes]

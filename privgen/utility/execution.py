@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from privgen import console
 from privgen.errors import Interrupted, PrivgenError, RuntimeFailure
 from privgen.evidence.sharding import connect
+from privgen.phases import phase
 from privgen.training.devices import choose_device, threads
 from privgen.utility import histogram
 from privgen.utility.arms import ARMS
@@ -111,12 +112,12 @@ def run_cells(setting: Setting, *, jobs: int, scheduler: str | None) -> list[Cel
     left = [cell for cell in cells if not setting.workspace.done(cell)]
     if left and len(left) < len(cells):
         console.note(f"{len(cells) - len(left)} of {len(cells)} trainings were done before.")
-    with console.progress() as bar:
-        task = bar.add_task("classifiers", total=len(cells), completed=len(cells) - len(left))
+    with phase("classifiers", total=len(cells), done=len(cells) - len(left)) as training:
         finished = _on_dask(setting, left, scheduler) if scheduler else _here(setting, left, jobs)
         with closing(finished):  # whatever happens here, the workers end before the material goes
             for cell in finished:
-                bar.update(task, advance=1, description=f"{cell.model}, {cell.label}")
+                training.call(f"classifiers: {cell.model}, {cell.label}")
+                training.advance()
     return [setting.workspace.load(cell) for cell in cells]
 
 

@@ -40,5 +40,5 @@ def browser() -> Iterator[Any]:
 def report_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Each example report, written once."""
     path = tmp_path_factory.mktemp("report") / f"{request.param}.html"
-    html.write(_EXAMPLES[request.param](), path)
+    path.write_text(html.render(_EXAMPLES[request.param]()))
     return path

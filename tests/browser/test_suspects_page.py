@@ -17,7 +17,9 @@ SCREENS = {"laptop": (1280, 800), "phone": (360, 740)}
 def page_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the two example suspects, where a proof was possible and where it was not."""
     found, context = _EXAMPLE["suspects"](proven=request.param)
-    return suspects.write(suspects.render(found, **context), tmp_path_factory.mktemp("private"))
+    path = tmp_path_factory.mktemp("private") / suspects.NAME
+    path.write_text(suspects.render(found, **context))
+    return path
 
 
 @pytest.fixture

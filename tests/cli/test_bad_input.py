@@ -1,6 +1,8 @@
 """Bad input: one clear line, the documented exit code, nothing lost."""
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,3 +162,37 @@ def test_no_space_left_for_tiles(run: Run, full_disk: Path) -> None:
 def test_no_space_left_for_a_run(run: Run, full_disk: Path, phantom: Path) -> None:
     arguments = ["--resolution", "32", "--kimg", "0.1", "--out", full_disk / "runs"]
     one_line(run("train", phantom, *arguments), 3, "space", "needed")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "--generator", "NOTHING"],
+        ["audit", "--train", "NOTHING", "--holdout", ".", "--synthetic", "."],
+        ["train", "NOTHING"],
+        ["sample", "NOTHING", "--out", "new"],
+        ["export", "NOTHING", "--out", "new"],
+        ["augment-bench", "NOTHING"],
+        ["data", "check", "NOTHING"],
+    ],
+    ids=" ".join,
+)
+def test_a_missing_path_is_told_before_anything_heavy_is_loaded(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    program = (
+        "import sys; from privgen.cli.exits import run; code = run();"
+        "print(code, *{'torch', 'faiss', 'cv2', 'sklearn', 'numpy'} & set(sys.modules))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.stdout.split() == ["2"]
+    assert found.stderr == "error: there is nothing at NOTHING. Check the path.\n"
+
+
+def test_what_was_typed_does_not_steer_the_terminal(run: Run) -> None:
+    result = run("data", "check", "tiles", "one\x1b[2Jtwo", "three")
+    assert result.exit_code == 2
+    assert "\x1b" not in result.stderr
+    assert "\\x1b[2J" in result.stderr

@@ -125,7 +125,7 @@ def test_manifest_in_the_folder_gives_the_patients(tmp_path: Path) -> None:
     tiles = open_tiles(tmp_path)
     assert tiles.groups.tolist() == ["P1", "P2"]
     assert tiles.classes == ("healthy", "sick")
-    assert tiles.layout == "CSV manifest (1 columns not read)"
+    assert tiles.layout == "CSV manifest (1 column not read)"
     assert tiles.remarks == ()
 
 

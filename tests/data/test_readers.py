@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
+from typer.testing import CliRunner
 
+from privgen.cli import app
 from privgen.data import image_rows, images, limits
 from privgen.data.layouts import open_tiles
 from privgen.data.splits import split_by_patient
@@ -175,6 +177,13 @@ def test_shards_open_by_folder_and_by_pattern(given: str, tmp_path: Path) -> Non
     assert tiles.groups.tolist() == [f"P{row // 2}" for row in range(8)]
     np.testing.assert_array_equal(tiles.load(), TILES)
     assert tiles.remarks == ()
+
+
+def test_the_command_line_takes_a_pattern(tmp_path: Path) -> None:
+    pattern = str(shards(tmp_path / "set") / "s-*.tar")
+    ran = CliRunner().invoke(app, ["data", "check", pattern, "--quick", "--json"])
+    assert ran.exit_code == 0, ran.output
+    assert "WebDataset shards (2)" in ran.output
 
 
 def test_part_of_the_shards_is_a_choice_and_a_gap_is_not(tmp_path: Path) -> None:

@@ -96,17 +96,16 @@ def test_a_file_system_without_modes_is_named(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(auditing.console, "warn", said.append)
-    monkeypatch.setattr(auditing, "write_report", lambda document, folder: None)
+    page = tmp_path / "suspects.html"
+
+    def write(document: object, folder: Path, *, suspects_page: str | None, mode: int) -> None:
+        page.write_text(str(suspects_page))
+        page.chmod(mode)
+
     result = auditing.Audit(report=None, document={}, suspects="page")  # type: ignore[arg-type]
+    monkeypatch.setattr(auditing, "write_report", partial(write, mode=0o600))
     result.write(tmp_path)
     assert said == []
-    monkeypatch.setattr(auditing.suspects, "write", _readable_by_all)
+    monkeypatch.setattr(auditing, "write_report", partial(write, mode=0o604))
     result.write(tmp_path)
-    assert said == [f"this file system keeps no modes: others may read {tmp_path / 'open.html'}."]
-
-
-def _readable_by_all(page: str, folder: Path) -> Path:
-    path = folder / "open.html"
-    path.write_text(page)
-    path.chmod(0o604)
-    return path
+    assert said == [f"this file system keeps no modes: others may read {page}."]

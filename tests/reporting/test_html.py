@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import errno
 import hashlib
 import html as entities
 import json
@@ -20,7 +21,9 @@ import numpy as np
 import pytest
 
 from audits import AuditData, Planted, Tiles, audit
+from privgen.errors import DiskFullError
 from privgen.reporting import html, words
+from privgen.reporting.writing import write_report
 
 Example = Callable[[str], dict[str, Any]]
 
@@ -331,9 +334,38 @@ def test_nothing_of_the_thresholds_which_are_tile_scores_is_shown(example: Examp
 
 
 def test_the_written_page_is_the_rendered_one(example: Example, tmp_path: Path) -> None:
-    html.write(example("leak"), tmp_path / "report.html")
+    write_report(example("leak"), tmp_path)
     assert (tmp_path / "report.html").read_bytes() == _render(example("leak")).encode()
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.html"}
+
+
+@pytest.mark.parametrize("full_at", [0, 1, 2])
+def test_a_disk_that_fills_up_leaves_no_part_of_a_report(
+    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: int
+) -> None:
+    moved: list[str] = []
+
+    def replace(source: str, target: Path) -> None:
+        moved.append(target.name)
+        if len(moved) > full_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        Path(source).rename(target)
+
+    monkeypatch.setattr("privgen.files.os.replace", replace)
+    with pytest.raises(DiskFullError):
+        write_report(example("leak"), tmp_path, suspects_page="page")
+    assert len(moved) == full_at + 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_withheld_counts_are_explained(example: Example) -> None:
+    report = example("leak")
+    assert "Withheld" not in _render(report)
+    counts = next(iter(report["data"]["classes"].values()))
+    counts["train"] = None
+    page = _render(report)
+    assert page.count(">withheld<") == 1
+    assert "Withheld: fewer than 5 real tiles" in page
 
 
 def test_the_same_report_gives_the_same_page(any_example: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import base64
 import re
 import runpy
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from html import unescape
@@ -21,7 +21,8 @@ from privgen.data.phantom import make_phantom
 from privgen.evidence.alignment import align
 from privgen.evidence.descriptors import describe
 from privgen.evidence.suspects import Suspect
-from privgen.reporting.suspects import in_words, render, write
+from privgen.reporting.suspects import in_words, render
+from privgen.reporting.writing import write_report
 
 _EXAMPLE = runpy.run_path(str(Path(__file__).parent / "suspects_example.py"))
 SIDE, HOSTILE = _EXAMPLE["SIDE"], _EXAMPLE["HOSTILE"]
@@ -52,17 +53,22 @@ def masked(mask: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077])
-def test_only_its_owner_may_read_the_page(tmp_path: Path, mask: int) -> None:
+def test_only_its_owner_may_read_the_page(
+    tmp_path: Path, mask: int, example: Callable[[str], dict[str, Any]]
+) -> None:
     with masked(mask):
-        path = write("page", tmp_path)
-    assert path == tmp_path / "suspects.html"
+        write_report(example("leak"), tmp_path, suspects_page="page")
+    path = tmp_path / "suspects.html"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text() == "page"
-    assert list(tmp_path.iterdir()) == [path]
+    assert {each.name for each in tmp_path.iterdir()} == {"report.json", "report.html", path.name}
 
 
-def test_a_file_name_that_is_no_text_does_not_lose_the_page(tmp_path: Path) -> None:
-    assert write("tile \udcff.png", tmp_path).read_text() == "tile \\udcff.png"
+def test_a_file_name_that_is_no_text_does_not_lose_the_page(
+    tmp_path: Path, example: Callable[[str], dict[str, Any]]
+) -> None:
+    write_report(example("leak"), tmp_path, suspects_page="tile \udcff.png")
+    assert (tmp_path / "suspects.html").read_text() == "tile \\udcff.png"
 
 
 def test_hostile_names_stay_text() -> None:
