@@ -39,6 +39,7 @@ from privgen.data.tar_members import is_there
 from privgen.data.tileset import DECODERS, TileRecord, TileSet
 from privgen.data.webdataset import read_shards
 from privgen.errors import ConfigError, LayoutError, TileError
+from privgen.phases import phase
 
 
 def open_tiles(
@@ -361,8 +362,12 @@ def _check_tiles(
 
     usable: list[TileRecord] = []
     skipped: list[tuple[str, str]] = []
-    with ThreadPoolExecutor(DECODERS) as pool:
+    with (
+        ThreadPoolExecutor(DECODERS) as pool,
+        phase("opening tiles", total=len(records)) as opening,
+    ):
         for record, outcome in zip(records, pool.map(check, records), strict=True):
+            opening.advance()
             if isinstance(outcome, TileRecord):
                 usable.append(outcome)
             else:

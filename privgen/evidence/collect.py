@@ -122,7 +122,8 @@ def collect(
             raise InputError(f"an audit needs {role} tiles: got none. Add some.")
     roles |= {role: tiles for role, tiles in optional.items() if tiles is not None and len(tiles)}
     side = side or min(native_side(tiles) for tiles in roles.values())
-    pipeline = inspect(roles, side=side, harmonise=harmonise)
+    with phase("looking for traces of files and scaling"):
+        pipeline = inspect(roles, side=side, harmonise=harmonise)
     embedded = {
         role: _embed(
             encoder,
@@ -135,7 +136,8 @@ def collect(
         )
         for role, tiles in roles.items()
     }
-    whitening = Whitening.fit(np.concatenate([found.mean for found in embedded.values()]))
+    with phase("whitening"):
+        whitening = Whitening.fit(np.concatenate([found.mean for found in embedded.values()]))
     judged = {
         role: Tiles(
             role,

@@ -14,6 +14,7 @@ from pathlib import Path
 from privgen.config import TrainConfig
 from privgen.data.tileset import TileSet
 from privgen.errors import Interrupted
+from privgen.phases import phase
 from privgen.training import state
 from privgen.training.checks import same_run, training_arrays
 from privgen.training.devices import (
@@ -67,12 +68,13 @@ def train(
     started_from = None if resume is None else state.load_checkpoint(resume)
     if started_from is not None:
         config = same_run(started_from, config, tiles, ledger)
-    pixels, labels = training_arrays(tiles, config)
-    config = replace(
-        config,
-        threads=config.threads or together.told(quickest_threads()),
-        precision=decided_precision(config, together),
-    )
+    with phase("loading tiles to train on"):
+        pixels, labels = training_arrays(tiles, config)
+        config = replace(
+            config,
+            threads=config.threads or together.told(quickest_threads()),
+            precision=decided_precision(config, together),
+        )
 
     keep_freed_memory()
     with threads(config.threads), deterministic(config.deterministic), stop_on_signal() as stop:

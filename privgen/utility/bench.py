@@ -12,6 +12,7 @@ import numpy as np
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import empty_folder, private_beside
+from privgen.phases import phase
 from privgen.reporting.cells_csv import write_cells
 from privgen.reporting.writing import write_report
 from privgen.training.devices import choose_device
@@ -122,7 +123,10 @@ class Planned:
             hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
             out.mkdir(parents=True, exist_ok=True)
         opened, plan = self.opened, self.plan
-        regimes = make_regimes(opened, ratio=max(plan.ratios), filters=plan.filters, folder=hidden)
+        with phase("tiles of every regime"):
+            regimes = make_regimes(
+                opened, ratio=max(plan.ratios), filters=plan.filters, folder=hidden
+            )
         finished = carry_out(
             plan,
             regimes=regimes,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privgen.data.tileset import TileSet
+from privgen.phases import phase
 from privgen.training.devices import choose_device, threads
 from privgen.utility.arms import Composition
 from privgen.utility.classifiers import build, uses_bfloat16
@@ -49,12 +50,14 @@ def estimate(
     cells = plan.cells(generators)
     looks = plan.recipe.evaluations * validation + len(VIEWS) * test
     models = {}
-    for model in plan.models:
-        update, look = _measured(plan, model, tiles, len(train.classes))
-        models[model] = {
-            "trainings": sum(cell.model == model for cell in cells),
-            "seconds_each": plan.recipe.updates * update + looks * look,
-        }
+    with phase("timing a few updates", total=len(plan.models)) as timing:
+        for model in plan.models:
+            update, look = _measured(plan, model, tiles, len(train.classes))
+            models[model] = {
+                "trainings": sum(cell.model == model for cell in cells),
+                "seconds_each": plan.recipe.updates * update + looks * look,
+            }
+            timing.advance()
     total = sum(one["trainings"] * one["seconds_each"] for one in models.values())
     at_once = jobs or default_jobs(choose_device(plan.device))
     return {

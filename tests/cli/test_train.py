@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_used_is_refused(
 
 def test_a_file_that_is_missing_is_named(run: Run, tiles: Path, tmp_path: Path) -> None:
     result = run(tiles, "--config", tmp_path / "none.toml", "--out", tmp_path / "runs")
-    refused(result, 2, "none.toml", "No such file")
+    refused(result, 2, "none.toml", "there is nothing at")
 
 
 def test_a_command_that_is_repeated_after_a_stop_goes_on_and_then_starts_anew(
