@@ -21,6 +21,14 @@ class Layout(StrEnum):
     tar = "tar"
 
 
+class Frame(StrEnum):
+    """Where annotations count from."""
+
+    auto = "auto"
+    bounds = "bounds"
+    level_0 = "level-0"
+
+
 class StainMethod(StrEnum):
     """Stain normalisation."""
 
@@ -47,6 +55,13 @@ def tile(
     labels: Annotated[
         Path | None,
         typer.Option(help="CSV of slide,label, or folder of QuPath's STEM.geojson regions."),
+    ] = None,
+    annotation_frame: Annotated[
+        Frame | None,
+        typer.Option(
+            help="Where regions count from if the scanned area has an offset: bounds (its corner, "
+            "QuPath's default) or level-0. Default auto: told by where they fit."
+        ),
     ] = None,
     min_share: Annotated[
         float | None,
@@ -114,6 +129,7 @@ def tile(
             min_share=min_share,
             layout=None if layout is None else layout.value,
             labels=labels,
+            annotation_frame=None if annotation_frame is None else annotation_frame.value,
             patients=patients,
             patient_pattern=patient_pattern,
             mpp_override=dict(map(_micrometres, mpp_override or ())),

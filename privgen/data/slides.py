@@ -3,8 +3,8 @@
 OpenSlide opens it (Goode et al. 2013, "OpenSlide: a vendor-neutral software foundation for digital
 pathology", J Pathol Inform 4:27) and only arrays leave: uint8 RGB, shape (h, w, 3), row 0 at the
 top, as stored (no colour profile is applied), what the scanner left out in white. Label and macro
-images are never read, of the properties only the two that hold micrometres a pixel are looked at,
-and no `rule` of an error holds a path, a stored text or OpenSlide's own words.
+images are never read, of the properties only those are looked at that hold micrometres a pixel and
+the scanned area, and no `rule` of an error holds a path, a stored text or OpenSlide's own words.
 
 Conventions: x and y are pixels of level 0, widths and heights pixels of the level read; `mpp` is
 micrometres a pixel of level 0. `openslide.OpenSlide` opens, never `open_slide`, which hands plain
@@ -63,6 +63,16 @@ class Level:
     downsample: float
 
 
+@dataclass(frozen=True)
+class Area:
+    """A rectangle of level 0, pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True, eq=False)
 class Overview:
     """A whole slide at low resolution, white beyond; `scale` is level-0 pixels a pixel of it."""
@@ -82,6 +92,7 @@ class Slide:
       width, height: pixels of level 0.
       mpp: micrometres a pixel of level 0, the mean of x and y.
       levels: from the finest to the coarsest; the first is level 0.
+      bounds: what was scanned of level 0, where the file says so and it lies on it.
 
     Raises:
       SlideError: the file is missing, unreadable or no slide; its micrometres a pixel are missing,
@@ -99,6 +110,7 @@ class Slide:
         if rule:
             opened.close()
         self._refuse_if(rule)
+        self.bounds = _bounds(opened, self.levels[0])
         self._handle: openslide.OpenSlide | None = opened
         self._broken = False
         self._lock = threading.Lock()
@@ -288,6 +300,23 @@ def _micrometres(slide: openslide.OpenSlide, given: float | None) -> tuple[float
     elif max(x, y) > min(x, y) * (1 + SQUARE):
         rule = f"has pixels that are not square, by over {SQUARE:.0%}. {_GIVE_MPP}"
     return (x + y) / 2, rule
+
+
+def _bounds(slide: openslide.OpenSlide, whole: Level) -> Area | None:
+    """The scanned area, where the file stores four whole numbers that lie on level 0."""
+    names = (
+        openslide.PROPERTY_NAME_BOUNDS_X,
+        openslide.PROPERTY_NAME_BOUNDS_Y,
+        openslide.PROPERTY_NAME_BOUNDS_WIDTH,
+        openslide.PROPERTY_NAME_BOUNDS_HEIGHT,
+    )
+    try:
+        area = Area(*(int(slide.properties.get(name) or "") for name in names))
+    except ValueError:
+        return None
+    on_it = min(area.x, area.y) >= 0 and area.width > 0 and area.height > 0
+    on_it = on_it and area.x + area.width <= whole.width and area.y + area.height <= whole.height
+    return area if on_it else None
 
 
 def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

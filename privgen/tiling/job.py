@@ -21,7 +21,9 @@ from privgen.data.slides import Overview, Slide, overview
 from privgen.data.tissue import quality, tissue_mask
 from privgen.errors import SlideError, SlideReadError
 from privgen.files import PRIVATE, atomic_write, locked, sha256_file
+from privgen.tiling.annotated import Annotated
 from privgen.tiling.cut import Tile, read_tiles
+from privgen.tiling.frames import frame_of
 from privgen.tiling.labels import read_regions
 from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.output import TileOutput
@@ -171,7 +173,7 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
     with Slide(job.path, mpp=job.mpp) as slide:
         seen = overview(slide)
         plan = plan_tiles(str(job.path), slide, job.settings, seen, tissue_mask(seen.pixels))
-        plan, labels = _labelled(job, slide, plan)
+        plan, labels, annotated = _labelled(job, slide, plan)
         tick(0, len(plan))
         if before is not None:
             before.withdraw(job.out)
@@ -185,29 +187,41 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
             micrometres=slide.mpp,
             unstained=0 if cutter.normalise is None else cutter.normalise.failed,
             columns={column: [row[column] for row in rows] for column in COLUMNS},
+            annotated=annotated,
         )
     part.write(job.out)
     return Outcome(slide=job.slide, tiles=len(part), candidates=part.candidates)
 
 
-def _labelled(job: Job, slide: Slide, plan: Plan) -> tuple[Plan, list[str]]:
-    """The tiles that have a class, and it."""
+def _labelled(job: Job, slide: Slide, plan: Plan) -> tuple[Plan, list[str], Annotated | None]:
+    """The tiles that have a class, it, and what became of the annotations."""
     if job.regions is None:
-        return plan, [job.label or FLAT_CLASS] * len(plan)
+        return plan, [job.label or FLAT_CLASS] * len(plan), None
     regions = read_regions(job.regions)
-    regions.require_inside(str(job.path), slide.width, slide.height)
-    side = plan.size * plan.level_0_pixels
+    frame = frame_of(str(job.path), slide, regions, job.settings.annotation_frame)
+    side, least = plan.size * plan.level_0_pixels, job.settings.min_share
+    left, top = (axis * plan.level_0_pixels for axis in (plan.x, plan.y))
     found = [
-        regions.label_of(x, y, side, side, minimum=job.settings.min_share)
-        for x, y in zip(plan.x * plan.level_0_pixels, plan.y * plan.level_0_pixels, strict=True)
+        regions.choose(x - frame.x, y - frame.y, side, side, minimum=least)
+        for x, y in zip(left, top, strict=True)
     ]
-    if not any(found):
+    tied = sum(one.tied for one in found)
+    labels = [one.label for one in found if one.label is not None]
+    if not labels:
+        ties = f", and {tied} lie equally in two classes" if tied else ""
         raise SlideError(
             str(job.path),
-            f"no region covers {job.settings.min_share:g} of any of its {len(plan)} tiles. Check "
-            "the regions, or give a smaller --min-share.",
+            f"no region covers {least:g} of any of its {len(plan)} tiles{ties}. Check the "
+            "regions, or give a smaller --min-share.",
         )
-    return plan.only([label is not None for label in found]), [x for x in found if x is not None]
+    annotated = Annotated(
+        frame=frame.name,
+        assumed=frame.assumed,
+        tied=tied,
+        outside=len(found) - len(labels) - tied,
+        aside=regions.aside,
+    )
+    return plan.only([one.label is not None for one in found]), labels, annotated
 
 
 class _Cutter:

@@ -29,6 +29,7 @@ from privgen.files import (
     sweep_partial_files,
     write_json,
 )
+from privgen.tiling import annotated
 from privgen.tiling.folder import PARAMETERS, claim, described, prepare
 from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
 from privgen.tiling.labels import LabelSource
@@ -311,19 +312,25 @@ def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -
             "in the manifest, and come back to it once the slides can be used. Until then give "
             "other commands the manifest itself, not the folder."
         )
-    return warnings
+    return [*warnings, *annotated.warnings(_annotated(parts))]
+
+
+def _annotated(parts: list[Part]) -> list[annotated.Annotated]:
+    return [part.annotated for part in parts if part.annotated is not None]
 
 
 def _counts(parts: list[Part]) -> dict[str, Any]:
     labels = Counter(label for part in parts for label in part.columns["label"])
     owners = [part.columns["patient"][0] for part in parts]
     known, unknown = {owner for owner in owners if owner}, owners.count("")
+    about = _annotated(parts)
     return {
         "tiles": sum(map(len, parts)),
         "candidates": sum(part.candidates for part in parts),
         "patients": len(known) + unknown if known else None,
         "unstained": sum(part.unstained for part in parts),
         "classes": dict(sorted(labels.items())),
+        "annotations": annotated.told(about) if about else None,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from privgen.errors import ConfigError
 from privgen.files import private_beside
+from privgen.tiling.frames import AnnotationFrame
 from privgen.tiling.labels import open_labels
 from privgen.tiling.lanes import Progress
 from privgen.tiling.names import patient_pattern as compiled
@@ -27,6 +28,7 @@ def tile_slides(
     min_share: float | None = None,
     layout: Output | None = None,
     labels: str | Path | None = None,
+    annotation_frame: AnnotationFrame | None = None,
     patients: str | Path | None = None,
     patient_pattern: str | None = None,
     mpp_override: Mapping[str, float] | None = None,
@@ -51,6 +53,9 @@ def tile_slides(
       min_share: least share of a tile in a region that gives it its class; default .75.
       layout: "folders" (default) or "tar".
       labels: CSV with the columns slide and label, or folder of STEM.geojson.
+      annotation_frame: where the coordinates of regions count from, on slides whose scanned area
+        does not start in the corner of level 0: "bounds" (its corner, QuPath's default),
+        "level-0", or "auto" (default): told by where the regions fit.
       patients: CSV with the columns slide and patient.
       patient_pattern: regular expression with one group, searched in the stems.
       mpp_override: micrometres a level-0 pixel by the start of a stem, or shell pattern; "" fits
@@ -80,6 +85,7 @@ def tile_slides(
         "min_tissue": min_tissue,
         "min_share": min_share,
         "output": layout,
+        "annotation_frame": annotation_frame,
     }
     out = Path(out).resolve()
     hidden = private_beside(out) if private is None else Path(private)

@@ -7,9 +7,10 @@ errors included; `docs/tiling.md` says what is wrong with them.
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from privgen.errors import ConfigError
+from privgen.tiling.frames import AnnotationFrame
 
 MAX_SIDE = 4096
 """Longest side of a tile."""
@@ -33,6 +34,7 @@ class TilingSettings:
       min_bytes: least size of a tile as a PNG of zlib's default level; 0 leaves the rule out.
       min_share: least share of a tile that a region must cover to give it its class.
       output: class folders of PNG files, or tar shards.
+      annotation_frame: where the coordinates of regions count from (`frames`).
 
     Raises:
       ConfigError: a value is out of range.
@@ -47,6 +49,7 @@ class TilingSettings:
     min_bytes: int = 0
     min_share: float = 0.75
     output: Output = "folders"
+    annotation_frame: AnnotationFrame = "auto"
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -55,6 +58,11 @@ class TilingSettings:
                 raise ConfigError(f"{name} must be {low:g} to {high:g}: got {value:g}.")
         if self.output not in ("folders", "tar"):
             raise ConfigError(f"output must be folders or tar: got {self.output!r}.")
+        if self.annotation_frame not in get_args(AnnotationFrame):
+            raise ConfigError(
+                f"annotation_frame must be {', '.join(get_args(AnnotationFrame))}: got "
+                f"{self.annotation_frame!r}."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
