@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from privgen.data import images
@@ -34,6 +35,12 @@ from privgen.tiling.settings import TilingSettings
 
 THUMBNAILS = "thumbnails"
 
+_MEMORY = (
+    "asked for more memory than one slide may have. Copy or export it again, or give a smaller "
+    "--size; other slides are not affected."
+)
+_OFTEN = 256  # tiles between signs of life
+
 Stain = tuple[Literal["macenko", "reinhard"], Path]
 """Method and target tile of stain normalisation."""
 
@@ -41,7 +48,9 @@ Kept = tuple[dict[str, Any], bytes]
 """A manifest row and the encoded tile, empty where it has been written."""
 
 Tick = Callable[[int, int], None]
-"""Called with tiles read so far and tiles planned, by any thread; may raise to stop the job."""
+"""Called with tiles read so far and tiles planned, by any thread; may raise to stop the job.
+
+It is the job's sign of life, too: called after every read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +170,12 @@ def tile_slide(job: Job, tick: Tick) -> Outcome:
             return _tiled(job, tick)
     except (SlideError, SlideReadError) as error:
         return Outcome(slide=job.slide, rule=error.rule, exit_code=error.exit_code)
+    except MemoryError:
+        return Outcome(slide=job.slide, rule=_MEMORY, exit_code=3)
+    except cv2.error as error:
+        if error.code != cv2.Error.StsNoMem:
+            raise
+        return Outcome(slide=job.slide, rule=_MEMORY, exit_code=3)
 
 
 def _tiled(job: Job, tick: Tick) -> Outcome:
@@ -171,9 +186,9 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
             slide=job.slide, tiles=len(before), candidates=before.candidates, fresh=False
         )
     with Slide(job.path, mpp=job.mpp) as slide:
-        seen = overview(slide)
+        seen = overview(slide, beat=lambda: tick(0, 0))
         plan = plan_tiles(str(job.path), slide, job.settings, seen, tissue_mask(seen.pixels))
-        plan, labels, annotated = _labelled(job, slide, plan)
+        plan, labels, annotated = _labelled(job, slide, plan, tick)
         tick(0, len(plan))
         if before is not None:
             before.withdraw(job.out)
@@ -193,7 +208,9 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
     return Outcome(slide=job.slide, tiles=len(part), candidates=part.candidates)
 
 
-def _labelled(job: Job, slide: Slide, plan: Plan) -> tuple[Plan, list[str], Annotated | None]:
+def _labelled(
+    job: Job, slide: Slide, plan: Plan, tick: Tick
+) -> tuple[Plan, list[str], Annotated | None]:
     """The tiles that have a class, it, and what became of the annotations."""
     if job.regions is None:
         return plan, [job.label or FLAT_CLASS] * len(plan), None
@@ -201,10 +218,11 @@ def _labelled(job: Job, slide: Slide, plan: Plan) -> tuple[Plan, list[str], Anno
     frame = frame_of(str(job.path), slide, regions, job.settings.annotation_frame)
     side, least = plan.size * plan.level_0_pixels, job.settings.min_share
     left, top = (axis * plan.level_0_pixels for axis in (plan.x, plan.y))
-    found = [
-        regions.choose(x - frame.x, y - frame.y, side, side, minimum=least)
-        for x, y in zip(left, top, strict=True)
-    ]
+    found = []
+    for x, y in zip(left, top, strict=True):
+        found.append(regions.choose(x - frame.x, y - frame.y, side, side, minimum=least))
+        if len(found) % _OFTEN == 0:
+            tick(0, len(plan))
     tied = sum(one.tied for one in found)
     labels = [one.label for one in found if one.label is not None]
     if not labels:

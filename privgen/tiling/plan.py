@@ -27,6 +27,9 @@ BLOCK = 2048
 LARGEST = 4096
 """Side of a tile in level pixels before it is resampled: 64 MiB as OpenSlide gives them."""
 
+MAX_CANDIDATES = 4_000_000
+"""Most tiles of one slide's grid; 300,000 px a side at 256 have 1.4 million."""
+
 Whole = NDArray[np.int64]
 Places = NDArray[np.floating[Any]]
 
@@ -113,6 +116,12 @@ def plan_tiles(
             f"a slide must hold a whole tile of {settings.size} px: it has "
             f"{chosen.width / scale:.0f}x{chosen.height / scale:.0f} px at {mpp:.3g} um a pixel. "
             "Give a smaller --size or --mpp.",
+        )
+    if len(across) * len(down) > MAX_CANDIDATES:
+        raise SlideError(
+            path,
+            f"its grid would have {len(across) * len(down):,} tiles; the most is "
+            f"{MAX_CANDIDATES:,}. Give a larger --stride or --mpp.",
         )
     x, y = (axis.ravel() for axis in np.meshgrid(across, down))
     candidates = len(x)
