@@ -39,7 +39,10 @@ class StainMethod(StrEnum):
 @app.command()
 @reported
 def tile(
-    slides: Annotated[list[Path], typer.Argument(help="Whole slides, any format OpenSlide reads.")],
+    slides: Annotated[
+        list[Path],
+        typer.Argument(help="Whole slides, any format OpenSlide reads; folders of DICOM series."),
+    ],
     out: Annotated[Path, typer.Option(help="New folder, or that of a run to go on with.")],
     size: Annotated[int | None, typer.Option(help="Side of a tile, px. Default 256.")] = None,
     mpp: Annotated[
@@ -114,10 +117,12 @@ def tile(
     The same command again goes on after a stop, a kill or a crash. Exit code 2 or 3 when a slide
     could not be used; the others are not affected.
     """
+    from privgen.tiling.given import gather
     from privgen.tiling.session import tile_slides
 
+    count = len(gather(slides).slides)  # files of one DICOM series are one slide
     with console.progress() as bar:
-        task = bar.add_task("slides", total=len(slides))
+        task = bar.add_task("slides", total=count)
         tiled = tile_slides(
             slides,
             out,
@@ -141,7 +146,7 @@ def tile(
             scheduler=scheduler,
             progress=lambda done: bar.update(task, completed=done),
         )
-    _say(tiled, len(slides))
+    _say(tiled, count)
     if json:
         console.emit_json(dict(tiled.document))
     return tiled.exit_code

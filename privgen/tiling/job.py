@@ -59,6 +59,7 @@ class Job:
 
     Attributes:
       path: of the slide.
+      files: all that it is made of, where that is more than `path`: those of a DICOM series.
       slide: its pseudonym.
       patient: the patient's, or None.
       label: class of every tile; None takes it from `regions`.
@@ -73,6 +74,7 @@ class Job:
     """
 
     path: Path = field(repr=False)
+    files: tuple[Path, ...] = field(repr=False, default=())
     slide: str
     patient: str | None
     label: str | None
@@ -87,11 +89,8 @@ class Job:
 
     @property
     def size(self) -> int:
-        """Bytes of the slide's file; 0 where it cannot be looked at."""
-        try:
-            return self.path.stat().st_size
-        except OSError:
-            return 0
+        """Bytes of the slide's files; 0 for what cannot be looked at."""
+        return sum(_stamp(path)[0] for path in self.files or (self.path,))
 
     def decided_by(self) -> str:
         """Digest of what decides the tiles; pseudonyms and contents, no path.
@@ -109,7 +108,8 @@ class Job:
                 str(self.path), "its GeoJSON cannot be read. Check the folder of labels."
             ) from error
         beside = self.path.with_suffix("")
-        files = [self.path, *(sorted(beside.iterdir()) if beside.is_dir() else ())]
+        inside = sorted(beside.iterdir()) if beside.is_dir() and not self.files else ()
+        files = [*(self.files or (self.path,)), *inside]
         return made_by(
             {
                 "settings": self.settings.as_dict(),

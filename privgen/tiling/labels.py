@@ -34,25 +34,37 @@ class LabelSource:
         """All classes there are, sorted, where a table says so; else empty."""
         return tuple(sorted(set(self.table.values()))) if self.table else ()
 
-    def of_slide(self, stem: str) -> tuple[str | None, Path | None]:
+    def of_slide(self, *stems: str) -> tuple[str | None, Path | None]:
         """The class of all tiles of a slide, or its GeoJSON; exactly one of the two is None.
 
+        Args:
+          stems: what the slide may be called: its stem, or the names of a DICOM series.
+
         Raises:
-          SlideError: this slide has none.
+          SlideError: this slide has none, or several.
         """
+        name = stems[0]
         if self.table is not None:
-            if known_as(stem) not in self.table:
+            rows = {self.table[known_as(stem)] for stem in stems if known_as(stem) in self.table}
+            if not rows:
                 raise SlideError(
-                    stem, "has no row in the table of labels. Add one, or leave the slide out."
+                    name, "has no row in the table of labels. Add one, or leave the slide out."
                 )
-            return self.table[known_as(stem)], None
+            if len(rows) > 1:
+                raise SlideError(name, "has rows of several labels in their table. Keep one row.")
+            return rows.pop(), None
         if self.folder is not None:
-            regions = self.folder / f"{stem}.geojson"
-            if not regions.is_file():
+            files = [self.folder / f"{stem}.geojson" for stem in stems]
+            files = [path for path in files if path.is_file()]
+            if not files:
                 raise SlideError(
-                    stem, "has no GeoJSON in the folder of labels. Add one, or leave it out."
+                    name, "has no GeoJSON in the folder of labels. Add one, or leave it out."
                 )
-            return None, regions
+            if len(files) > 1:
+                raise SlideError(
+                    name, "has several GeoJSON in the folder of labels, one a file. Keep one."
+                )
+            return None, files[0]
         return FLAT_CLASS, None
 
 

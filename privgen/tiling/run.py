@@ -31,10 +31,11 @@ from privgen.files import (
 )
 from privgen.tiling import annotated
 from privgen.tiling.folder import PARAMETERS, claim, described, prepare
+from privgen.tiling.given import Given, gather, one_of
 from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
 from privgen.tiling.labels import LabelSource
 from privgen.tiling.lanes import Progress, run_here, run_on
-from privgen.tiling.names import Names, known_as, load_key, patient_of, slide_names
+from privgen.tiling.names import Names, known_as, load_key, patient_of
 from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.parts import (
     FOLDER,
@@ -89,9 +90,33 @@ class Sources:
     pattern: re.Pattern[str] | None = None
     micrometres: Mapping[str, float] = field(default_factory=dict)
 
-    def mpp_of(self, stem: str) -> float | None:
-        """Micrometres a pixel that were given for a slide; the longest name that fits counts."""
-        fitting = [name for name in self.micrometres if _fits(name, stem)]
+    def patient_of(self, slide: Given) -> str | None:
+        """Whose slide it is; None where it is not known.
+
+        Raises:
+          ConfigError: the names of a DICOM series tell several patients.
+        """
+        if self.patients is not None:
+            row = one_of(slide, self.patients, "patient")
+            if row is not None:
+                return row
+        found = {
+            patient_of(stem, table=self.patients, pattern=self.pattern) for stem in slide.telling
+        } - {None}
+        if len(found) > 1:
+            raise ConfigError(
+                f"a DICOM series is of one patient: the names of the files in {slide.path.parent} "
+                f"tell {len(found)}. Give --patients, or another --patient-pattern."
+            )
+        return next(iter(found), None)
+
+    def mpp_of(self, *stems: str) -> float | None:
+        """Micrometres a pixel that were given for a slide; the longest name that fits counts.
+
+        Args:
+          stems: what the slide may be called.
+        """
+        fitting = [name for name in self.micrometres if any(_fits(name, stem) for stem in stems)]
         return self.micrometres[max(fitting, key=len)] if fitting else None
 
     def idle(self, stems: Iterable[str]) -> list[str]:
@@ -136,7 +161,7 @@ def run(
     """Cut slides into tiles, or go on with that.
 
     Args:
-      slides: files; one that cannot be used costs itself alone.
+      slides: files, or folders of DICOM series; one that cannot be used costs itself alone.
       out: new, empty, or the folder of the same run.
       settings: what to cut.
       sources: classes, patients and micrometres a pixel.
@@ -155,8 +180,10 @@ def run(
     """
     if not slides:
         raise ConfigError("at least one slide is needed. Name files.")
-    named = slide_names(slides)
-    sources.require_slides(named)
+    gathered = gather(slides)
+    given = gathered.slides
+    gathered.require_clear(sources.patients, sources.labels.table)
+    sources.require_slides(stem for slide in given for stem in slide.stems)
     if stain is not None:
         load_normaliser(*stain)  # refused here, once, instead of for every slide
     prepare(out, private, key)
@@ -170,13 +197,13 @@ def run(
         outcomes: list[Outcome] = []
         paths: dict[str, Path] = {}
         owners: set[str] = set()
-        for stem, path in named.items():
-            slide = names.pseudonym("slide", stem)
-            paths[slide] = path
-            owner = patient_of(stem, table=sources.patients, pattern=sources.pattern)
+        for one in given:
+            slide = names.pseudonym("slide", one.name)
+            paths[slide] = one.path
+            owner = sources.patient_of(one)
             owners |= set() if owner is None else {owner}
             try:
-                label, regions = sources.labels.of_slide(stem)
+                label, regions = sources.labels.of_slide(*one.stems)
             except SlideError as error:
                 before = read_part(out, slide)
                 if before is not None:  # of a run whose table named it
@@ -184,13 +211,14 @@ def run(
                 outcomes.append(Outcome(slide=slide, rule=error.rule, exit_code=error.exit_code))
                 continue
             jobs[slide] = Job(
-                path=path.resolve(),
+                path=one.path.resolve(),
+                files=tuple(path.resolve() for path in one.files) if one.series else (),
                 slide=slide,
                 patient=None if owner is None else names.pseudonym("patient", owner),
                 label=label,
                 regions=None if regions is None else regions.resolve(),
                 classes=sources.labels.classes,
-                mpp=sources.mpp_of(stem),
+                mpp=sources.mpp_of(*one.stems),
                 settings=settings,
                 stain=None if stain is None else (stain[0], stain[1].resolve()),
                 out=out.resolve(),
@@ -205,7 +233,8 @@ def run(
             for outcome in ended:
                 _log(out, outcome)
                 outcomes.append(outcome)
-        warnings = [*sources.idle(named), *_alike(owners)]
+        idle = sources.idle(stem for slide in given for stem in slide.stems)
+        warnings = [*gathered.warnings, *idle, *_alike(owners)]
         return _finish(out, private, settings, stain, names, outcomes, paths, warnings)
 
 

@@ -43,7 +43,8 @@ def tile_slides(
     """Cut whole slides into tiles under pseudonyms; the same call again goes on.
 
     Args:
-      slides: files of any format OpenSlide reads; one that cannot be used costs itself alone.
+      slides: files of any format OpenSlide reads, or folders of DICOM series; the files of a series
+        are one slide. One that cannot be used costs itself alone.
       out: new or empty folder, or that of the same run.
       size: side of a tile, px; default 256.
       mpp: micrometres a pixel of the tiles; default .5.
