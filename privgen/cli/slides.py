@@ -55,6 +55,12 @@ def tile(
     preset: Annotated[
         str | None, typer.Option(help="Cut as a published study did: deepfakes-2020.")
     ] = None,
+    coordinates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of STEM_patches.h5 (TRIDENT) or STEM.h5 (CLAM): cut there, at their scale."
+        ),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="CSV of slide,label, or folder of QuPath's STEM.geojson regions."),
@@ -133,6 +139,7 @@ def tile(
             min_tissue=min_tissue,
             min_share=min_share,
             layout=None if layout is None else layout.value,
+            coordinates=coordinates,
             labels=labels,
             annotation_frame=None if annotation_frame is None else annotation_frame.value,
             patients=patients,

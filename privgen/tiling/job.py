@@ -6,7 +6,7 @@ what concerns every slide alike: a full disk, an output that cannot be written, 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,9 +23,11 @@ from privgen.data.tissue import quality, tissue_mask
 from privgen.errors import SlideError, SlideReadError
 from privgen.files import PRIVATE, atomic_write, locked, sha256_file
 from privgen.tiling.annotated import Annotated
+from privgen.tiling.coordinates import read_coordinates
 from privgen.tiling.cut import Tile, read_tiles
 from privgen.tiling.frames import frame_of
 from privgen.tiling.labels import read_regions
+from privgen.tiling.listed import plan_listed
 from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.output import TileOutput
 from privgen.tiling.parts import COLUMNS, FOLDER, Part, made_by, read_part
@@ -64,6 +66,7 @@ class Job:
       patient: the patient's, or None.
       label: class of every tile; None takes it from `regions`.
       regions: GeoJSON of classes.
+      coordinates: `.h5` of places; None cuts a grid.
       classes: of the whole run where they are known, so that a class has one colour.
       mpp: micrometres a pixel of level 0, where given.
       settings: of the run.
@@ -79,6 +82,7 @@ class Job:
     patient: str | None
     label: str | None
     regions: Path | None = field(repr=False, default=None)
+    coordinates: Path | None = field(repr=False, default=None)
     classes: tuple[str, ...] = ()
     mpp: float | None = None
     settings: TilingSettings
@@ -99,14 +103,10 @@ class Job:
         folder that some formats keep beside it.
 
         Raises:
-          SlideError: the regions cannot be read.
+          SlideError: the regions or coordinates cannot be read.
         """
-        try:
-            regions = None if self.regions is None else sha256_file(self.regions)
-        except OSError as error:
-            raise SlideError(
-                str(self.path), "its GeoJSON cannot be read. Check the folder of labels."
-            ) from error
+        regions = _digest(self.path, self.regions, "its GeoJSON", "labels")
+        coordinates = _digest(self.path, self.coordinates, "its .h5", "coordinates")
         beside = self.path.with_suffix("")
         inside = sorted(beside.iterdir()) if beside.is_dir() and not self.files else ()
         files = [*(self.files or (self.path,)), *inside]
@@ -117,6 +117,7 @@ class Job:
                 "patient": self.patient,
                 "label": self.label,
                 "regions": regions,
+                "coordinates": coordinates,
                 "mpp": self.mpp,
                 "stain": None
                 if self.stain is None
@@ -124,6 +125,15 @@ class Job:
                 "files": [_stamp(file) for file in files],
             }
         )
+
+
+def _digest(slide: Path, file: Path | None, what: str, where: str) -> str | None:
+    try:
+        return None if file is None else sha256_file(file)
+    except OSError as error:
+        raise SlideError(
+            str(slide), f"{what} cannot be read. Check the folder of {where}."
+        ) from error
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -187,7 +197,7 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
         )
     with Slide(job.path, mpp=job.mpp) as slide:
         seen = overview(slide, beat=lambda: tick(0, 0))
-        plan = plan_tiles(str(job.path), slide, job.settings, seen, tissue_mask(seen.pixels))
+        plan, listed = _planned(job, slide, seen)
         plan, labels, annotated = _labelled(job, slide, plan, tick)
         tick(0, len(plan))
         if before is not None:
@@ -203,9 +213,21 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
             unstained=0 if cutter.normalise is None else cutter.normalise.failed,
             columns={column: [row[column] for row in rows] for column in COLUMNS},
             annotated=annotated,
+            listed=listed,
+            unseen=slide.unseen,
         )
     part.write(job.out)
     return Outcome(slide=job.slide, tiles=len(part), candidates=part.candidates)
+
+
+def _planned(job: Job, slide: Slide, seen: Overview) -> tuple[Plan, Mapping[str, int] | None]:
+    """The tiles, and what became of listed places where there is a list."""
+    name, mask = str(job.path), tissue_mask(seen.pixels)
+    if job.coordinates is None:
+        return plan_tiles(name, slide, job.settings, seen, mask), None
+    coordinates = read_coordinates(job.coordinates, slide)
+    found = plan_listed(name, slide, job.settings, coordinates, seen, mask)
+    return found.plan, found.counts
 
 
 def _labelled(

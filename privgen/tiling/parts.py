@@ -59,6 +59,8 @@ class Part:
       unstained: tiles that stain normalisation returned as they were.
       columns: `COLUMNS`, a value a tile; patients that are unknown are "".
       annotated: what became of the slide's annotations, where there were any.
+      listed: what became of listed places, in counts, where there was a list.
+      unseen: levels that the file holds and OpenSlide does not show.
     """
 
     slide: str
@@ -68,6 +70,8 @@ class Part:
     unstained: int
     columns: Columns
     annotated: Annotated | None = None
+    listed: Mapping[str, int] | None = None
+    unseen: int = 0
 
     def __len__(self) -> int:
         return len(self.columns["path"])
@@ -84,6 +88,8 @@ class Part:
                 "mpp": self.micrometres,
                 "unstained": self.unstained,
                 "annotated": None if self.annotated is None else self.annotated.as_dict(),
+                "listed": None if self.listed is None else dict(self.listed),
+                "unseen": self.unseen,
                 "columns": self.columns,
             }
         )
@@ -143,6 +149,8 @@ def read_part(out: Path, slide: str) -> Part | None:
             unstained=known["unstained"],
             columns={name: known["columns"][name] for name in COLUMNS},
             annotated=known["annotated"] and Annotated(**known["annotated"]),
+            listed=known["listed"],
+            unseen=known["unseen"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -29,7 +29,8 @@ from privgen.files import (
     sweep_partial_files,
     write_json,
 )
-from privgen.tiling import annotated
+from privgen.tiling import annotated, listed
+from privgen.tiling.coordinates import coordinates_of
 from privgen.tiling.folder import PARAMETERS, claim, described, prepare
 from privgen.tiling.given import Given, gather, one_of
 from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
@@ -83,12 +84,24 @@ class Sources:
       patients: patient by stem, or None where there is no table.
       pattern: of the patient in a stem.
       micrometres: micrometres a level-0 pixel by the start of a stem, or shell pattern; "" is any.
+      coordinates: folder of listed places, or None.
     """
 
     labels: LabelSource
     patients: Mapping[str, str] | None = None
     pattern: re.Pattern[str] | None = None
     micrometres: Mapping[str, float] = field(default_factory=dict)
+    coordinates: Path | None = None
+
+    def coordinates_of(self, slide: Given) -> Path | None:
+        """The listed places of a slide's tiles; None where there are none for any slide.
+
+        Raises:
+          SlideError: this slide has none.
+        """
+        if self.coordinates is None:
+            return None
+        return coordinates_of(self.coordinates, *slide.stems).resolve()
 
     def patient_of(self, slide: Given) -> str | None:
         """Whose slide it is; None where it is not known.
@@ -204,6 +217,7 @@ def run(
             owners |= set() if owner is None else {owner}
             try:
                 label, regions = sources.labels.of_slide(*one.stems)
+                coordinates = sources.coordinates_of(one)
             except SlideError as error:
                 before = read_part(out, slide)
                 if before is not None:  # of a run whose table named it
@@ -217,6 +231,7 @@ def run(
                 patient=None if owner is None else names.pseudonym("patient", owner),
                 label=label,
                 regions=None if regions is None else regions.resolve(),
+                coordinates=coordinates,
                 classes=sources.labels.classes,
                 mpp=sources.mpp_of(*one.stems),
                 settings=settings,
@@ -341,7 +356,14 @@ def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -
             "in the manifest, and come back to it once the slides can be used. Until then give "
             "other commands the manifest itself, not the folder."
         )
-    return [*warnings, *annotated.warnings(_annotated(parts))]
+    unseen = sum(part.unseen > 0 for part in parts)
+    if unseen:
+        warnings.append(
+            f"{unseen} slides (OME-TIFF) keep their lower levels where OpenSlide does not look: "
+            "tiles were cut from level 0, which is right and slower."
+        )
+    lists = [part.listed for part in parts if part.listed is not None]
+    return [*warnings, *listed.warnings(lists), *annotated.warnings(_annotated(parts))]
 
 
 def _annotated(parts: list[Part]) -> list[annotated.Annotated]:
@@ -360,6 +382,7 @@ def _counts(parts: list[Part]) -> dict[str, Any]:
         "unstained": sum(part.unstained for part in parts),
         "classes": dict(sorted(labels.items())),
         "annotations": annotated.told(about) if about else None,
+        "levels_unseen": sum(part.unseen > 0 for part in parts),
     }
 
 

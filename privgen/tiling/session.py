@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from privgen.errors import ConfigError
 from privgen.files import private_beside
+from privgen.tiling.coordinates import opened
 from privgen.tiling.frames import AnnotationFrame
 from privgen.tiling.labels import open_labels
 from privgen.tiling.lanes import Progress
@@ -27,6 +28,7 @@ def tile_slides(
     min_tissue: float | None = None,
     min_share: float | None = None,
     layout: Output | None = None,
+    coordinates: str | Path | None = None,
     labels: str | Path | None = None,
     annotation_frame: AnnotationFrame | None = None,
     patients: str | Path | None = None,
@@ -53,6 +55,8 @@ def tile_slides(
       min_tissue: least share of a tile on the tissue mask; default .5.
       min_share: least share of a tile in a region that gives it its class; default .75.
       layout: "folders" (default) or "tar".
+      coordinates: folder of STEM_patches.h5 (TRIDENT) or STEM.h5 (CLAM): tiles are cut there, at
+        the scale the files say, and `mpp`, `stride` and `preset` are left out.
       labels: CSV with the columns slide and label, or folder of STEM.geojson.
       annotation_frame: where the coordinates of regions count from, on slides whose scanned area
         does not start in the corner of level 0: "bounds" (its corner, QuPath's default),
@@ -94,12 +98,13 @@ def tile_slides(
     return run(
         [Path(slide) for slide in slides],
         out,
-        settings_of(preset, asked),
+        settings_of(preset, asked, coordinates=coordinates is not None),
         Sources(
             labels=open_labels(None if labels is None else Path(labels)),
             patients=None if patients is None else read_slide_table(Path(patients), "patient"),
             pattern=None if patient_pattern is None else compiled(patient_pattern),
             micrometres=dict(mpp_override or {}),
+            coordinates=None if coordinates is None else opened(Path(coordinates)),
         ),
         private=hidden,
         key=hidden / "key" if key is None else Path(key),
