@@ -125,7 +125,8 @@ class Regions:
         box = shapely.box(x, y, x + width, y + height)
         near = self._tree.query(box)
         areas = shapely.area(shapely.intersection(self._pieces[near], box))
-        return np.bincount(self._label_of[near], weights=areas, minlength=len(self.labels))
+        summed = np.bincount(self._label_of[near], weights=areas, minlength=len(self.labels))
+        return np.asarray(summed, dtype=np.float64)
 
     def choose(self, x: float, y: float, width: float, height: float, *, minimum: float) -> Choice:
         """The class that covers the largest share of a rectangle; none of several that tie.

@@ -268,9 +268,8 @@ def test_damaged_files_raise_nothing_else(slide: Path, tmp_path: Path) -> None:
         for at in rng.integers(0, len(mutant), 6):
             mutant[at] = rng.integers(0, 256)
         path.write_bytes(mutant)
-        with Slide(slide) as opened:
-            with suppress(SlideError):  # and nothing else
-                read_coordinates(path, opened)
+        with Slide(slide) as opened, suppress(SlideError):  # and nothing else
+            read_coordinates(path, opened)
 
 
 def test_the_file_of_a_slide_is_found_by_either_name(tmp_path: Path) -> None:
