@@ -52,7 +52,7 @@ def warnings(slides: Iterable[Annotated]) -> list[str]:
     frames, found = document["frames"], []
     if frames.get("bounds") or frames.get("level-0"):
         said = [
-            f"{frames[name]} from {corner}"
+            f"of {frames[name]} from {corner}"
             for name, corner in (
                 ("bounds", "the corner of the scanned area (QuPath's default)"),
                 ("level-0", "the corner of level 0"),
@@ -61,7 +61,7 @@ def warnings(slides: Iterable[Annotated]) -> list[str]:
         ]
         assumed = document["frames_assumed"]
         found.append(
-            f"annotations of slides with an offset were read {' and '.join(said)}"
+            f"slides whose scan has an offset: annotations count {' and '.join(said)}"
             + (f"; {assumed} of them fit both and were taken for QuPath's" if assumed else "")
             + ". Look at the thumbnails; --annotation-frame bounds or level-0 sets it."
         )

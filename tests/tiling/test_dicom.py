@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from privgen.data import images
+from privgen.data import dicom_header, images
 from privgen.data.dicom_header import MAX_DEPTH, is_dicom, series_of
 from privgen.errors import ConfigError
 from privgen.tiling.given import gather
@@ -182,6 +182,16 @@ def test_the_series_is_found_behind_nested_sequences(tmp_path: Path, syntax: Any
         path = written(tmp_path / "c", syntax, **data)
         assert is_dicom(path)
         assert series_of(path) == ("1.2.3" if depth <= MAX_DEPTH else None)
+
+
+def test_a_series_is_looked_for_at_the_beginning_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "a", ExplicitVRLittleEndian, SeriesInstanceUID="1.2.3", Modality="SM")
+    place = path.read_bytes().index(b"\x20\x00\x0e\x00")
+    for most, expected in ((place - 1, None), (place, None), (place + 1, "1.2.3")):
+        monkeypatch.setattr(dicom_header, "MAX_BYTES", most)
+        assert series_of(path) == expected
 
 
 def test_damaged_files_name_no_series_and_raise_nothing(folder: Path, tmp_path: Path) -> None:

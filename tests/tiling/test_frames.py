@@ -94,8 +94,8 @@ def test_two_slides_with_an_offset_annotated_from_both_corners_get_the_classes_d
     assert (about["frames_assumed"], about["tiles_outside"], about["tiles_tied"]) == (0, 0, 0)
     said = [warning for warning in tiled.warnings if "offset" in warning]
     assert len(said) == 1
-    assert "1 from the corner of the scanned area" in said[0]
-    assert "1 from the corner of level 0" in said[0]
+    assert "of 1 from the corner of the scanned area" in said[0]
+    assert "of 1 from the corner of level 0" in said[0]
 
 
 def test_the_frame_can_be_set_and_a_changed_one_cuts_anew(slides: Path, tmp_path: Path) -> None:
