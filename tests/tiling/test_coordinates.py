@@ -20,7 +20,7 @@ from privgen.tiling.cut import read_again
 from privgen.tiling.run import Tiled
 from privgen.tiling.session import tile_slides
 from tests.data.slide_files import Pixels, write_slide
-from tests.tiling.test_annotations import box, feature
+from tests.tiling.qupath import box, feature
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 
