@@ -104,7 +104,8 @@ def gather(paths: Iterable[Path]) -> Gathered:
             alone = alone if uids or alone else [path]
             passed += _others_in(path) if uids else 0
         for uid in filter(None, uids):
-            _series_in(folder, folders)
+            files = _series_in(folder, folders).setdefault(uid, [])
+            files += [] if files else [path]  # the folder may not be listed, the file be read
             before = places.setdefault(uid, folder)
             if before.resolve() != folder.resolve():
                 raise ConfigError(
