@@ -22,6 +22,14 @@ class Layout(StrEnum):
     tar = "tar"
 
 
+class Frame(StrEnum):
+    """Where annotations count from."""
+
+    auto = "auto"
+    bounds = "bounds"
+    level_0 = "level-0"
+
+
 class StainMethod(StrEnum):
     """Stain normalisation."""
 
@@ -32,7 +40,10 @@ class StainMethod(StrEnum):
 @app.command()
 @reported
 def tile(
-    slides: Annotated[list[Path], typer.Argument(help="Whole slides, any format OpenSlide reads.")],
+    slides: Annotated[
+        list[Path],
+        typer.Argument(help="Whole slides, any format OpenSlide reads; folders of DICOM series."),
+    ],
     out: Annotated[Path, typer.Option(help="New folder, or that of a run to go on with.")],
     size: Annotated[int | None, typer.Option(help="Side of a tile, px. Default 256.")] = None,
     mpp: Annotated[
@@ -45,9 +56,22 @@ def tile(
     preset: Annotated[
         str | None, typer.Option(help="Cut as a published study did: deepfakes-2020.")
     ] = None,
+    coordinates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of STEM_patches.h5 (TRIDENT) or STEM.h5 (CLAM): cut there, at their scale."
+        ),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="CSV of slide,label, or folder of QuPath's STEM.geojson regions."),
+    ] = None,
+    annotation_frame: Annotated[
+        Frame | None,
+        typer.Option(
+            help="Where regions count from if the scanned area has an offset: bounds (its corner, "
+            "QuPath's default) or level-0. Default auto: told by where they fit."
+        ),
     ] = None,
     min_share: Annotated[
         float | None,
@@ -100,9 +124,11 @@ def tile(
     The same command again goes on after a stop, a kill or a crash. Exit code 2 or 3 when a slide
     could not be used; the others are not affected.
     """
+    from privgen.tiling.given import gather
     from privgen.tiling.session import tile_slides
 
-    with phase("slides", total=len(slides)) as cutting:
+    count = len(gather(slides).slides)  # files of one DICOM series are one slide
+    with phase("slides", total=count) as cutting:
         tiled = tile_slides(
             slides,
             out,
@@ -113,7 +139,9 @@ def tile(
             min_tissue=min_tissue,
             min_share=min_share,
             layout=None if layout is None else layout.value,
+            coordinates=coordinates,
             labels=labels,
+            annotation_frame=None if annotation_frame is None else annotation_frame.value,
             patients=patients,
             patient_pattern=patient_pattern,
             mpp_override=dict(map(_micrometres, mpp_override or ())),
@@ -125,7 +153,7 @@ def tile(
             scheduler=scheduler,
             progress=cutting.reach,
         )
-    _say(tiled, len(slides))
+    _say(tiled, count)
     if json:
         console.emit_json(dict(tiled.document))
     return tiled.exit_code

@@ -3,14 +3,17 @@
 OpenSlide opens it (Goode et al. 2013, "OpenSlide: a vendor-neutral software foundation for digital
 pathology", J Pathol Inform 4:27) and only arrays leave: uint8 RGB, shape (h, w, 3), row 0 at the
 top, as stored (no colour profile is applied), what the scanner left out in white. Label and macro
-images are never read, of the properties only the two that hold micrometres a pixel are looked at,
-and no `rule` of an error holds a path, a stored text or OpenSlide's own words.
+images are never read, of the properties only those are looked at that hold micrometres a pixel and
+the scanned area, and no `rule` of an error holds a path, a stored text or OpenSlide's own words.
 
 Conventions: x and y are pixels of level 0, widths and heights pixels of the level read; `mpp` is
 micrometres a pixel of level 0. `openslide.OpenSlide` opens, never `open_slide`, which hands plain
 pictures to Pillow. A plain TIFF must be tiled; its `mpp` comes from its resolution tags where
-their unit is the centimetre or the inch. Of an OME-TIFF OpenSlide shows the first level alone (the
-others stand in SubIFDs), so it is read as a slide of one level.
+their unit is the centimetre or the inch, or, where there are none, from the numbers that OME-XML
+states. Of an OME-TIFF OpenSlide shows the levels in the file's chain of images: all of a pyramid
+that stands there, the first alone where the others stand in SubIFDs (`Slide.unseen`).
+
+What a file declares is held against limits before OpenSlide asks for memory (`tiff_header`).
 
 Blocks equal single reads on a level whose downsample is a whole number d (`Slide.exact`), at
 multiples of d, however it is cut. At any other downsample a level-0 corner falls between level
@@ -25,6 +28,7 @@ slide is given up. Damage inside a JPEG tile may decode to wrong pixels without 
 import math
 import operator
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +37,8 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from privgen.data.slide_files import foreign, unreadable
+from privgen.data.tiff_header import MAX_SIDE, Directory, read_directories, refusal
 from privgen.errors import InputError, SlideError, SlideReadError
 
 MPP_RANGE = (0.05, 20.0)
@@ -40,6 +46,11 @@ MPP_RANGE = (0.05, 20.0)
 
 SQUARE = 0.02
 """How far, as a share, the micrometres a pixel may differ between x and y."""
+
+MAX_PIXELS = 2**38
+"""Most pixels of level 0: ten times the largest scans."""
+
+MAX_LEVELS = 64
 
 BLOCK = 2048
 """Longest side of what `overview` reads at once, in level pixels (16 MiB as RGBA)."""
@@ -63,6 +74,16 @@ class Level:
     downsample: float
 
 
+@dataclass(frozen=True)
+class Area:
+    """A rectangle of level 0, pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True, eq=False)
 class Overview:
     """A whole slide at low resolution, white beyond; `scale` is level-0 pixels a pixel of it."""
@@ -75,13 +96,15 @@ class Slide:
     """An open slide; use it in a `with` block. Any number of threads may read at once.
 
     Args:
-      path: the file, told by content and never by its name's ending.
+      path: the file, told by content; its name's ending counts for formats that are refused.
       mpp: micrometres a pixel of level 0, which overrides what is stored.
 
     Attributes:
       width, height: pixels of level 0.
       mpp: micrometres a pixel of level 0, the mean of x and y.
       levels: from the finest to the coarsest; the first is level 0.
+      bounds: what was scanned of level 0, where the file says so and it lies on it.
+      unseen: levels that the file holds and OpenSlide does not show.
 
     Raises:
       SlideError: the file is missing, unreadable or no slide; its micrometres a pixel are missing,
@@ -90,15 +113,21 @@ class Slide:
 
     def __init__(self, path: Path, *, mpp: float | None = None) -> None:
         self._path = path
-        self._refuse_if(_unreadable(path))
+        self._refuse_if(unreadable(path) or foreign(path))
+        images = read_directories(path)
+        self._refuse_if(refusal(images))
         opened, self.levels = _opened(path)
         if opened is None:
             raise SlideError(str(path), _NOT_A_SLIDE)
         self.width, self.height = self.levels[0].width, self.levels[0].height
-        self.mpp, rule = _micrometres(opened, mpp)
+        self.unseen = images[0].sub_directories if images and len(self.levels) == 1 else 0
+        rule = _beyond(self.levels) or _several(opened, images)
+        if not rule:
+            self.mpp, rule = _micrometres(opened, mpp, images[0].mpp if images else None)
         if rule:
             opened.close()
         self._refuse_if(rule)
+        self.bounds = _bounds(opened, self.levels[0])
         self._handle: openslide.OpenSlide | None = opened
         self._broken = False
         self._lock = threading.Lock()
@@ -198,7 +227,9 @@ class Slide:
         return self.levels[level]
 
 
-def overview(slide: Slide, *, longest: int = 2048) -> Overview:
+def overview(
+    slide: Slide, *, longest: int = 2048, beat: Callable[[], None] = lambda: None
+) -> Overview:
     """The whole slide at low resolution, each pixel the mean of the level pixels it covers.
 
     Read in blocks of `BLOCK` a side or less, from the coarsest level that still has `longest`
@@ -208,6 +239,7 @@ def overview(slide: Slide, *, longest: int = 2048) -> Overview:
     Args:
       slide: an open slide.
       longest: pixels of the overview's longer side at most, 1 or more.
+      beat: called after each block; may raise to stop.
 
     Raises:
       InputError: `longest` is not positive.
@@ -232,20 +264,34 @@ def overview(slide: Slide, *, longest: int = 2048) -> Overview:
             block = slide.read(number, x, y, columns * shrink, rows * shrink)
             mean = cv2.resize(block, (columns, rows), interpolation=cv2.INTER_AREA)
             pixels[top : top + rows, left : left + columns] = mean
+            beat()
     return Overview(pixels, scale)
 
 
-def _unreadable(path: Path) -> str | None:
-    """Why the file cannot even be looked at, as a rule; None when it can."""
-    try:
-        if not path.exists():
-            return "does not exist. Check the path."
-        if not path.is_file():
-            return "is not a file. Give the slide's own file."
-        with path.open("rb"):
-            return None
-    except OSError as error:
-        return f"cannot be read ({error.strerror}). Check its permissions."
+def _beyond(levels: tuple[Level, ...]) -> str | None:
+    """Why a slide of such levels is not read, as a rule."""
+    width, height = levels[0].width, levels[0].height
+    if len(levels) > MAX_LEVELS:
+        return f"has {len(levels)} levels; the most is {MAX_LEVELS}. Export it again."
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        return (
+            f"declares {width}x{height} pixels; the longest side is {MAX_SIDE:,}, the most pixels "
+            f"{MAX_PIXELS:,}. Export it again, or in parts."
+        )
+    return None
+
+
+def _several(slide: openslide.OpenSlide, images: tuple[Directory, ...]) -> str | None:
+    """Why a plain TIFF of several whole images is not read: the first may be the label."""
+    if slide.properties.get(openslide.PROPERTY_NAME_VENDOR) != "generic-tiff":
+        return None
+    whole = [one.width * one.height for one in images if one.tiled and not one.reduced]
+    if whole and max(whole) > whole[0]:
+        return (
+            "holds several images, and the first is not the largest: it may show the label. Export "
+            "the scan alone."
+        )
+    return None
 
 
 def _opened(path: Path) -> tuple[openslide.OpenSlide | None, tuple[Level, ...]]:
@@ -269,12 +315,16 @@ def _attempt(handle: openslide.OpenSlide, place: _Place) -> NDArray[np.uint8] | 
         return None
 
 
-def _micrometres(slide: openslide.OpenSlide, given: float | None) -> tuple[float, str | None]:
+def _micrometres(
+    slide: openslide.OpenSlide, given: float | None, ome: tuple[float, float] | None
+) -> tuple[float, str | None]:
     """Micrometres a pixel, as given or as stored, and the rule they break, which quotes no text."""
     names = (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y)
     try:
         stored = (slide.properties.get(name) or "nan" for name in names)
         x, y = map(float, stored if given is None else (given, given))
+        if math.isnan(x + y) and ome is not None:
+            x, y = ome
     except ValueError:
         x = y = math.nan
     low, high = MPP_RANGE
@@ -288,6 +338,23 @@ def _micrometres(slide: openslide.OpenSlide, given: float | None) -> tuple[float
     elif max(x, y) > min(x, y) * (1 + SQUARE):
         rule = f"has pixels that are not square, by over {SQUARE:.0%}. {_GIVE_MPP}"
     return (x + y) / 2, rule
+
+
+def _bounds(slide: openslide.OpenSlide, whole: Level) -> Area | None:
+    """The scanned area, where the file stores four whole numbers that lie on level 0."""
+    names = (
+        openslide.PROPERTY_NAME_BOUNDS_X,
+        openslide.PROPERTY_NAME_BOUNDS_Y,
+        openslide.PROPERTY_NAME_BOUNDS_WIDTH,
+        openslide.PROPERTY_NAME_BOUNDS_HEIGHT,
+    )
+    try:
+        area = Area(*(int(slide.properties.get(name) or "") for name in names))
+    except ValueError:
+        return None
+    on_it = min(area.x, area.y) >= 0 and area.width > 0 and area.height > 0
+    on_it = on_it and area.x + area.width <= whole.width and area.y + area.height <= whole.height
+    return area if on_it else None
 
 
 def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,13 +6,14 @@ what concerns every slide alike: a full disk, an output that cannot be written, 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from privgen.data import images
@@ -21,8 +22,12 @@ from privgen.data.slides import Overview, Slide, overview
 from privgen.data.tissue import quality, tissue_mask
 from privgen.errors import SlideError, SlideReadError
 from privgen.files import PRIVATE, atomic_write, locked, sha256_file
+from privgen.tiling.annotated import Annotated
+from privgen.tiling.coordinates import read_coordinates
 from privgen.tiling.cut import Tile, read_tiles
+from privgen.tiling.frames import frame_of
 from privgen.tiling.labels import read_regions
+from privgen.tiling.listed import plan_listed
 from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.output import TileOutput
 from privgen.tiling.parts import COLUMNS, FOLDER, Part, made_by, read_part
@@ -32,6 +37,12 @@ from privgen.tiling.settings import TilingSettings
 
 THUMBNAILS = "thumbnails"
 
+_MEMORY = (
+    "asked for more memory than one slide may have. Copy or export it again, or give a smaller "
+    "--size; other slides are not affected."
+)
+_OFTEN = 256  # tiles between signs of life
+
 Stain = tuple[Literal["macenko", "reinhard"], Path]
 """Method and target tile of stain normalisation."""
 
@@ -39,7 +50,9 @@ Kept = tuple[dict[str, Any], bytes]
 """A manifest row and the encoded tile, empty where it has been written."""
 
 Tick = Callable[[int, int], None]
-"""Called with tiles read so far and tiles planned, by any thread; may raise to stop the job."""
+"""Called with tiles read so far and tiles planned, by any thread; may raise to stop the job.
+
+It is the job's sign of life, too: called after every read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +61,12 @@ class Job:
 
     Attributes:
       path: of the slide.
+      files: all that it is made of, where that is more than `path`: those of a DICOM series.
       slide: its pseudonym.
       patient: the patient's, or None.
       label: class of every tile; None takes it from `regions`.
       regions: GeoJSON of classes.
+      coordinates: `.h5` of places; None cuts a grid.
       classes: of the whole run where they are known, so that a class has one colour.
       mpp: micrometres a pixel of level 0, where given.
       settings: of the run.
@@ -62,10 +77,12 @@ class Job:
     """
 
     path: Path = field(repr=False)
+    files: tuple[Path, ...] = field(repr=False, default=())
     slide: str
     patient: str | None
     label: str | None
     regions: Path | None = field(repr=False, default=None)
+    coordinates: Path | None = field(repr=False, default=None)
     classes: tuple[str, ...] = ()
     mpp: float | None = None
     settings: TilingSettings
@@ -76,11 +93,8 @@ class Job:
 
     @property
     def size(self) -> int:
-        """Bytes of the slide's file; 0 where it cannot be looked at."""
-        try:
-            return self.path.stat().st_size
-        except OSError:
-            return 0
+        """Bytes of the slide's files; 0 for what cannot be looked at."""
+        return sum(_stamp(path)[0] for path in self.files or (self.path,))
 
     def decided_by(self) -> str:
         """Digest of what decides the tiles; pseudonyms and contents, no path.
@@ -89,16 +103,13 @@ class Job:
         folder that some formats keep beside it.
 
         Raises:
-          SlideError: the regions cannot be read.
+          SlideError: the regions or coordinates cannot be read.
         """
-        try:
-            regions = None if self.regions is None else sha256_file(self.regions)
-        except OSError as error:
-            raise SlideError(
-                str(self.path), "its GeoJSON cannot be read. Check the folder of labels."
-            ) from error
+        regions = _digest(self.path, self.regions, "its GeoJSON", "labels")
+        coordinates = _digest(self.path, self.coordinates, "its .h5", "coordinates")
         beside = self.path.with_suffix("")
-        files = [self.path, *(sorted(beside.iterdir()) if beside.is_dir() else ())]
+        inside = sorted(beside.iterdir()) if beside.is_dir() and not self.files else ()
+        files = [*(self.files or (self.path,)), *inside]
         return made_by(
             {
                 "settings": self.settings.as_dict(),
@@ -106,6 +117,7 @@ class Job:
                 "patient": self.patient,
                 "label": self.label,
                 "regions": regions,
+                "coordinates": coordinates,
                 "mpp": self.mpp,
                 "stain": None
                 if self.stain is None
@@ -113,6 +125,15 @@ class Job:
                 "files": [_stamp(file) for file in files],
             }
         )
+
+
+def _digest(slide: Path, file: Path | None, what: str, where: str) -> str | None:
+    try:
+        return None if file is None else sha256_file(file)
+    except OSError as error:
+        raise SlideError(
+            str(slide), f"{what} cannot be read. Check the folder of {where}."
+        ) from error
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -159,6 +180,12 @@ def tile_slide(job: Job, tick: Tick) -> Outcome:
             return _tiled(job, tick)
     except (SlideError, SlideReadError) as error:
         return Outcome(slide=job.slide, rule=error.rule, exit_code=error.exit_code)
+    except MemoryError:
+        return Outcome(slide=job.slide, rule=_MEMORY, exit_code=3)
+    except cv2.error as error:
+        if error.code != cv2.Error.StsNoMem:
+            raise
+        return Outcome(slide=job.slide, rule=_MEMORY, exit_code=3)
 
 
 def _tiled(job: Job, tick: Tick) -> Outcome:
@@ -169,9 +196,9 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
             slide=job.slide, tiles=len(before), candidates=before.candidates, fresh=False
         )
     with Slide(job.path, mpp=job.mpp) as slide:
-        seen = overview(slide)
-        plan = plan_tiles(str(job.path), slide, job.settings, seen, tissue_mask(seen.pixels))
-        plan, labels = _labelled(job, slide, plan)
+        seen = overview(slide, beat=lambda: tick(0, 0))
+        plan, listed = _planned(job, slide, seen)
+        plan, labels, annotated = _labelled(job, slide, plan, tick)
         tick(0, len(plan))
         if before is not None:
             before.withdraw(job.out)
@@ -185,29 +212,56 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
             micrometres=slide.mpp,
             unstained=0 if cutter.normalise is None else cutter.normalise.failed,
             columns={column: [row[column] for row in rows] for column in COLUMNS},
+            annotated=annotated,
+            listed=listed,
+            unseen=slide.unseen,
         )
     part.write(job.out)
     return Outcome(slide=job.slide, tiles=len(part), candidates=part.candidates)
 
 
-def _labelled(job: Job, slide: Slide, plan: Plan) -> tuple[Plan, list[str]]:
-    """The tiles that have a class, and it."""
+def _planned(job: Job, slide: Slide, seen: Overview) -> tuple[Plan, Mapping[str, int] | None]:
+    """The tiles, and what became of listed places where there is a list."""
+    name, mask = str(job.path), tissue_mask(seen.pixels)
+    if job.coordinates is None:
+        return plan_tiles(name, slide, job.settings, seen, mask), None
+    coordinates = read_coordinates(job.coordinates, slide)
+    found = plan_listed(name, slide, job.settings, coordinates, seen, mask)
+    return found.plan, found.counts
+
+
+def _labelled(
+    job: Job, slide: Slide, plan: Plan, tick: Tick
+) -> tuple[Plan, list[str], Annotated | None]:
+    """The tiles that have a class, it, and what became of the annotations."""
     if job.regions is None:
-        return plan, [job.label or FLAT_CLASS] * len(plan)
+        return plan, [job.label or FLAT_CLASS] * len(plan), None
     regions = read_regions(job.regions)
-    regions.require_inside(str(job.path), slide.width, slide.height)
-    side = plan.size * plan.level_0_pixels
-    found = [
-        regions.label_of(x, y, side, side, minimum=job.settings.min_share)
-        for x, y in zip(plan.x * plan.level_0_pixels, plan.y * plan.level_0_pixels, strict=True)
-    ]
-    if not any(found):
+    frame = frame_of(str(job.path), slide, regions, job.settings.annotation_frame)
+    side, least = plan.size * plan.level_0_pixels, job.settings.min_share
+    left, top = (axis * plan.level_0_pixels for axis in (plan.x, plan.y))
+    found = []
+    for x, y in zip(left, top, strict=True):
+        found.append(regions.choose(x - frame.x, y - frame.y, side, side, minimum=least))
+        if len(found) % _OFTEN == 0:
+            tick(0, len(plan))
+    tied = sum(one.tied for one in found)
+    labels = [one.label for one in found if one.label is not None]
+    if not labels:
+        ties = f", and {tied} lie equally in two classes" if tied else ""
         raise SlideError(
             str(job.path),
-            f"no region covers {job.settings.min_share:g} of any of its {len(plan)} tiles. Check "
-            "the regions, or give a smaller --min-share.",
+            f"no region covers {least:g} of any of its {len(plan)} tiles{ties}. Check the "
+            "regions, or give a smaller --min-share.",
         )
-    return plan.only([label is not None for label in found]), [x for x in found if x is not None]
+    annotated = Annotated(
+        frame=frame.name,
+        assumed=frame.assumed,
+        tied=tied,
+        outside=len(found) - len(labels) - tied,
+        aside=regions.aside,
+    )
+    return plan.only([one.label is not None for one in found]), labels, annotated
 
 
 class _Cutter:

@@ -1,8 +1,10 @@
 """Carrying out jobs: by processes of this machine, or by Dask workers.
 
 Here a lane is one process that takes one slide after another, so that a crash inside a slide
-library costs that slide alone: the lane is started anew. Dask hands a lost worker's slide to
-another worker; a slide that takes down one worker after another is given up.
+library costs that slide alone: the lane is started anew. A lane that shows no sign of life for
+`SILENT_SECONDS` is ended, and so is one that asks for more than `lane_bytes` of memory; that costs
+the slide it had, too. Dask hands a lost worker's slide to another worker; a slide that takes down
+one worker after another is given up. Time and memory of Dask's workers are their own settings.
 
 Every job ends in an `Outcome`, in the order in which they end.
 """
@@ -11,9 +13,11 @@ import hashlib
 import multiprocessing
 import os
 import queue
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +30,17 @@ from privgen.workers import serve_parent, shielded
 if TYPE_CHECKING:
     from distributed import Client
 
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+SILENT_SECONDS = 300.0
+"""A lane that has read nothing for so long hangs; blocks take seconds on slow disks."""
+
+LANE_BYTES, THREAD_BYTES = 2**32, 2**29
+"""Memory of a lane beyond what its start takes, and of each thread that reads and encodes in it."""
+
 Progress = Callable[[float], None]
 """Called with the work done: slides finished, and fractions of those under way."""
 
@@ -33,23 +48,53 @@ _DIED = (
     "took its process down: the slide's library crashed, or memory ran out. Copy or export it "
     "again; other slides are not affected."
 )
+_HUNG = (
+    "was given up: nothing could be read of it for {seconds:.0f} seconds. Copy or export it again, "
+    "to a local disk where it lies on a slow one; other slides are not affected."
+)
 _POLL = 0.5
+_STOPPING_SECONDS = 30.0  # of silence, once the run is being stopped
 
-_READ, _PLANNED, _STOP = range(3)
+_READ, _PLANNED, _STOP, _BEAT, _PROCESS = range(5)
 _shared: Any = None
 _parent = 0
 
 
-def _start(shared: Any, parent: int) -> None:
+def lane_bytes(threads: int) -> int:
+    """Memory that a lane of so many threads may ask for, beyond what its start takes."""
+    return LANE_BYTES + threads * THREAD_BYTES
+
+
+def limit_memory(most: int) -> None:
+    """Let this process ask for no more than `most` bytes beyond what it has; Linux only.
+
+    What asks for more gets a `MemoryError`, or the process ends, as its library has it.
+    """
+    try:
+        with open("/proc/self/statm") as stream:
+            pages = int(stream.read().split()[5])  # data and stack
+    except (OSError, ValueError, IndexError):
+        return
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + most
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _start(shared: Any, parent: int, most: int) -> None:
     """Set up a lane's process."""
     global _shared, _parent
     _shared, _parent = shared, parent
+    shared[_PROCESS] = os.getpid()
+    shared[_BEAT] += 1
+    limit_memory(most)
     serve_parent()
     cv2.setNumThreads(1)  # a job's own threads are as many as there are cores for it
 
 
 def _tick(read: int, planned: int) -> None:
     _shared[_READ], _shared[_PLANNED] = read, planned
+    _shared[_BEAT] += 1  # any change will do: threads may miss one
     if _shared[_STOP] or os.getppid() != _parent:
         raise Interrupted("tiling was stopped. Run the same command again to go on.")
 
@@ -58,10 +103,22 @@ def _work(job: Job) -> Outcome:
     return tile_slide(job, _tick)
 
 
-def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[Outcome]:
+def run_here(
+    jobs: Sequence[Job],
+    workers: int,
+    progress: Progress,
+    *,
+    silent_seconds: float = SILENT_SECONDS,
+) -> Iterator[Outcome]:
     """Outcomes of jobs carried out by `workers` processes of this machine.
 
     Closing the iterator stops the work after the blocks being cut.
+
+    Args:
+      jobs: one a slide.
+      workers: processes.
+      progress: called with the work done.
+      silent_seconds: a process that has read nothing for so long is ended.
 
     Raises:
       PrivgenError: what concerns every slide, such as a full disk; the others are stopped.
@@ -72,9 +129,12 @@ def run_here(jobs: Sequence[Job], workers: int, progress: Progress) -> Iterator[
     ended: queue.SimpleQueue[Outcome | PrivgenError] = queue.SimpleQueue()
     context = multiprocessing.get_context("spawn")
     # Without a lock: a process that is killed while it holds one would never give it back.
-    shares = [context.RawArray("q", 3) for _ in range(min(workers, len(jobs)))]
+    shares = [context.RawArray("q", 5) for _ in range(min(workers, len(jobs)))]
+    most = lane_bytes(max((job.threads for job in jobs), default=1))
     lanes = [
-        threading.Thread(target=_lane, args=(share, waiting, ended), daemon=True)
+        threading.Thread(
+            target=_lane, args=(share, waiting, ended, most, silent_seconds), daemon=True
+        )
         for share in shares
     ]
     try:
@@ -109,22 +169,29 @@ def _lane(
     share: Any,
     waiting: "queue.SimpleQueue[Job]",
     ended: "queue.SimpleQueue[Outcome | PrivgenError]",
+    most: int,
+    silent: float,
 ) -> None:
     """Give the waiting jobs to one process after another until none is left."""
     context = multiprocessing.get_context("spawn")
     while not share[_STOP]:
         with ProcessPoolExecutor(
-            1, mp_context=context, initializer=_start, initargs=(share, os.getpid())
+            1, mp_context=context, initializer=_start, initargs=(share, os.getpid(), most)
         ) as pool:
             while not share[_STOP]:
                 try:
                     job = waiting.get_nowait()
                 except queue.Empty:
                     return
+                hung = False
                 try:
-                    ended.put(pool.submit(_work, job).result())
+                    future = pool.submit(_work, job)
+                    hung = _ended_for_silence(future, share, silent)
+                    ended.put(future.result())
                 except BrokenProcessPool:
-                    ended.put(Outcome(slide=job.slide, rule=_DIED, exit_code=3))
+                    rule = _HUNG.format(seconds=silent) if hung else _DIED
+                    ended.put(Outcome(slide=job.slide, rule=rule, exit_code=3))
+                    share[_PROCESS] = 0
                     break
                 except PrivgenError as error:
                     ended.put(error)
@@ -133,6 +200,21 @@ def _lane(
                     ended.put(_defect(job, error))
                 finally:
                     share[_READ] = share[_PLANNED] = 0
+
+
+def _ended_for_silence(future: "Future[Outcome]", share: Any, silent: float) -> bool:
+    """Wait for a job; True where its process was ended because it showed no sign of life."""
+    seen, since = share[_BEAT], time.monotonic()
+    while not wait([future], timeout=_POLL).done:
+        now = time.monotonic()
+        if share[_BEAT] != seen:
+            seen, since = share[_BEAT], now
+        allowed = min(silent, _STOPPING_SECONDS) if share[_STOP] else silent
+        if now - since > allowed and share[_PROCESS]:
+            os.kill(share[_PROCESS], signal.SIGKILL)
+            wait([future])
+            return True
+    return False
 
 
 def run_on(jobs: Sequence[Job], client: "Client", progress: Progress) -> Iterator[Outcome]:

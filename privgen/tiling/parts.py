@@ -16,6 +16,7 @@ from typing import Any
 
 from privgen.data.manifest import write_manifest
 from privgen.files import atomic_write
+from privgen.tiling.annotated import Annotated
 
 COLUMNS = (
     "path",
@@ -40,7 +41,7 @@ PARQUET_ABOVE = 100_000
 
 FOLDER, SHARDS = "parts", "shards"
 
-FORMAT = 1
+FORMAT = 2
 """Of pixels, scores and rows: raised whenever the same settings would give others."""
 
 Columns = dict[str, list[Any]]
@@ -57,6 +58,9 @@ class Part:
       micrometres: micrometres a pixel of the slide's level 0, stored or given.
       unstained: tiles that stain normalisation returned as they were.
       columns: `COLUMNS`, a value a tile; patients that are unknown are "".
+      annotated: what became of the slide's annotations, where there were any.
+      listed: what became of listed places, in counts, where there was a list.
+      unseen: levels that the file holds and OpenSlide does not show.
     """
 
     slide: str
@@ -65,6 +69,9 @@ class Part:
     micrometres: float
     unstained: int
     columns: Columns
+    annotated: Annotated | None = None
+    listed: Mapping[str, int] | None = None
+    unseen: int = 0
 
     def __len__(self) -> int:
         return len(self.columns["path"])
@@ -80,6 +87,9 @@ class Part:
                 "candidates": self.candidates,
                 "mpp": self.micrometres,
                 "unstained": self.unstained,
+                "annotated": None if self.annotated is None else self.annotated.as_dict(),
+                "listed": None if self.listed is None else dict(self.listed),
+                "unseen": self.unseen,
                 "columns": self.columns,
             }
         )
@@ -138,6 +148,9 @@ def read_part(out: Path, slide: str) -> Part | None:
             micrometres=known["mpp"],
             unstained=known["unstained"],
             columns={name: known["columns"][name] for name in COLUMNS},
+            annotated=known["annotated"] and Annotated(**known["annotated"]),
+            listed=known["listed"],
+            unseen=known["unseen"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

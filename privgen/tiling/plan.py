@@ -27,6 +27,9 @@ BLOCK = 2048
 LARGEST = 4096
 """Side of a tile in level pixels before it is resampled: 64 MiB as OpenSlide gives them."""
 
+MAX_CANDIDATES = 4_000_000
+"""Most tiles of one slide's grid; 300,000 px a side at 256 have 1.4 million."""
+
 Whole = NDArray[np.int64]
 Places = NDArray[np.floating[Any]]
 
@@ -96,15 +99,9 @@ def plan_tiles(
       SlideError: the scan is coarser than asked for, the slide is smaller than a tile, or no tile
         lies on tissue.
     """
-    level, scale, mpp = _source(slide, settings)
+    level, scale, mpp = source_of(slide, settings)
     chosen = slide.levels[level]
-    if settings.size * scale > LARGEST:
-        raise SlideError(
-            path,
-            f"its coarsest level that is fine enough has {mpp / scale:.3g} um a pixel, and a tile "
-            f"of {settings.size} px at {mpp:.3g} would be read from {settings.size * scale:.0f} px "
-            f"a side; the most is {LARGEST}. Give a smaller --size or --mpp.",
-        )
+    require_readable(path, settings.size, scale, mpp)
     across = _grid(int(chosen.width / scale + 1e-6), settings)
     down = _grid(int(chosen.height / scale + 1e-6), settings)
     if not len(across) or not len(down):
@@ -114,10 +111,16 @@ def plan_tiles(
             f"{chosen.width / scale:.0f}x{chosen.height / scale:.0f} px at {mpp:.3g} um a pixel. "
             "Give a smaller --size or --mpp.",
         )
+    if len(across) * len(down) > MAX_CANDIDATES:
+        raise SlideError(
+            path,
+            f"its grid would have {len(across) * len(down):,} tiles; the most is "
+            f"{MAX_CANDIDATES:,}. Give a larger --stride or --mpp.",
+        )
     x, y = (axis.ravel() for axis in np.meshgrid(across, down))
     candidates = len(x)
     span = scale * chosen.downsample / overview.scale
-    tissue = _share(mask, x * span, y * span, settings.size * span)
+    tissue = tissue_share(mask, x * span, y * span, settings.size * span)
     on_tissue = tissue >= settings.min_tissue
     if not on_tissue.any():
         raise SlideError(
@@ -126,7 +129,7 @@ def plan_tiles(
             f"{tissue.max():.2f}. Leave the slide out, or give a smaller --min-tissue.",
         )
     x, y, tissue = x[on_tissue], y[on_tissue], tissue[on_tissue]
-    order, blocks = _blocks(x, y, settings, scale, slide.exact(level))
+    order, blocks = blocks_of(x, y, settings, scale, slide.exact(level))
     return Plan(
         level=level,
         scale=scale,
@@ -141,7 +144,22 @@ def plan_tiles(
     )
 
 
-def _source(slide: Slide, settings: TilingSettings) -> tuple[int, float, float]:
+def require_readable(path: str, size: int, scale: float, mpp: float) -> None:
+    """Refuse tiles that would be read from too many pixels.
+
+    Raises:
+      SlideError: more than `LARGEST` a side.
+    """
+    if size * scale > LARGEST:
+        raise SlideError(
+            path,
+            f"its coarsest level that is fine enough has {mpp / scale:.3g} um a pixel, and a tile "
+            f"of {size} px at {mpp:.3g} would be read from {size * scale:.0f} px "
+            f"a side; the most is {LARGEST}. Give a smaller --size or --mpp.",
+        )
+
+
+def source_of(slide: Slide, settings: TilingSettings) -> tuple[int, float, float]:
     """Level, level pixels a tile pixel, and micrometres a tile pixel."""
     if settings.mpp is None:
         return 0, 1.0, slide.mpp
@@ -157,7 +175,9 @@ def _grid(length: int, settings: TilingSettings) -> Whole:
     return np.arange(settings.origin, length - settings.size + 1, settings.stride, dtype=np.int64)
 
 
-def _share(mask: NDArray[np.bool_], left: Places, top: Places, side: float) -> NDArray[np.float64]:
+def tissue_share(
+    mask: NDArray[np.bool_], left: Places, top: Places, side: float
+) -> NDArray[np.float64]:
     """Share of each square, in mask pixels, that is True; edges fall on the nearest pixel."""
     sums = cv2.integral(mask.view(np.uint8))
 
@@ -172,7 +192,7 @@ def _share(mask: NDArray[np.bool_], left: Places, top: Places, side: float) -> N
     return np.asarray(inside / ((x1 - x0) * (y1 - y0)))
 
 
-def _blocks(
+def blocks_of(
     x: Whole, y: Whole, settings: TilingSettings, scale: float, exact: bool
 ) -> tuple[Whole, Whole]:
     """Order of reading, and where each block starts in it.

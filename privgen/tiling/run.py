@@ -29,11 +29,14 @@ from privgen.files import (
     sweep_partial_files,
     write_json,
 )
+from privgen.tiling import annotated, listed
+from privgen.tiling.coordinates import coordinates_of
 from privgen.tiling.folder import PARAMETERS, claim, described, prepare
+from privgen.tiling.given import Given, gather, one_of
 from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
 from privgen.tiling.labels import LabelSource
 from privgen.tiling.lanes import Progress, run_here, run_on
-from privgen.tiling.names import Names, known_as, load_key, patient_of, slide_names
+from privgen.tiling.names import Names, known_as, load_key, patient_of
 from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.parts import (
     FOLDER,
@@ -81,16 +84,52 @@ class Sources:
       patients: patient by stem, or None where there is no table.
       pattern: of the patient in a stem.
       micrometres: micrometres a level-0 pixel by the start of a stem, or shell pattern; "" is any.
+      coordinates: folder of listed places, or None.
     """
 
     labels: LabelSource
     patients: Mapping[str, str] | None = None
     pattern: re.Pattern[str] | None = None
     micrometres: Mapping[str, float] = field(default_factory=dict)
+    coordinates: Path | None = None
 
-    def mpp_of(self, stem: str) -> float | None:
-        """Micrometres a pixel that were given for a slide; the longest name that fits counts."""
-        fitting = [name for name in self.micrometres if _fits(name, stem)]
+    def coordinates_of(self, slide: Given) -> Path | None:
+        """The listed places of a slide's tiles; None where there are none for any slide.
+
+        Raises:
+          SlideError: this slide has none.
+        """
+        if self.coordinates is None:
+            return None
+        return coordinates_of(self.coordinates, *slide.stems).resolve()
+
+    def patient_of(self, slide: Given) -> str | None:
+        """Whose slide it is; None where it is not known.
+
+        Raises:
+          ConfigError: the names of a DICOM series tell several patients.
+        """
+        if self.patients is not None:
+            row = one_of(slide, self.patients, "patient")
+            if row is not None:
+                return row
+        found = {
+            patient_of(stem, table=self.patients, pattern=self.pattern) for stem in slide.telling
+        } - {None}
+        if len(found) > 1:
+            raise ConfigError(
+                f"a DICOM series is of one patient: the names of the files in {slide.path.parent} "
+                f"tell {len(found)}. Give --patients, or another --patient-pattern."
+            )
+        return next(iter(found), None)
+
+    def mpp_of(self, *stems: str) -> float | None:
+        """Micrometres a pixel that were given for a slide; the longest name that fits counts.
+
+        Args:
+          stems: what the slide may be called.
+        """
+        fitting = [name for name in self.micrometres if any(_fits(name, stem) for stem in stems)]
         return self.micrometres[max(fitting, key=len)] if fitting else None
 
     def idle(self, stems: Iterable[str]) -> list[str]:
@@ -135,7 +174,7 @@ def run(
     """Cut slides into tiles, or go on with that.
 
     Args:
-      slides: files; one that cannot be used costs itself alone.
+      slides: files, or folders of DICOM series; one that cannot be used costs itself alone.
       out: new, empty, or the folder of the same run.
       settings: what to cut.
       sources: classes, patients and micrometres a pixel.
@@ -154,8 +193,10 @@ def run(
     """
     if not slides:
         raise ConfigError("at least one slide is needed. Name files.")
-    named = slide_names(slides)
-    sources.require_slides(named)
+    gathered = gather(slides)
+    given = gathered.slides
+    gathered.require_clear(sources.patients, sources.labels.table)
+    sources.require_slides(stem for slide in given for stem in slide.stems)
     if stain is not None:
         load_normaliser(*stain)  # refused here, once, instead of for every slide
     prepare(out, private, key)
@@ -169,13 +210,14 @@ def run(
         outcomes: list[Outcome] = []
         paths: dict[str, Path] = {}
         owners: set[str] = set()
-        for stem, path in named.items():
-            slide = names.pseudonym("slide", stem)
-            paths[slide] = path
-            owner = patient_of(stem, table=sources.patients, pattern=sources.pattern)
+        for one in given:
+            slide = names.pseudonym("slide", one.name)
+            paths[slide] = one.path
+            owner = sources.patient_of(one)
             owners |= set() if owner is None else {owner}
             try:
-                label, regions = sources.labels.of_slide(stem)
+                label, regions = sources.labels.of_slide(*one.stems)
+                coordinates = sources.coordinates_of(one)
             except SlideError as error:
                 before = read_part(out, slide)
                 if before is not None:  # of a run whose table named it
@@ -183,13 +225,15 @@ def run(
                 outcomes.append(Outcome(slide=slide, rule=error.rule, exit_code=error.exit_code))
                 continue
             jobs[slide] = Job(
-                path=path.resolve(),
+                path=one.path.resolve(),
+                files=tuple(path.resolve() for path in one.files) if one.series else (),
                 slide=slide,
                 patient=None if owner is None else names.pseudonym("patient", owner),
                 label=label,
                 regions=None if regions is None else regions.resolve(),
+                coordinates=coordinates,
                 classes=sources.labels.classes,
-                mpp=sources.mpp_of(stem),
+                mpp=sources.mpp_of(*one.stems),
                 settings=settings,
                 stain=None if stain is None else (stain[0], stain[1].resolve()),
                 out=out.resolve(),
@@ -204,7 +248,8 @@ def run(
             for outcome in ended:
                 _log(out, outcome)
                 outcomes.append(outcome)
-        warnings = [*sources.idle(named), *_alike(owners)]
+        idle = sources.idle(stem for slide in given for stem in slide.stems)
+        warnings = [*gathered.warnings, *idle, *_alike(owners)]
         return _finish(out, private, settings, stain, names, outcomes, paths, warnings)
 
 
@@ -311,19 +356,33 @@ def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -
             "in the manifest, and come back to it once the slides can be used. Until then give "
             "other commands the manifest itself, not the folder."
         )
-    return warnings
+    unseen = sum(part.unseen > 0 for part in parts)
+    if unseen:
+        warnings.append(
+            f"{unseen} slides (OME-TIFF) keep their lower levels where OpenSlide does not look: "
+            "tiles were cut from level 0, which is right and slower."
+        )
+    lists = [part.listed for part in parts if part.listed is not None]
+    return [*warnings, *listed.warnings(lists), *annotated.warnings(_annotated(parts))]
+
+
+def _annotated(parts: list[Part]) -> list[annotated.Annotated]:
+    return [part.annotated for part in parts if part.annotated is not None]
 
 
 def _counts(parts: list[Part]) -> dict[str, Any]:
     labels = Counter(label for part in parts for label in part.columns["label"])
     owners = [part.columns["patient"][0] for part in parts]
     known, unknown = {owner for owner in owners if owner}, owners.count("")
+    about = _annotated(parts)
     return {
         "tiles": sum(map(len, parts)),
         "candidates": sum(part.candidates for part in parts),
         "patients": len(known) + unknown if known else None,
         "unstained": sum(part.unstained for part in parts),
         "classes": dict(sorted(labels.items())),
+        "annotations": annotated.told(about) if about else None,
+        "levels_unseen": sum(part.unseen > 0 for part in parts),
     }
 
 

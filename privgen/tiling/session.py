@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from privgen.errors import ConfigError
 from privgen.files import private_beside
+from privgen.tiling.coordinates import opened
+from privgen.tiling.frames import AnnotationFrame
 from privgen.tiling.labels import open_labels
 from privgen.tiling.lanes import Progress
 from privgen.tiling.names import patient_pattern as compiled
@@ -26,7 +28,9 @@ def tile_slides(
     min_tissue: float | None = None,
     min_share: float | None = None,
     layout: Output | None = None,
+    coordinates: str | Path | None = None,
     labels: str | Path | None = None,
+    annotation_frame: AnnotationFrame | None = None,
     patients: str | Path | None = None,
     patient_pattern: str | None = None,
     mpp_override: Mapping[str, float] | None = None,
@@ -41,7 +45,8 @@ def tile_slides(
     """Cut whole slides into tiles under pseudonyms; the same call again goes on.
 
     Args:
-      slides: files of any format OpenSlide reads; one that cannot be used costs itself alone.
+      slides: files of any format OpenSlide reads, or folders of DICOM series; the files of a series
+        are one slide. One that cannot be used costs itself alone.
       out: new or empty folder, or that of the same run.
       size: side of a tile, px; default 256.
       mpp: micrometres a pixel of the tiles; default .5.
@@ -50,7 +55,12 @@ def tile_slides(
       min_tissue: least share of a tile on the tissue mask; default .5.
       min_share: least share of a tile in a region that gives it its class; default .75.
       layout: "folders" (default) or "tar".
+      coordinates: folder of STEM_patches.h5 (TRIDENT) or STEM.h5 (CLAM): tiles are cut there, at
+        the scale the files say, and `mpp`, `stride` and `preset` are left out.
       labels: CSV with the columns slide and label, or folder of STEM.geojson.
+      annotation_frame: where the coordinates of regions count from, on slides whose scanned area
+        does not start in the corner of level 0: "bounds" (its corner, QuPath's default),
+        "level-0", or "auto" (default): told by where the regions fit.
       patients: CSV with the columns slide and patient.
       patient_pattern: regular expression with one group, searched in the stems.
       mpp_override: micrometres a level-0 pixel by the start of a stem, or shell pattern; "" fits
@@ -80,6 +90,7 @@ def tile_slides(
         "min_tissue": min_tissue,
         "min_share": min_share,
         "output": layout,
+        "annotation_frame": annotation_frame,
     }
     out = Path(out).resolve()
     hidden = private_beside(out) if private is None else Path(private)
@@ -87,12 +98,13 @@ def tile_slides(
     return run(
         [Path(slide) for slide in slides],
         out,
-        settings_of(preset, asked),
+        settings_of(preset, asked, coordinates=coordinates is not None),
         Sources(
             labels=open_labels(None if labels is None else Path(labels)),
             patients=None if patients is None else read_slide_table(Path(patients), "patient"),
             pattern=None if patient_pattern is None else compiled(patient_pattern),
             micrometres=dict(mpp_override or {}),
+            coordinates=None if coordinates is None else opened(Path(coordinates)),
         ),
         private=hidden,
         key=hidden / "key" if key is None else Path(key),

@@ -7,9 +7,10 @@ errors included; `docs/tiling.md` says what is wrong with them.
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from privgen.errors import ConfigError
+from privgen.tiling.frames import AnnotationFrame
 
 MAX_SIDE = 4096
 """Longest side of a tile."""
@@ -33,6 +34,8 @@ class TilingSettings:
       min_bytes: least size of a tile as a PNG of zlib's default level; 0 leaves the rule out.
       min_share: least share of a tile that a region must cover to give it its class.
       output: class folders of PNG files, or tar shards.
+      coordinates: tiles lie where a list says (`listed`), which also tells their scale.
+      annotation_frame: where the coordinates of regions count from (`frames`).
 
     Raises:
       ConfigError: a value is out of range.
@@ -47,6 +50,8 @@ class TilingSettings:
     min_bytes: int = 0
     min_share: float = 0.75
     output: Output = "folders"
+    coordinates: bool = False
+    annotation_frame: AnnotationFrame = "auto"
 
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
@@ -55,6 +60,11 @@ class TilingSettings:
                 raise ConfigError(f"{name} must be {low:g} to {high:g}: got {value:g}.")
         if self.output not in ("folders", "tar"):
             raise ConfigError(f"output must be folders or tar: got {self.output!r}.")
+        if self.annotation_frame not in get_args(AnnotationFrame):
+            raise ConfigError(
+                f"annotation_frame must be {', '.join(get_args(AnnotationFrame))}: got "
+                f"{self.annotation_frame!r}."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -87,13 +97,20 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """Settings of published studies by name."""
 
 
-def settings_of(preset: str | None, asked: Mapping[str, Any]) -> TilingSettings:
+_LISTED: Mapping[str, Any] = {"coordinates": True, "mpp": None, "min_tissue": 0.0}
+"""Where places are listed, the list has looked for tissue."""
+
+
+def settings_of(
+    preset: str | None, asked: Mapping[str, Any], *, coordinates: bool = False
+) -> TilingSettings:
     """What is asked for, over a preset, over the defaults.
 
     Args:
       preset: a key of `PRESETS`, or None.
       asked: fields of `TilingSettings` by name; a None is not asked for. Without a stride tiles lie
         side by side.
+      coordinates: places and scale of the tiles are listed.
 
     Raises:
       ConfigError: an unknown preset, or a value out of range.
@@ -105,6 +122,15 @@ def settings_of(preset: str | None, asked: Mapping[str, Any]) -> TilingSettings:
     known = {field.name for field in fields(TilingSettings)}
     chosen = {name: value for name, value in asked.items() if value is not None and name in known}
     base = dict(PRESETS[preset]) if preset else {}
+    if coordinates:
+        beside = {"mpp": asked.get("mpp"), "stride": asked.get("stride"), "preset": preset}
+        given = [f"--{name}" for name, value in beside.items() if value is not None]
+        if given:
+            raise ConfigError(
+                "--coordinates says where tiles lie and how large they are: got "
+                f"{' and '.join(given)} beside it. Leave that out."
+            )
+        base = dict(_LISTED)
     if "size" in chosen and "stride" not in {*chosen, *base}:
         base["stride"] = chosen["size"]
     return TilingSettings(**{**base, **chosen})

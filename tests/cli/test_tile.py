@@ -7,12 +7,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from privgen.cli import app
 from privgen.data.images import write_png
-from tests.data.slide_files import break_the_end, write_slide
+from tests.data.slide_files import break_the_end, write_scn, write_slide
+from tests.tiling.qupath import TEXT, box, feature
 
 Run = Callable[..., Result]
 Pixels = NDArray[np.uint8]
@@ -56,6 +58,11 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
     write_slide(folder / "coarse.tif", pixels, mpp=1.0)
     write_slide(folder / "glass.tif", np.full_like(pixels, 244), mpp=0.5)
     write_slide(folder / "tiny.tif", pixels[:48, :48], mpp=0.5)
+    scale = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "tile": (256, 256)}
+    turned = [(274, 3, 1, 6, True)]
+    tifffile.imwrite(folder / "turned.tif", pixels, photometric="rgb", extratags=turned, **scale)
+    tifffile.imwrite(folder / "floats.tif", pixels / np.float32(255), photometric="rgb", **scale)
+    (folder / "preview.vsi").write_bytes((folder / "unscaled.tif").read_bytes())
     write_slide(folder / "broken.tif", stained(8192, 256, 2), mpp=0.5, levels=2)
     break_the_end(folder / "broken.tif")
     return {
@@ -69,6 +76,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
         folder / "coarse.tif": "the scan has 1 um a pixel, coarser than the 0.5 asked for",
         folder / "glass.tif": "no tile has 0.5 of tissue",
         folder / "tiny.tif": "a slide must hold a whole tile of 64 px: it has 48x48 px",
+        folder / "turned.tif": "is stored turned or mirrored (TIFF orientation 6)",
+        folder / "floats.tif": "stores its pixels as floating-point numbers",
+        folder / "preview.vsi": "is a slide of Olympus VSI, which OpenSlide cannot read",
         folder / "broken.tif": "broke in the middle of reading",
     }
 
@@ -263,3 +273,55 @@ def test_overlapping_tiles_are_announced(run: Run, good: Path, tmp_path: Path) -
     result = run(good, "--out", tmp_path / "out", "--stride", "32")
     assert result.exit_code == 0, result.output
     assert "tiles share pixels with their neighbours" in result.stderr
+
+
+def test_what_was_left_aside_of_annotations_is_told_and_free_text_is_not(
+    run: Run, good: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "labels").mkdir()
+    cells = [feature(box(x, 0, x + 9, 9), "Immune cells", "cell") for x in range(0, 100, 10)]
+    drawn = [
+        feature(box(0, 0, 384, 256), "Stroma"),
+        feature(box(192, 0, 384, 256), "Tumor"),
+        feature(box(0, 0, 384, 256), None, name=TEXT),
+        feature(box(0, 0, 384, 256), None, "tma_core", name=TEXT),
+        feature(box(0, 0, 64, 64), "Ignore*", name=TEXT),
+        *cells,
+    ]
+    (tmp_path / "labels" / "good.geojson").write_text(json.dumps(drawn))
+    out = tmp_path / "out"
+    result = run(good, "--out", out, "--labels", tmp_path / "labels", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["classes"] == {"Stroma": 11, "Tumor": 12}
+    about = document["annotations"]
+    assert about["left_aside"] == {
+        "unclassified": 1,
+        "ignored": 1,
+        "detections": 10,
+        "tma_cores": 1,
+    }
+    assert (about["tiles_outside"], about["tiles_tied"], about["frames"]) == (1, 0, {"same": 1})
+    said = " ".join(result.stderr.split())
+    assert "1 without a class" in said
+    assert "10 detections, cells or tiles" in said
+    assert "1 tiles on tissue have no class" in said
+    everything = result.output.encode() + b"".join(
+        file.read_bytes() for file in tmp_path.rglob("*") if file.is_file() and "out" in str(file)
+    )
+    assert b"4711" not in everything
+    assert json.loads((out / "tiling.json").read_text())["annotations"] == about
+
+
+def test_the_frame_of_annotations_can_be_given(run: Run, tmp_path: Path) -> None:
+    write_scn(tmp_path / "a.scn", stained(512, 512, 3), offset=(256, 256), size=(1024, 1024))
+    (tmp_path / "labels").mkdir()
+    drawn = [feature(box(0, 0, 900, 900), "Tumor")]
+    (tmp_path / "labels" / "a.geojson").write_text(json.dumps(drawn))
+    given = [tmp_path / "a.scn", "--labels", tmp_path / "labels"]
+    refused_at_first = run(*given, "--out", tmp_path / "a")
+    assert refused_at_first.exit_code == 2
+    assert "--annotation-frame bounds or level-0" in " ".join(refused_at_first.stderr.split())
+    result = run(*given, "--out", tmp_path / "b", "--annotation-frame", "level-0", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["annotations"]["frames"] == {"level-0": 1}

@@ -92,6 +92,47 @@ def write_slide(
             )
 
 
+def write_scn(
+    path: Path, pixels: Pixels, *, offset: tuple[int, int], size: tuple[int, int], mpp: float = 0.5
+) -> None:
+    """Write a Leica slide of one scanned area, `pixels`, at an offset in an empty collection.
+
+    Args:
+      path: the file; replaced.
+      pixels: of the scanned area, uint8 (h, w, 3).
+      offset: (x, y) of its corner in the collection, pixels.
+      size: (width, height) of the collection, pixels.
+      mpp: micrometres a pixel.
+    """
+    height, width = pixels.shape[:2]
+    nm = round(1000 * mpp)
+    view = f'sizeX="{width * nm}" sizeY="{height * nm}"'
+    view += f' offsetX="{offset[0] * nm}" offsetY="{offset[1] * nm}"'
+    said = f"""<?xml version="1.0"?>
+<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01">
+<collection name="c" sizeX="{size[0] * nm}" sizeY="{size[1] * nm}"><barcode>MTIz</barcode>
+<image name="i"><creationDate>2020-01-01T00:00:00</creationDate>
+<device model="Leica SCN400" version="1"/><pixels sizeX="{width}" sizeY="{height}">
+<dimension sizeX="{width}" sizeY="{height}" r="0" ifd="0"/></pixels><view {view}/>
+<scanSettings><objectiveSettings><objective>20</objective></objectiveSettings>
+<illuminationSettings><numericalAperture>0.4</numericalAperture>
+<illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings>
+</image></collection></scn>"""
+    tifffile.imwrite(
+        path,
+        pixels,
+        bigtiff=True,
+        tile=(256, 256),
+        compression="jpeg",
+        compressionargs={"level": 95},
+        photometric="rgb",
+        description=said,
+        metadata=None,
+        resolution=(1e4 / mpp, 1e4 / mpp),
+        resolutionunit="CENTIMETER",
+    )
+
+
 def noise(width: int, height: int, seed: int = 0) -> Pixels:
     """Pixels without any order, shape (height, width, 3)."""
     shape = (height, width, 3)

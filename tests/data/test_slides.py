@@ -386,7 +386,9 @@ def test_planted_text_never_shows(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert "1961" not in shown
 
 
-def test_only_micrometres_are_asked_for(pyramid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_reader_the_scale_and_the_scanned_area_are_asked_for(
+    pyramid: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
     value = openslide.lowlevel.get_property_value
 
@@ -403,10 +405,12 @@ def test_only_micrometres_are_asked_for(pyramid: Path, monkeypatch: pytest.Monke
     with Slide(pyramid) as slide:
         slide.read(0, 0, 0, 8, 8)
         overview(slide)
-    assert asked == ["openslide.mpp-x", "openslide.mpp-y"]
+    scale, area = ("mpp-x", "mpp-y"), ("bounds-x", "bounds-y", "bounds-width", "bounds-height")
+    assert set(asked) <= {f"openslide.{name}" for name in ("vendor", *scale, *area)}
+    assert {"openslide.mpp-x", "openslide.mpp-y"} <= set(asked)
     asked.clear()
     Slide(pyramid, mpp=0.5).close()
-    assert asked == []
+    assert not {"openslide.mpp-x", "openslide.mpp-y"} & set(asked)
 
 
 @pytest.mark.parametrize("levels", [1, 3])
@@ -492,3 +496,28 @@ def test_the_real_slides_open_or_are_refused(real_data: Callable[[str], Path]) -
             Slide(folder / file)
         assert rule in caught.value.rule
         assert not re.search("TCGA|broken|svs|/", caught.value.rule)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "known"),
+    [
+        ("a.isyntax", b"", "Philips iSyntax"),
+        ("a.svs", b'<DataObject ObjectType="DPUfsImport">', "Philips iSyntax"),
+        ("a.VSI", b"II*\0", "Olympus VSI"),
+        ("a.kfb", b"", "KFBio"),
+    ],
+)
+def test_formats_without_a_reader_are_refused_by_name_with_the_way_out(
+    tmp_path: Path, name: str, content: bytes, known: str, openings: list[Handle]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SlideError, match=f"{known}.*Export it as") as caught:
+        Slide(tmp_path / name)
+    assert caught.value.exit_code == 2
+    assert not openings  # the preview inside a VSI is never opened
+
+
+def test_a_vsi_that_is_a_tiled_tiff_inside_is_not_opened(tmp_path: Path) -> None:
+    write_slide(tmp_path / "a.vsi", noise(300, 300), mpp=0.5)
+    with pytest.raises(SlideError, match="Olympus VSI"):
+        Slide(tmp_path / "a.vsi")

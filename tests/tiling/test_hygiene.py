@@ -84,7 +84,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, paint: Painting) -> Path:
             "geometry": {"type": "Polygon", "coordinates": [square]},
             "properties": {"name": NAME, "classification": {"name": "STR"}},
         }
-        collection = {"type": "FeatureCollection", "name": NAME, "features": [feature]}
+        core = {"objectType": "tma_core", "name": NAME}
+        said = [{**feature, "properties": more} for more in ({"name": NAME}, core)]
+        collection = {"type": "FeatureCollection", "name": NAME, "features": [feature, *said]}
         (folder / "regions" / f"{stem}.geojson").write_text(json.dumps(collection))
     return folder
 
@@ -217,6 +219,9 @@ def test_a_slide_that_breaks_is_named_on_the_console_and_nowhere_else(
         assert chunks(picture) == [b"IHDR", b"IDAT", b"IEND"]
     rows = manifest(out)
     assert {row["label"] for row in rows} == {"STR"}
+    aside = json.loads((out / "tiling.json").read_text())["annotations"]["left_aside"]
+    assert aside == {"unclassified": 1, "tma_cores": 1}
+    assert b"1 without a class, 1 TMA cores" in b" ".join(errors.split())
     assert len(rows) == 16 * 8
     if layout == "folders":
         assert read_tile(out / rows[0]["path"]).shape == (64, 64, 3)
@@ -255,7 +260,9 @@ def test_label_and_macro_images_are_never_asked_for(
         lambda read, planned: None,
     )
     assert (ended.rule, ended.tiles) == (None, 16 * 8)
-    assert set(asked) == {"openslide.mpp-x", "openslide.mpp-y"}
+    assert {"openslide.mpp-x", "openslide.mpp-y"} <= set(asked)
+    bounds = {f"openslide.bounds-{name}" for name in ("x", "y", "width", "height")}
+    assert set(asked) <= {"openslide.vendor", "openslide.mpp-x", "openslide.mpp-y", *bounds}
 
 
 def test_a_job_shows_neither_path_nor_name(folder: Path, tmp_path: Path) -> None:

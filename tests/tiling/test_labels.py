@@ -12,7 +12,8 @@ import shapely
 from PIL import Image, ImageDraw
 
 from privgen.errors import ConfigError, SlideError
-from privgen.tiling.labels import LabelSource, Regions, open_labels, read_regions
+from privgen.tiling.labels import LabelSource, open_labels, read_regions
+from privgen.tiling.regions import Regions
 
 SQUARE = [[0, 0], [100, 0], [100, 100], [0, 100], [0, 0]]
 HOLE = [[25, 25], [75, 25], [75, 75], [25, 75], [25, 25]]
@@ -46,7 +47,7 @@ def test_rectangle_and_triangle_cover_what_was_computed_by_hand() -> None:
             "tumour": [shapely.Polygon([(0, 0), (8, 0), (0, 8)])],
         }
     )
-    assert regions.share(0, 0, 100, 100) == pytest.approx({"stroma": 0.5, "tumour": 0.0032})
+    assert regions.share(0, 0, 100, 100) == pytest.approx({"stroma": 0.4968, "tumour": 0.0032})
     assert regions.share(40, 10, 20, 20) == pytest.approx({"stroma": 0.5})
     assert regions.share(0, 0, 4, 4)["tumour"] == pytest.approx(1.0)
     assert regions.share(4, 4, 4, 4) == pytest.approx({"stroma": 1.0})
@@ -71,7 +72,7 @@ def test_what_is_drawn_twice_in_one_class_counts_once_and_in_two_classes_for_bot
     )
 
 
-def test_largest_share_wins_if_it_is_enough_and_ties_go_by_name() -> None:
+def test_largest_share_wins_if_it_is_enough_and_a_tie_gives_no_class() -> None:
     regions = Regions.of(
         {
             "b": [rectangle(0, 0, 3, 10)],
@@ -79,7 +80,9 @@ def test_largest_share_wins_if_it_is_enough_and_ties_go_by_name() -> None:
             "c": [rectangle(3, 0, 2, 10)],
         }
     )
-    assert regions.label_of(0, 0, 10, 10, minimum=0.3) == "a"
+    assert regions.choose(0, 0, 10, 10, minimum=0.3) == (None, True)
+    assert regions.choose(0, 0, 10, 10, minimum=0.31) == (None, False)
+    assert regions.label_of(0, 0, 9.5, 10, minimum=0.3) == "b"
     assert regions.label_of(0, 0, 9, 9, minimum=0.1) == "b"
     assert regions.label_of(0, 0, 10, 10, minimum=0.31) is None
     assert regions.label_of(5, 0, 2, 2, minimum=0.0) is None
@@ -103,17 +106,18 @@ def test_shares_agree_with_painted_pixels_for_random_outlines(seed: int) -> None
             shapes.append(shapely.Polygon(points))
             draw.polygon([tuple(point) for point in (points * fine - 0.5).tolist()], fill=1)
         painted[label] = np.asarray(canvas)
-    regions = Regions.of(polygons)
+    regions = {label: Regions.of({label: shapes}) for label, shapes in polygons.items()}
     for _ in range(40):
         x, y, width, height = (int(v) for v in rng.integers(0, side // 2, 4))
         width, height = width + 4, height + 4
-        shares = regions.share(x, y, width, height)
         for label, pixels in painted.items():
             inside = pixels[y * fine : (y + height) * fine, x * fine : (x + width) * fine]
             # A pixel is painted or not: the outline's own pixels are the error.
             full = np.zeros((height * fine, width * fine))
             full[: inside.shape[0], : inside.shape[1]] = inside
-            assert shares.get(label, 0.0) == pytest.approx(full.mean(), abs=0.04)
+            assert regions[label].share(x, y, width, height).get(label, 0.0) == pytest.approx(
+                full.mean(), abs=0.04
+            )
 
 
 def test_shares_add_up_over_a_grid_to_the_area_of_a_long_outline() -> None:
@@ -171,7 +175,8 @@ def test_multipolygon_with_holes_and_heights_is_read(tmp_path: Path) -> None:
         ({"classification": '{"name": "Tumor", "colorRGB": -3670016}'}, "Tumor"),
         ({"classification": "Tumor"}, "Tumor"),
         ({"classification": {"names": ["Tumor", "Positive"]}}, "Tumor: Positive"),
-        ({"name": "Tumor"}, "Tumor"),
+        ({"classification": "{'name': 'Tumor', 'color': [1, 2, 3]}"}, "Tumor"),
+        ({"classification": {"name": "Tumor:  Positive "}}, "Tumor: Positive"),
         ({"classification": {"name": " Tumor "}, "name": "Region 1"}, "Tumor"),
     ],
 )
@@ -182,7 +187,7 @@ def test_class_is_found_where_versions_of_qupath_put_it(
     assert regions.labels == (label,)
 
 
-def test_features_without_class_or_area_are_left_aside_and_counted(tmp_path: Path) -> None:
+def test_features_without_class_or_area_are_left_aside_and_counted_by_kind(tmp_path: Path) -> None:
     point = feature("tumour")
     point["geometry"] = {"type": "Point", "coordinates": [3, 4]}
     regions = read_regions(
@@ -201,6 +206,7 @@ def test_features_without_class_or_area_are_left_aside_and_counted(tmp_path: Pat
         )
     )
     assert regions.labels == ("tumour",)
+    assert regions.aside == {"unclassified": 5, "no_area": 2}
     assert regions.skipped == 7
 
 
@@ -230,7 +236,13 @@ def test_outline_that_crosses_itself_is_mended(tmp_path: Path) -> None:
         ([feature("a", [[0, 0], [1, 0], [10**400, 2], [0, 0]])], "damaged or none"),
         ([feature("a", [[0], [1, 0], [2, 2], [0]])], "damaged or none"),
         ([feature(None, SQUARE, classification={"name": 3})], "damaged or none"),
-        ([{"properties": {"name": "a"}, "geometry": {"type": "Polygon"}}], "damaged or none"),
+        (
+            [{"properties": {"classification": "a"}, "geometry": {"type": "Polygon"}}],
+            "damaged or none",
+        ),
+        ([feature(None, SQUARE, classification="{'name': ")], "damaged or none"),
+        ([feature(None, SQUARE, classification="{" * 900)], "damaged or none"),
+        ([feature(None, SQUARE, classification="x" * 1001)], "damaged or none"),
         ([], "none of the 0 features"),
         ([feature(None, SQUARE)], "none of the 1 features"),
         ([feature("../up", SQUARE)], "usable as a folder's name"),

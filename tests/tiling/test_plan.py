@@ -7,6 +7,7 @@ import pytest
 
 from privgen.data.slides import Overview, Slide, overview
 from privgen.errors import SlideError
+from privgen.tiling import plan as plan_module
 from privgen.tiling.plan import BLOCK, Plan, plan_tiles
 from privgen.tiling.settings import TilingSettings, settings_of
 from tests.data.slide_files import write_slide
@@ -134,3 +135,15 @@ def test_leaving_tiles_out_keeps_the_others_in_their_blocks(
     np.testing.assert_array_equal(left.y, plan.y[wanted])
     expected = np.flatnonzero(np.diff(block_of[wanted])) + 1
     np.testing.assert_array_equal(left.blocks, [0, *expected, int(wanted.sum())])
+
+
+def test_a_grid_of_too_many_tiles_is_refused_before_it_is_made(
+    slide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TilingSettings(size=64, stride=64, mpp=0.25, min_tissue=0)
+    for most in (1024, 1025):
+        monkeypatch.setattr(plan_module, "MAX_CANDIDATES", most)
+        assert planned(slide, settings).candidates == 1024
+    monkeypatch.setattr(plan_module, "MAX_CANDIDATES", 1023)
+    with pytest.raises(SlideError, match=r"1,024 tiles; the most is 1,023.*--stride"):
+        planned(slide, settings)
