@@ -26,7 +26,6 @@ KINDS = {
     "invert": "inverted in colour",
     "jigsaw": "cut up and shuffled",
     "mosaic": "pieced together from several tiles",
-    "inset": "shrunk to half and set into another tile",
     "half_paste": "pasted over half of another tile",
 }
 """Kind and its name; families of kinds are in `FAMILIES`. No name holds a semicolon."""
@@ -54,6 +53,10 @@ FAMILIES = {
     "crop": Family(text="cropped to {} of the side", strength=lambda digits: f"{digits / 100:g}"),
     "jpeg": Family(text="JPEG of quality {}", strength=str),
     "blend": Family(text="blended {} with another tile", strength=_weights),
+    "inset": Family(
+        text="shrunk to {} of the side and set into another tile",
+        strength=lambda digits: f"{digits / 100:g}",
+    ),
     "piece": Family(
         text="a piece of {} of the side set into another tile",
         strength=lambda digits: f"{digits / 100:g}",

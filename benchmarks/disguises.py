@@ -202,8 +202,8 @@ DISGUISES: dict[str, tuple[Disguise, str]] = {
     "blur 2": (partial(_blurred, sigma=2.0), "blur"),
     "blur 3": (partial(_blurred, sigma=3.0), "blur"),
     "blend .5": (partial(_blended, weight=0.5), "blend_50"),
-    "blend .35": (partial(_blended, weight=0.35), "blend_50"),
-    "blend .20": (partial(_blended, weight=0.2), "blend_50"),
+    "blend .35": (partial(_blended, weight=0.35), "blend_20"),
+    "blend .20": (partial(_blended, weight=0.2), "blend_20"),
     "elastic .06": (partial(_elastic, reach=0.06), "elastic"),
     "elastic .20": (partial(_elastic, reach=0.2), "elastic"),
     "img2img look": (_look, "img_to_img"),
@@ -216,11 +216,11 @@ DISGUISES: dict[str, tuple[Disguise, str]] = {
     "mosaic of thumbnails": (_thumbnails, "mosaic"),
     "inset, half size": (
         lambda tiles, others, rng: plant_pieces.inset(tiles, rng, others, share=0.45),
-        "inset",
+        "inset_50",
     ),
     "inset, quarter size": (
         lambda tiles, others, rng: plant_pieces.inset(tiles, rng, others, share=0.25),
-        "inset",
+        "inset_25",
     ),
     "inset, 1/16 native": (
         lambda tiles, others, rng: plant_pieces.piece(tiles, rng, others, share=0.25),
@@ -233,10 +233,10 @@ DISGUISES: dict[str, tuple[Disguise, str]] = {
     "wrapped": (_wrapped, "half_paste"),
     "gamma 1.8": (_gamma, "stain"),
     "contrast x .08": (_contrast, "stain"),
-    "inverted": (_inverted, "stain"),
+    "inverted": (_inverted, "invert"),
 }
-"""Each disguise, and the planted kind nearest to it, for which a reader of the report would take
-it."""
+"""Each disguise, and the planted kind that covers it: nearest to it and, where there is one, no
+easier to find."""
 
 MAY_BE_MISSED = ("blend .20", "blur 3", "contrast x .08", "inverted")
 """Disguises that need not be found."""

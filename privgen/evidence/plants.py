@@ -65,7 +65,7 @@ JPEG_QUALITY = 40
 BLUR_SIGMA = 1.5
 """Standard deviation of the blur in pixels of the tile, whatever its side."""
 
-BLENDS = {"blend_90": 0.9, "blend_70": 0.7, "blend_50": 0.5}
+BLENDS = {"blend_90": 0.9, "blend_70": 0.7, "blend_50": 0.5, "blend_20": 0.2}
 """Weight of the copied tile; the rest is the other tile's."""
 
 ELASTIC_AMPLITUDE = 0.04
@@ -80,7 +80,7 @@ DOWN_UP = 4
 PERSPECTIVE = 0.15
 """Farthest a corner moves, as a share of the side."""
 
-INSET, PIECE = 0.5, 0.25
+INSETS, PIECE = {"inset_50": 0.5, "inset_25": 0.25}, 0.25
 """Side of what is pasted in, over the side of the tile."""
 
 _ELASTIC_KNOTS = 5
@@ -232,6 +232,11 @@ def _histogram(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles
     return copies
 
 
+def _invert(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+    """A negative: nothing looks less like tissue, and nothing is easier to undo."""
+    return np.uint8(255) - tiles
+
+
 def _blend(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, weight: float) -> Tiles:
     """`weight` of each tile and the rest of another tile, in RGB."""
     copies = np.empty_like(tiles)
@@ -270,13 +275,14 @@ ALTERATIONS: dict[str, Alteration] = {
     "perspective": _perspective,
     "jigsaw": plant_pieces.jigsaw,
     "mosaic": plant_pieces.mosaic,
+    "invert": _invert,
 }
 """Kind and the function that makes it, for at least one tile."""
 
 COMPOSED: dict[str, Callable[[Tiles, np.random.Generator, Tiles], Tiles]] = {
     **{kind: partial(_blend, weight=weight) for kind, weight in BLENDS.items()},
     "histogram": _histogram,
-    "inset": partial(plant_pieces.inset, share=INSET),
+    **{kind: partial(plant_pieces.inset, share=share) for kind, share in INSETS.items()},
     "piece_25": partial(plant_pieces.piece, share=PIECE),
     "half_paste": plant_pieces.half_paste,
 }

@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
             "perspective",
             "jigsaw",
             "mosaic",
-            "inset",
+            "inset_50",
             "crop_25",
             "half_paste",
             "img_to_img",

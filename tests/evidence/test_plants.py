@@ -26,7 +26,7 @@ from privgen.evidence.plants import (
     COMPOSED,
     CROPS,
     ELASTIC_AMPLITUDE,
-    INSET,
+    INSETS,
     KINDS,
     LOOK_BLUR,
     LOOK_NOISE,
@@ -39,7 +39,7 @@ from privgen.evidence.plants import (
 
 Tiles = NDArray[np.uint8]
 
-UNDRAWN = ("exact", "jpeg_40", "blur", "down_up")
+UNDRAWN = ("exact", "jpeg_40", "blur", "down_up", "invert")
 """Kinds that leave nothing open."""
 
 
@@ -426,8 +426,8 @@ def test_a_mosaic_of_few_tiles_repeats_them(crops: Tiles) -> None:
 
 def test_an_inset_is_the_whole_tile_at_half_its_side_on_another(crops: Tiles) -> None:
     grounds = np.full((1, 64, 64, 3), 255, dtype=np.uint8)
-    copies = plant("inset", crops[:6], np.random.default_rng(19), partners=grounds)
-    size, corners = round(INSET * 64), set()
+    copies = plant("inset_50", crops[:6], np.random.default_rng(19), partners=grounds)
+    size, corners = round(INSETS["inset_50"] * 64), set()
     for copy, tile in zip(copies, crops, strict=False):
         small = np.asarray(Image.fromarray(tile).resize((size, size), Image.Resampling.BICUBIC))
         fitting = corners_of(small, copy)
@@ -500,7 +500,10 @@ def test_the_kinds_are_those_of_the_methods_and_all_have_words() -> None:
         "histogram",
         "jigsaw",
         "mosaic",
-        "inset",
+        "inset_50",
+        "inset_25",
+        "invert",
+        "blend_20",
         "piece_25",
         "half_paste",
     }
