@@ -88,7 +88,7 @@ def real_tiles(
 
 
 def synthetic_tiles(
-    source: SyntheticSource, count: int, on_bad_tile: OnBadTile, icc: Icc
+    source: SyntheticSource, count: int, on_bad_tile: OnBadTile, icc: Icc = "ignore"
 ) -> TileSet:
     """Anybody's synthetic tiles.
 

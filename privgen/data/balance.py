@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 _MOST_STARTS = 64
 _MOST_MOVES = 200
 _MOST_ROUNDS = 20
-_MANY_CLASSES = 32
-"""Classes above which a unit is taken to have few of them."""
+_MANY_CLASSES, _MANY_CELLS = 32, 20_000
+"""Classes above which a unit is taken to have few of them, and units times classes above which that
+is needed: trying every move by itself finds slightly better deals."""
 
 _EFFORT = 20_000
 """Units times starts: sixteen patients get 64 starts; many thousands need one."""
@@ -27,7 +28,7 @@ def assign(
       counts: tiles of each unit and class, shape (u, c).
       shares: wanted share of each role (train, holdout, reference), shape (r,), sum 1.
     """
-    if counts.shape[1] > _MANY_CLASSES:
+    if counts.shape[1] > _MANY_CLASSES and counts.size > _MANY_CELLS:
         many = _Sparse(counts, shares)
         starts = int(np.clip(_EFFORT // (2 * many.entries), 1, _MOST_STARTS))
         found = [_descend_many(many, _start_of_many(counts, shares, rng)) for _ in range(starts)]
@@ -51,7 +52,7 @@ class _Objective:
         total = counts.sum(axis=1, keepdims=True)
         self.columns = np.hstack([counts, total, np.ones_like(total)])
         """Tiles of each class, all tiles, and 1 for the unit itself: shape (u, c + 2)."""
-        self._whole = self.columns.sum(axis=0)
+        self._whole = np.maximum(self.columns.sum(axis=0), 1)
         self._weights = np.array([1 / classes] * classes + [1.0, 1.0])
         bearers = (counts > 0).sum(axis=0)
         self._required = np.zeros((len(shares), classes + 2))

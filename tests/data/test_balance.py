@@ -115,7 +115,7 @@ def test_spread_is_as_even_as_the_groups_allow_and_takes_each_row_once() -> None
     assert list(spread(groups, np.arange(3), 8, np.random.default_rng(0))) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("units", [60, 3000])
+@pytest.mark.parametrize("units", [600, 3000])
 def test_many_classes_are_dealt_out_as_few_are(units: int) -> None:
     rng = np.random.default_rng(1)
     counts = np.zeros((units, 100), dtype=np.int64)
