@@ -10,8 +10,8 @@ A data set's tiles are embedded, described and searched once, with all its disgu
 tiles; each cell then judges its own choice of them. Whitening is fitted on all of them together, so
 distances differ a little from an audit of the cell's tiles alone; alignments do not.
 
-Thresholds were chosen on other draws of GlaS (seed 777) and other strengths. Groups
-of LC25000 that share tissue with another are left out by name.
+Thresholds were chosen on other draws of GlaS (seed 777) and other strengths. Groups of LC25000 that
+share tissue with another are left out by name.
 """
 
 import tempfile
