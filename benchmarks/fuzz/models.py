@@ -104,8 +104,10 @@ def _weights(folder: Path) -> list[bytes]:
 
 
 def _sealed(content: dict[str, Any]) -> dict[str, Any]:
-    if sum(one.numel() for one in content["average"].values()) > 10**6:
-        raise ValueError("tensors that are larger than the file have no digest")
+    texts = all(isinstance(name, str) for name in content["classes"])
+    shares = all(isinstance(share, float) for share in content["class_share"])
+    if not (texts and shares) or sum(one.numel() for one in content["average"].values()) > 10**6:
+        raise ValueError("what is larger than the file has no digest")
     digest = weights_digest(
         family=content["config"]["family"],
         resolution=content["config"]["resolution"],

@@ -5,7 +5,6 @@ it hangs or asks for too much memory, which costs the slide it had and no other.
 for `SILENT_SECONDS` and have `MOST_BYTES`, less than in the product.
 """
 
-import contextlib
 import io
 import json
 import shutil
@@ -23,7 +22,7 @@ from privgen.data.slides import Slide
 from privgen.tiling import lanes
 from privgen.tiling.coordinates import read_coordinates
 from privgen.tiling.given import gather
-from privgen.tiling.job import Job
+from privgen.tiling.job import THUMBNAILS, Job
 from privgen.tiling.labels import read_regions
 from privgen.tiling.settings import TilingSettings
 
@@ -102,8 +101,8 @@ def cut(
                 private=folder / "private",
             )
         )
-    for place in ("out", "private"):
-        (folder / place).mkdir()
+    (folder / "out").mkdir()
+    (folder / "private" / THUMBNAILS).mkdir(parents=True)
     try:
         with mock.patch.object(lanes, "lane_bytes", return_value=MOST_BYTES):
             ended = lanes.run_here(jobs, 1, lambda done: None, silent_seconds=SILENT_SECONDS)
@@ -221,19 +220,13 @@ def _listed(path: Path) -> None:
     read_coordinates(path, _slide(path.parent))
 
 
-def unguarded(path: Path) -> None:
-    """What of a slide is read before its own process begins."""
-    with contextlib.closing(io.BytesIO()):
-        gather([path])
-
-
 def doors() -> Iterable[Door]:
     """Slides, headers of DICOM, regions, coordinates."""
     slide = Door(
         name="slide",
         file="a.tiff",
         seeds=_plain,
-        open=unguarded,
+        open=lambda path: gather([path]),
         shapes=(shape_pictures.tiff,),
         codes=frozenset({0, 2, 3}),
         guarded=True,

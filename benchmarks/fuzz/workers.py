@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -134,6 +135,11 @@ def _attend(waiting: Any, ended: Any, doors: str) -> None:
         worker.end()
 
 
+@dataclass(frozen=True)
+class _Failed:
+    said: str
+
+
 class _Worker:
     """One process at a time; another one after it is gone."""
 
@@ -152,6 +158,8 @@ class _Worker:
             while left:
                 since = time.monotonic()
                 told = self._told(line, MOST_SECONDS + MARGIN_SECONDS)
+                if isinstance(told, _Failed):
+                    raise RuntimeError(f"the benchmark itself failed: {told.said}")
                 if told in ("gone", "silent"):
                     kind = "crash" if told == "gone" else "time"
                     said = f"after {time.monotonic() - since:.0f} s; exit code {self.end()}"
@@ -226,6 +234,8 @@ def _serve(line: Connection, module: str) -> None:
                     memory = _Memory()
                 for told in _each(ready[key], numbers, place, memory):
                     line.send(told)
+    except Exception:
+        line.send(_Failed(traceback.format_exc()))
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
