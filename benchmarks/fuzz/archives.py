@@ -2,7 +2,6 @@
 
 import io
 import json
-import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -89,17 +88,11 @@ def _npz(folder: Path) -> list[bytes]:
     ]
 
 
-def _member(name: str, data: bytes) -> tuple[tarfile.TarInfo, bytes]:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    return info, data
-
-
 def _shards(folder: Path) -> list[bytes]:
-    tiles = [_member(f"{n}.png", coded(n, "PNG")) for n in range(3)]
+    tiles = [shape_archives.member(f"{n}.png", coded(n, "PNG")) for n in range(3)]
     return [
         shape_archives.tarred(tiles),
-        shape_archives.tarred([_member("x/" + "n" * 150, b"x"), *tiles]),
+        shape_archives.tarred([shape_archives.member("x/" + "n" * 150, b"x"), *tiles]),
     ]
 
 
@@ -118,12 +111,18 @@ def _samples(folder: Path) -> list[bytes]:
     classes = [
         one
         for n in range(3)
-        for one in (_member(f"{n}.png", coded(n, "PNG")), _member(f"{n}.cls", b"%d" % (n % 2)))
+        for one in (
+            shape_archives.member(f"{n}.png", coded(n, "PNG")),
+            shape_archives.member(f"{n}.cls", b"%d" % (n % 2)),
+        )
     ]
     described = [
         one
         for n in range(3)
-        for one in (_member(f"{n}.jpg", coded(n, "JPEG")), _member(f"{n}.json", said[n]))
+        for one in (
+            shape_archives.member(f"{n}.jpg", coded(n, "JPEG")),
+            shape_archives.member(f"{n}.json", said[n]),
+        )
     ]
     return [shape_archives.tarred(classes), shape_archives.tarred(described)]
 

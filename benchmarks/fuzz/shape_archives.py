@@ -131,6 +131,13 @@ def tarred(members: Sequence[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     return made + bytes(1024)
 
 
+def member(name: str, data: bytes) -> tuple[tarfile.TarInfo, bytes]:
+    """A regular member of a tar."""
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    return info, data
+
+
 def untarred(data: bytes) -> list[tuple[tarfile.TarInfo, bytes]]:
     """Headers and contents of a tar."""
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
