@@ -18,11 +18,12 @@ from pathlib import Path
 from audits import AuditInputError
 from benchmarks.fuzz import by_bytes
 from privgen.cli.exits import exit_code
+from privgen.console import plain
 from privgen.errors import PrivgenError
 
 KINDS = ("foreign", "exit code", "message", "memory", "time", "crash")
-"""An exception of another library; a code that is not documented; a message that is too long or
-holds control characters; over `MOST_BYTES`; over `MOST_SECONDS`; the process died."""
+"""An exception of another library; a code that is not documented; a message that is too long, of
+several lines, or steers the terminal; over `MOST_BYTES`; over `MOST_SECONDS`; the process died."""
 
 MOST_BYTES = 2**30
 MOST_SECONDS = 20.0
@@ -154,7 +155,8 @@ def _judged(door: Door, code: int, error: BaseException | None, told: str) -> tu
         return "exit code", f"{code}: {line}"
     *warnings, last = told.removesuffix("\n").split("\n")
     one_line = last.startswith("error: ") and all(one.startswith("warning: ") for one in warnings)
-    if len(told) > MOST_CHARACTERS or not one_line or not told.replace("\n", "").isprintable():
+    steers = any(plain(one) != one for one in (*warnings, last))
+    if len(told) > MOST_CHARACTERS or not one_line or steers:
         return "message", line
     return "", line
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.fuzz import shape_archives
+from benchmarks.fuzz import shape_archives, shape_tables
 from benchmarks.fuzz.all_doors import DOORS
 from benchmarks.fuzz.door import Inputs
 from benchmarks.fuzz.pictures import coded
+from privgen.data.public_sets import recognise
 from privgen.data.tiff_header import read_directories
+from privgen.data.tileset import TileRecord
 
 Make = Callable[[list[bytes]], bytes]
 """The file, of the valid files of its door."""
@@ -55,6 +57,15 @@ def pickled() -> bytes:
     return data[: at + 1] + b"\xff\xff\xff\xfe" + data[at + 5 :]
 
 
+def numbered(label: str) -> bytes:
+    """A table of pictures whose classes have names, of which a number is none."""
+    said = {"info": {"features": {"label": {"names": ["A", "B"]}}}}
+    pictures = [{"bytes": SAMPLE, "path": "0.png"}] * 2
+    return shape_tables.parquet_bytes(
+        {"image": pictures, "label": ["0", label]}, {b"huggingface": json.dumps(said).encode()}
+    )
+
+
 ESCAPED = '"' + '\\"' * 300_000
 SAMPLE = coded(0, "PNG")
 
@@ -82,6 +93,7 @@ CORPUS: dict[str, tuple[str, Make]] = {
         "generator file",
         lambda seeds: renamed(seeds[0]),
     ),
+    "a number of a class of 5,000 digits": ("picture parquet", lambda _: numbered("9" * 5000)),
     "a pickle whose text says four gigabytes": ("weights", lambda _: pickled()),
 }
 
@@ -115,3 +127,15 @@ def test_what_libraries_log_or_warn_of_stays_off_stderr() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert ran.stdout + ran.stderr == b""
+
+
+def test_places_in_a_files_name_are_numbers_that_fit() -> None:
+    def named(place: str) -> TileRecord:
+        name = f"AB_CRC-Prim-HE-01_1.tif_Row_{place}_Col_1.tif"
+        return TileRecord(path=f"01_TUMOR/{name}", label="01_TUMOR")
+
+    (one,), known = recognise((named("151"),))
+    assert (one.x, one.y, known[:6]) == (0, 150, "Kather")
+    for place in ("9" * 10, "9" * 4300, "9" * 5000):
+        (one,), known = recognise((named(place),))
+        assert (one.x, known) == (None, "")
