@@ -97,7 +97,7 @@ def _outcome(tallies: dict[Part, Tally], options: Options) -> Outcome:
         notes=[
             "lost: slides that ended or hung their process, or asked it for too much memory, which "
             "cost that slide alone (exit code 3). Memory of a process counts above its imports and "
-            "the valid files.",
+            "the valid files; making an input counts, too.",
         ],
         figures={
             "inputs": inputs,
