@@ -5,6 +5,7 @@ Kinds of one family (`crop_60`, `crop_35`) are told together: "cropped to 0.6 or
 A kind that is not in the table is called by its own name.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -64,6 +65,8 @@ FAMILIES = {
 }
 """Families of kinds by the word before their digits."""
 
+_NUMBER = re.compile(r"[0-9]{1,9}")  # a report may come from anybody
+
 
 def kind_name(kind: str) -> str:
     """What people call one kind."""
@@ -75,7 +78,7 @@ def name_kinds(kinds: Iterable[str]) -> str:
     names: dict[str, list[str]] = {}
     for kind in kinds:
         word, _, digits = kind.rpartition("_")
-        if kind not in KINDS and word in FAMILIES and digits.isdecimal():
+        if kind not in KINDS and word in FAMILIES and _NUMBER.fullmatch(digits):
             names.setdefault(word, []).append(FAMILIES[word].strength(int(digits)))
         else:
             names.setdefault(kind, [])

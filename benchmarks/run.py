@@ -36,6 +36,7 @@ NAMES = {
     "augment-known-answer": "augment_known_answer",
     "colour-histogram": "colour_histogram",
     "pipeline": "pipeline",
+    "hostile": "hostile",
 }
 
 

@@ -45,6 +45,9 @@ BarId: TypeAlias = TaskID
 _stderr = _Screen(stderr=True, highlight=False, soft_wrap=True)
 _last = time.monotonic()
 
+_MOST = 2000
+"""Most characters of an error or a warning; a path may have so many."""
+
 _ESCAPED = {"Cc", "Cs", "Zl", "Zp"}
 _DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -91,19 +94,26 @@ def note(message: str) -> None:
 def warn(message: str) -> None:
     """A line that should be read; never stops the work."""
     if _rank() == 0:
-        _say(f"warning: {message}", style="yellow")
+        _say(f"warning: {_fitting(message)}", style="yellow")
 
 
 def fail(message: str) -> None:
     """The one line an error prints; other processes than the first say which they are."""
     where = f"process {_rank()}: " if _rank() else ""
-    _say(f"{where}error: {message}", style="bold red")
+    _say(f"{where}error: {_fitting(message)}", style="bold red")
 
 
 def trace(error: BaseException) -> None:
     """Where an error was raised, for whoever mends it."""
     for line in "".join(traceback.format_exception(error)).splitlines():
         _say(line)
+
+
+def _fitting(message: str) -> str:
+    """A message that fits a screen: what a file holds may be long, and rule and way out stay."""
+    if len(message) <= _MOST:
+        return message
+    return f"{message[: _MOST // 2]} ... {message[-_MOST // 4 :]}"
 
 
 def _say(message: str, style: str = "") -> None:

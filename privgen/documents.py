@@ -1,7 +1,8 @@
 """JSON and TOML from outside: held to a size, a depth and a number of digits before parsing.
 
 Python's parsers recurse with the nesting of a document and make integers of any length, so that a
-few kilobytes end in a RecursionError, or in a number that nothing can print.
+few kilobytes end in a RecursionError, or in a number that nothing can print. A dotted key of TOML
+costs the square of its parts in time and memory: a megabyte of them would take hours.
 """
 
 import json
@@ -13,8 +14,19 @@ from typing import Any
 
 from privgen.data import limits
 
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_TOML_QUOTED = re.compile(
+    r'''
+      """ (?: [^"\\] | \\. | "(?!"") )*+ (?: "{3,5} | \\?\Z )  # what does not end is refused later
+    | \'{3} .*? (?: \'{3} | \Z )
+    | " (?: [^"\\\n] | \\[^\n] )*+ \\? (?: " | (?=\n) | \Z )
+    | \' [^\'\n]*+ \'?
+    | \# [^\n]*
+    ''',
+    re.DOTALL | re.VERBOSE,
+)
 _LONG = re.compile(r"[0-9_]+")
+_PARTS = re.compile(r"[\w\- \t\"]+")
 
 
 class DocumentError(ValueError):
@@ -27,7 +39,7 @@ def parse_json(text: str) -> Any:
     Raises:
       DocumentError: it is none, or over a limit.
     """
-    return _parsed(text, json.loads, limits.JSON_BYTES)
+    return _parsed(text, json.loads, limits.JSON_BYTES, _QUOTED)
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -36,7 +48,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     Raises:
       DocumentError: it is none, or over a limit.
     """
-    parsed: dict[str, Any] = _parsed(text, tomllib.loads, limits.TEXT_BYTES)
+    parsed: dict[str, Any] = _parsed(text, tomllib.loads, limits.TEXT_BYTES, _TOML_QUOTED)
     return parsed
 
 
@@ -57,19 +69,21 @@ def read_text(path: Path, most: int) -> str:
         raise DocumentError(limits.told(error)) from error
 
 
-def _parsed(text: str, parse: Callable[[str], Any], most: int) -> Any:
+def _parsed(text: str, parse: Callable[[str], Any], most: int, quoted: re.Pattern[str]) -> Any:
     if len(text) > most:
         raise DocumentError(f"it may have {limits.size(most)} and has more")
-    bare = _QUOTED.sub('""', text)
+    bare = quoted.sub('""', text)
     depth = deepest = 0
     for bracket in re.findall(r"[\[\]{}]", bare):
         depth += 1 if bracket in "[{" else -1
         deepest = max(deepest, depth)
         if deepest > limits.JSON_DEPTH:
             raise DocumentError(f"it may be nested {limits.JSON_DEPTH} deep and is deeper")
+    if quoted is _TOML_QUOTED and "." * limits.JSON_DEPTH in _PARTS.sub("", bare):
+        raise DocumentError(f"a key may have {limits.JSON_DEPTH} parts and one has more")
     if any(len(found) > limits.DIGITS for found in _LONG.findall(bare)):
         raise DocumentError(f"a number may have {limits.DIGITS} digits and one has more")
     try:
         return parse(text)
-    except Exception as error:  # a dotted key of TOML nests without a bracket
+    except Exception as error:  # of several kinds
         raise DocumentError(limits.told(error)) from error

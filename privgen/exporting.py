@@ -61,7 +61,7 @@ def export(checkpoint: Path | str, out: Path | str, *, report: Path | str | None
     constants = probed(generator)
     if constants.count:
         console.warn(constants.sentence())
-    audit = None if report is None else _audit_facts(Path(report), generator, state.ledger)
+    audit = None if report is None else audit_facts(Path(report), generator, state.ledger)
     folder = empty_folder(Path(out))
     save_generator(folder / GENERATOR, state)
     card = (
@@ -132,8 +132,16 @@ def _training_data(generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]
     }
 
 
-def _audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]:
-    """What the card says about an audit, once the report is known to fit the generator."""
+def audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]:
+    """What the card says about an audit, once the report is known to fit the generator.
+
+    Args:
+      path: report.json.
+      generator, ledger: what the report has to be about.
+
+    Raises:
+      InputError: it is no report of an audit, or is about another generator.
+    """
     try:
         report = parse_json(read_text(path, JSON_BYTES))
         html.validate(report)

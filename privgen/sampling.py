@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from privgen.data.limits import shown, told
 from privgen.errors import CheckpointError, ConfigError, RuntimeFailure
 from privgen.models import Generator, StyleGenerator, build_generator
 from privgen.training.draws import Purpose, latents
@@ -211,16 +212,16 @@ def loaded(state: GeneratorState, *, source: Path, device: str = "cpu") -> Loade
     if broken:
         raise CheckpointError(
             f"weights must be numbers: {len(broken)} of {len(state.tensors)} tensors in {source} "
-            f"hold NaN or infinite values (first: {broken[0]}). Give an earlier checkpoint."
+            f"hold NaN or infinite values (first: {shown(broken[0])}). Give an earlier checkpoint."
         )
     try:
         _require_fitting(state)
         network = build_generator(state.config, len(state.classes))
         network.load_state_dict(state.tensors)
     except (ConfigError, RuntimeError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
+        reason = told(str(error).split("\n", maxsplit=1)[0])
         raise CheckpointError(
-            f"{source} does not fit generator family {state.config.family!r}: {reason}"
+            f"{source} does not fit generator family {shown(state.config.family)}: {reason}"
         ) from error
     return LoadedGenerator(
         network=network.eval().requires_grad_(False).to(device),

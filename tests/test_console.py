@@ -67,3 +67,11 @@ def test_names_in_any_script_stay_as_they_are() -> None:
 
 def test_an_escape_says_what_it_stands_for() -> None:
     assert console.plain("a\x1b[2J\nb\u202e") == "a\\x1b[2J\\nb\\u202e"
+
+
+def test_a_long_message_keeps_its_rule_and_its_way_out(screen: io.StringIO) -> None:
+    console.fail("the rule: got " + "x" * 100_000 + ". The way out.")
+    said = screen.getvalue()
+    assert len(said) < 2100
+    assert "error: the rule: got xxx" in said
+    assert "xxx. The way out." in said

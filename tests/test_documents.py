@@ -106,3 +106,28 @@ def test_a_hostile_policy_is_one_short_line(text: str, tmp_path: Path) -> None:
     with pytest.raises((ConfigError, ValueError)) as caught:
         read_policy(tmp_path / "p.toml")
     assert "\n" not in str(caught.value)
+
+
+def test_parts_of_a_key_at_their_limit_however_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "JSON_DEPTH", 5)
+    for part in ("a", '"a"', "'#'", "'\"'", '"\\""'):
+        for key in (f"{part}.", f"{part} . "):
+            fits = key * 4 + "b"
+            assert parse_toml(f"{fits} = 1")
+            assert parse_toml(f"x = '''a'''\n[{fits}]")
+            for text in (f"{key}{fits} = 1", f"[{key}{fits}]", f'x="""a"""""\n{key}{fits} = 1'):
+                with pytest.raises(DocumentError, match="a key may have 5 parts"):
+                    parse_toml(text)
+
+
+def test_points_elsewhere_are_no_parts() -> None:
+    points = "." * 200
+    for text in (
+        f"# {points}\nx=1",
+        f"x='{points}'",
+        f'x="""\n{points}"""',
+        "x=[" + "1.5," * 99 + "]",
+    ):
+        assert parse_toml(text)

@@ -6,8 +6,10 @@ a library that wants to exit, or a stream that cannot be written is 3, because P
 read as LEAK and its 0 as NO LEAK FOUND.
 """
 
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
@@ -24,7 +26,20 @@ def run() -> int:
     Returns:
       Its exit code; 3 also where stdout or stderr is closed or cannot take all that was written.
     """
+    hush_libraries()
     return settled(exit_code(_command))
+
+
+def hush_libraries() -> None:
+    """Keep off stderr what libraries log or warn of: it may quote a file, and nobody escapes it.
+
+    With PRIVGEN_DEBUG=1, or where Python was asked for warnings (`-W`), it is left as it is.
+    """
+    if _debugging():
+        return
+    logging.getLogger().addHandler(logging.NullHandler())
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def exit_code(work: Callable[[], int]) -> int:

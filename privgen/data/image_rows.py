@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privgen.data import limits
+from privgen.data.parquet_footer import read_groups
 from privgen.data.tables import PARQUET, open_parquet
 from privgen.errors import LayoutError, PrivgenError, TileError
 
@@ -96,8 +97,9 @@ def _group(table: Path, row: int) -> tuple[list[bytes | None] | None, int]:
             return _groups[known], row - first
     file = open_parquet(table)
     first = 0
-    for number in range(file.metadata.num_row_groups):
-        count = file.metadata.row_group(number).num_rows
+    with _damage(table):
+        counts = [group.rows for group in read_groups(table)]
+    for number, count in enumerate(counts):
         if row < first + count:
             pictures = _read_group(table, file, number)
             _groups[*key, first] = pictures

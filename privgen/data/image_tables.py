@@ -25,6 +25,8 @@ from privgen.documents import DocumentError, parse_json
 from privgen.errors import LayoutError
 
 _UNITS = ("patient", "slide", "source_image")
+_DIGITS = 9
+"""Most digits of the number of a class; Python makes no integer of thousands."""
 
 
 def read_image_tables(
@@ -111,7 +113,7 @@ def _label(where: str, written: str | None, names: list[str] | None) -> str:
     if written is None:
         return class_names.FLAT_CLASS
     if names is not None and written.isdecimal():
-        if int(written) >= len(names):
+        if len(written) > _DIGITS or int(written) >= len(names):
             raise LayoutError(
                 f"{where}: label {limits.shown(written)} has no name among {len(names)} classes. "
                 "Correct it."

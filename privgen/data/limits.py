@@ -36,6 +36,9 @@ GROUP_BYTES = 1 * GIB
 FOOTER_BYTES = 64 * MIB
 """Largest directory at the end of a Parquet file."""
 
+FOOTER_VALUES = 4_000_000
+"""Most values in it; a column of a row group has about forty."""
+
 PATH_BYTES = 4096
 """Longest path of a tile, as of the operating system."""
 

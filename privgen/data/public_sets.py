@@ -26,7 +26,7 @@ _NCT_NAME = re.compile(r"[A-Z]+-(TCGA-)?[A-Z]{8}\.\w+")
 _KATHER_CLASS = re.compile(r"0[1-8]_[A-Z]+")
 _KATHER_NAME = re.compile(
     r"[0-9A-F]+_(?P<slide>(?P<patient>CRC-Prim-HE-\d+)\w*)\.tif"
-    r"_Row_(?P<row>\d+)_Col_(?P<col>\d+)\.\w+"
+    r"_Row_(?P<row>\d{1,9})_Col_(?P<col>\d{1,9})\.\w+"
 )
 _LC25000_CLASSES = frozenset({"colon_aca", "colon_n", "lung_aca", "lung_n", "lung_scc"})
 _LC25000_NAME = re.compile(r"(colonca|colonn|lungaca|lungn|lungscc)\d+\.jpe?g")

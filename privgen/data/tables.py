@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from privgen.data import limits
 from privgen.data.csv_text import reading_csv
+from privgen.data.parquet_footer import read_groups
 from privgen.errors import LayoutError, OutputError, PrivgenError
 from privgen.files import SHARED, atomic_write
 
@@ -141,7 +142,7 @@ def _open_parquet(path: Path, only: Collection[str] | None) -> Table:
         )
     if len(set(names)) == len(names):  # else nothing is read: the caller refuses it
         with _damage(path):
-            _require_small(path, file, wanted)
+            _require_small(path, wanted)
             texts = [name for name in wanted if kinds[name] == "text"]
             file = parquet.ParquetFile(path, read_dictionary=texts)
     return Table(columns=names, rows=_rows(path, file, wanted))
@@ -160,15 +161,13 @@ def _content(kind: "pyarrow.DataType") -> str | None:
     return "number" if any(is_plain(kind) for is_plain in plain) else None
 
 
-def _require_small(path: Path, file: "parquet.ParquetFile", wanted: Collection[str]) -> None:
-    metadata = file.metadata
-    unpacked = 0
-    for group in range(metadata.num_row_groups):
-        described = metadata.row_group(group)
-        for column in range(described.num_columns):
-            chunk = described.column(column)
-            if chunk.path_in_schema in wanted:
-                unpacked += max(0, chunk.total_uncompressed_size)
+def _require_small(path: Path, wanted: Collection[str]) -> None:
+    unpacked = sum(
+        size
+        for group in read_groups(path)
+        for name, size in group.unpacked.items()
+        if name in wanted
+    )
     if unpacked > limits.TABLE_BYTES:
         raise LayoutError(
             f"the columns of a table may take {limits.size(limits.TABLE_BYTES)} unpacked: "

@@ -49,6 +49,7 @@ _NAMES = {
 _WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}  # types of TIFF that count
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _SIZES |= {13: 4, 16: 8, 17: 8, 18: 8}
+_TEXT = 2  # the type of a tag that holds text
 _FEW = 64
 """Values of a tag that are looked at; samples have as many."""
 
@@ -206,17 +207,18 @@ def _directory(stream: BinaryIO, form: _Form, at: int) -> tuple[Directory, int] 
     tags: dict[str, tuple[int, bytes]] = {}
     for start in range(0, count * entry, entry):
         tag, kind = form.numbers("H", raw[start : start + 4])
-        if tag in _NAMES and kind in _SIZES:
+        name = _NAMES.get(tag)
+        if name and kind in _SIZES and (kind == _TEXT) == (name == "text"):
             middle = start + 4 + struct.calcsize(pointer)
             many = form.numbers(pointer, raw[start + 4 : middle])[0]
-            tags[_NAMES[tag]] = _value(stream, form, kind, many, raw[middle : start + entry])
+            tags[name] = _value(stream, form, kind, many, raw[middle : start + entry])
     return _image(form, tags), following
 
 
 def _value(stream: BinaryIO, form: _Form, kind: int, many: int, here: bytes) -> tuple[int, bytes]:
     """How many values of a tag lie in the file, and the first of them, four or eight bytes each."""
     size = _SIZES[kind]
-    most = MAX_TEXT if kind == 2 else _FEW
+    most = MAX_TEXT if kind == _TEXT else _FEW
     if many * size <= len(here):
         data = here[: many * size]
     else:
@@ -228,7 +230,7 @@ def _value(stream: BinaryIO, form: _Form, kind: int, many: int, here: bytes) -> 
     if kind in _WHOLE:
         numbers = form.numbers(_WHOLE[kind], data[: len(data) // size * size])
         return many, struct.pack(f"<{len(numbers)}Q", *numbers)
-    return many, data if kind == 2 else b""
+    return many, data if kind == _TEXT else b""
 
 
 def _image(form: _Form, tags: dict[str, tuple[int, bytes]]) -> Directory:

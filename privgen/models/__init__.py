@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from privgen.config import RESOLUTIONS, DiscriminatorKind, TrainConfig
+from privgen.data.limits import shown
 from privgen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def family(name: str) -> Family:
       ConfigError: the family is unknown.
     """
     if name not in FAMILIES:
-        raise ConfigError(f"unknown generator family {name!r}; known: {', '.join(FAMILIES)}")
+        raise ConfigError(f"unknown generator family {shown(name)}; known: {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self, cast
 
 import safetensors
 import safetensors.torch
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from privgen.config import TrainConfig
 from privgen.data import class_names
-from privgen.data.limits import shown, told
+from privgen.data.limits import Bounded, shown, told
 from privgen.data.owners import GROUP_UNITS
 from privgen.documents import parse_json
 from privgen.errors import CheckpointError, ConfigError, SealError
@@ -464,8 +464,12 @@ def _read_restricted(path: Path) -> dict[str, Any]:
         with path.open("rb") as stream:
             if stream.read(len(_ZIP)) == _ZIP:
                 untrusted.require_zip(path)
+                source: BinaryIO = stream
+            else:  # a bare pickle's texts say how long they are, and are read in one
+                length = path.stat().st_size
+                source = cast(BinaryIO, Bounded(stream, length, "a value in a pickle"))
             stream.seek(0)
-            content = torch.load(stream, map_location="cpu", weights_only=True)
+            content = torch.load(source, map_location="cpu", weights_only=True)
             untrusted.require_plain(content, path.stat().st_size)
     except Exception as error:  # torch raises many kinds for damaged or hostile files
         reason = told(re.split(r"[.\n]", str(error).strip(), maxsplit=1)[0])

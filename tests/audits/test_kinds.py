@@ -64,3 +64,8 @@ def test_the_documentation_has_the_same_names() -> None:
         told = [kind for kind in rows if kind.startswith(f"{family}_")]
         assert told
         assert all(rows[kind] == kind_name(kind) for kind in told)
+
+
+def test_a_kind_of_very_many_digits_is_told_as_it_stands() -> None:
+    assert kind_name("blend_50") != "blend 50"
+    assert kind_name("blend_" + "9" * 5000) == "blend " + "9" * 5000
