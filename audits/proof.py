@@ -304,7 +304,7 @@ def _check(
 ) -> None:
     if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
         raise AuditInputError(
-            f"{role} inliers must be counts, one a tile, 0 or more: got {counts.dtype} of shape "
+            f"{role} inliers must be counts, one per tile, 0 or more: got {counts.dtype} of shape "
             f"{counts.shape}. Give 0 where nothing aligned."
         )
     if strength.shape != counts.shape or (mask is not None and mask.shape != counts.shape):

@@ -85,5 +85,5 @@ def _parsed(text: str, parse: Callable[[str], Any], most: int, quoted: re.Patter
         raise DocumentError(f"a number may have {limits.DIGITS} digits and one has more")
     try:
         return parse(text)
-    except Exception as error:  # of several kinds
+    except Exception as error:  # ValueError, RecursionError and what TOML raises on odd dates
         raise DocumentError(limits.told(error)) from error

@@ -4,7 +4,7 @@ MedMNIST v2 (Yang et al. 2023) stores `train_images`, `train_labels`, `val_...`,
 uint8 (n, h, w, 3), labels integers (n, 1). PathMNIST is NCT-CRC-HE-100K (train, val) with
 CRC-VAL-HE-7K (test), nine classes in the order of `NCT_CLASSES`; it is known by its numbers of
 tiles or by its name, because nine classes of one's own are none of these. No patient is in any of
-them; an archive of one's own may hold `patients` and `slides`, one a tile, beside its labels.
+them; an archive of one's own may hold `patients` and `slides`, one per tile, beside its labels.
 Pictures under another name are refused, other arrays counted: nothing is read past.
 
 What an archive may hold, and how it is read, is in `privgen.data.npz`.
@@ -148,7 +148,7 @@ def _unread(arrays: Arrays, path: Path, prefixes: list[str]) -> tuple[str, ...]:
 
 
 def _owners(arrays: Arrays, path: Path, name: str, count: int) -> list[object]:
-    """Patients or slides, one a tile; None where there are none."""
+    """Patients or slides, one per tile; None where there are none."""
     known = _values(arrays, path, name, count, kinds="iufUS", what="id, text or a whole number,")
     return [None] * count if known is None else known
 

@@ -6,15 +6,13 @@ reading. What a group may hold is counted as it is unpacked, a few rows at a tim
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privgen.data import limits
 from privgen.data.parquet_footer import read_groups
-from privgen.data.tables import PARQUET, open_parquet
-from privgen.errors import LayoutError, PrivgenError, TileError
+from privgen.data.tables import PARQUET, naming_parquet_damage, open_parquet
+from privgen.errors import LayoutError, TileError
 
 if TYPE_CHECKING:
     from pyarrow import parquet
@@ -97,7 +95,7 @@ def _group(table: Path, row: int) -> tuple[list[bytes | None] | None, int]:
             return _groups[known], row - first
     file = open_parquet(table)
     first = 0
-    with _damage(table):
+    with naming_parquet_damage(table):
         counts = [group.rows for group in read_groups(table)]
     for number, count in enumerate(counts):
         if row < first + count:
@@ -119,7 +117,7 @@ def _read_group(table: Path, file: "parquet.ParquetFile", number: int) -> list[b
 
     pictures: list[bytes | None] = []
     total = 0
-    with _damage(table):
+    with naming_parquet_damage(table):
         for batch in file.iter_batches(
             _ROWS_AT_A_TIME, row_groups=[number], columns=[f"{_IMAGE}.{_BYTES}"]
         ):
@@ -132,15 +130,3 @@ def _read_group(table: Path, file: "parquet.ParquetFile", number: int) -> list[b
                 )
             pictures += found.to_pylist()
     return pictures
-
-
-@contextmanager
-def _damage(table: Path) -> Iterator[None]:
-    try:
-        yield
-    except (PrivgenError, MemoryError):
-        raise
-    except Exception as error:
-        raise LayoutError(
-            f"{table.name} cannot be read as Parquet: {limits.told(error)}. Copy it again."
-        ) from error

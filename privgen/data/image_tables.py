@@ -14,17 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audits import AuditInputError
 from audits.patients import Spellings
 from privgen.data import class_names, limits
 from privgen.data.image_rows import has_pictures
 from privgen.data.owners import spellings_of
+from privgen.data.picture_records import UNITS, picture_record
 from privgen.data.tables import open_parquet, reading
 from privgen.data.tileset import TileRecord
 from privgen.documents import DocumentError, parse_json
 from privgen.errors import LayoutError
 
-_UNITS = ("patient", "slide", "source_image")
 _DIGITS = 9
 """Most digits of the number of a class; Python makes no integer of thousands."""
 
@@ -46,7 +45,7 @@ def read_image_tables(
       OSError: a file cannot be read.
       LayoutError: a file is damaged or over a limit, has no pictures, or a label that is none.
     """
-    spellings = spellings_of(*_UNITS)
+    spellings = spellings_of(*UNITS)
     records: list[TileRecord] = []
     for path in files:
         file = open_parquet(path)
@@ -57,32 +56,21 @@ def read_image_tables(
             )
         names = _class_names(path, file.schema_arrow.metadata or {})
         place = Path(os.path.relpath(path, root)).as_posix()
-        with reading(path, only=("label", *_UNITS)) as table:
+        with reading(path, only=("label", *UNITS)) as table:
             if "label" not in table.columns and not flat:
                 raise LayoutError(
                     f"pictures in Parquet need a column label: {path.name} has none. Add it, or "
                     "give class folders."
                 )
-            if not set(_UNITS) & set(table.columns) and "label" not in table.columns:
+            if not set(UNITS) & set(table.columns) and "label" not in table.columns:
                 rows: Iterator[Mapping[Any, Any]] = iter([{}] * file.metadata.num_rows)
             else:
                 rows = (row for _, row in table.rows)
             for number, row in enumerate(rows):
                 where = f"{path.name} row {number + 1}"
                 label = _label(where, row.get("label"), names)
-                try:
-                    owners = {unit: spellings[unit](row.get(unit)) for unit in _UNITS}
-                except AuditInputError as error:
-                    raise LayoutError(f"{where}: {limits.told(error)}") from error
-                records.append(
-                    TileRecord(
-                        path=f"{place}/{number:07d}",
-                        label=label,
-                        patient=owners["patient"],
-                        slide=owners["slide"],
-                        source_image=owners["source_image"],
-                    )
-                )
+                inside = f"{place}/{number:07d}"
+                records.append(picture_record(where, inside, label, row, spellings))
     if not records:
         raise LayoutError(f"the files in {root.name} have no row. Give others.")
     if refused := class_names.refusal_of_all(record.label for record in records):

@@ -130,7 +130,7 @@ def told(error: BaseException | str, most: int = MESSAGE) -> str:
     """A library's own message in one short line, without anything that a terminal obeys."""
     try:
         text = " ".join(str(error).split())
-    except Exception:
+    except Exception:  # an exception's own `__str__`, which may fail like any other code
         text = ""
     text = "".join(one if one.isprintable() else "?" for one in text[: 4 * most])
     return _cut(text or type(error).__name__, most)

@@ -76,8 +76,11 @@ def reading(path: Path, *, only: Collection[str] | None = None) -> Iterator[Tabl
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Turn whatever Arrow raises on malformed bytes into one LayoutError."""
+def naming_parquet_damage(path: Path) -> Iterator[None]:
+    """Turn whatever Arrow raises on malformed bytes into one LayoutError.
+
+    What the disk itself says (`OSError` with a number) is left as it is.
+    """
     try:
         yield
     except (PrivgenError, MemoryError):
@@ -86,7 +89,7 @@ def _damage(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise LayoutError(
-            f"the manifest {path} cannot be read as Parquet: {limits.told(error)}. Export it again."
+            f"{path} cannot be read as Parquet: {limits.told(error)}. Export it again."
         ) from error
 
 
@@ -103,7 +106,7 @@ def open_parquet(path: Path) -> "parquet.ParquetFile":
         length = os.fstat(stream.fileno()).st_size
         stream.seek(max(0, length - 8))
         footer = int.from_bytes(stream.read(4), "little")
-    with _damage(path):
+    with naming_parquet_damage(path):
         if footer > min(limits.FOOTER_BYTES, length):
             raise limits.TooLargeError(f"its directory says that it has {limits.size(footer)}")
         file = parquet.ParquetFile(
@@ -129,7 +132,7 @@ def _open_parquet(path: Path, only: Collection[str] | None) -> Table:
     from pyarrow import parquet
 
     file = open_parquet(path)
-    with _damage(path):
+    with naming_parquet_damage(path):
         schema = file.schema_arrow
         names = list(schema.names)
         wanted = [name for name in names if only is None or name in only]
@@ -141,7 +144,7 @@ def _open_parquet(path: Path, only: Collection[str] | None) -> Table:
             f"{limits.shown(str(schema.field(odd).type))}. Remove it."
         )
     if len(set(names)) == len(names):  # else nothing is read: the caller refuses it
-        with _damage(path):
+        with naming_parquet_damage(path):
             _require_small(path, wanted)
             texts = [name for name in wanted if kinds[name] == "text"]
             file = parquet.ParquetFile(path, read_dictionary=texts)
@@ -179,10 +182,10 @@ def _rows(
     path: Path, file: "parquet.ParquetFile", wanted: Sequence[str]
 ) -> Iterator[tuple[str, Row]]:
     number = 0
-    with _damage(path):
+    with naming_parquet_damage(path):
         batches = file.iter_batches(_BATCH, columns=list(wanted))
     while True:
-        with _damage(path):
+        with naming_parquet_damage(path):
             batch = next(batches, None)
             if batch is None:
                 return

@@ -79,7 +79,7 @@ class TileSet:
 
     Attributes:
       root: folder the paths are relative to; None for tiles in memory.
-      records: one a tile, in order.
+      records: one per tile, in order.
       layout: what was recognised, in words for people.
       group_unit: what `groups` are.
       skipped: (path, rule) of every tile left out because it could not be used.
@@ -138,7 +138,7 @@ class TileSet:
         for name, values in (("labels", labels), ("patients", patients), ("slides", slides)):
             if values is not None and len(values) != count:
                 raise LayoutError(
-                    f"{name} must be one a tile: got {len(values)} for {count} tiles. Give as many."
+                    f"{name} must be one per tile: got {len(values)} for {count} tiles. Give all."
                 )
         labels = [class_names.plain(str(label)) for label in labels]
         if refused := class_names.refusal_of_all(labels):

@@ -14,18 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from audits import AuditInputError
 from audits.patients import Spellings
 from privgen.data import class_names, limits
 from privgen.data.kinds import is_picture_name
 from privgen.data.owners import spellings_of
+from privgen.data.picture_records import UNITS, picture_record
 from privgen.data.tar_members import members, read_member
 from privgen.data.tileset import TileRecord
 from privgen.documents import DocumentError, parse_json
 from privgen.errors import LayoutError
 
 _CLASS = ("cls", "txt")
-_UNITS = ("patient", "slide", "source_image")
 
 
 def read_shards(
@@ -46,7 +45,7 @@ def read_shards(
       LayoutError: a shard is damaged or holds no picture, a sample has two pictures or a class that
         cannot be read, or some have a class and others none.
     """
-    spellings = spellings_of(*_UNITS)
+    spellings = spellings_of(*UNITS)
     records: list[TileRecord] = []
     bare = 0
     for shard in shards:
@@ -58,9 +57,9 @@ def read_shards(
             )
         samples: dict[str, dict[str, str]] = {}
         for name in found.heads:
-            path = PurePosixPath(name)
-            stem, _, extension = path.name.partition(".")
-            samples.setdefault(str(path.parent / stem), {})[extension.lower()] = name
+            member = PurePosixPath(name)
+            stem, _, extension = member.name.partition(".")
+            samples.setdefault(str(member.parent / stem), {})[extension.lower()] = name
         before = len(records)
         for parts in samples.values():
             pictures = [name for name in parts.values() if is_picture_name(name)]
@@ -75,20 +74,9 @@ def read_shards(
             told = _told(where, parts, shard)
             label = told.get("label")
             bare += label is None
-            try:
-                owners = {unit: spellings[unit](told.get(unit)) for unit in _UNITS}
-            except AuditInputError as error:
-                raise LayoutError(f"{where}: {limits.told(error)}") from error
-            tar = Path(os.path.relpath(shard, root)).as_posix()
-            records.append(
-                TileRecord(
-                    path=f"{tar}/{pictures[0]}",
-                    label=class_names.FLAT_CLASS if label is None else label,
-                    patient=owners["patient"],
-                    slide=owners["slide"],
-                    source_image=owners["source_image"],
-                )
-            )
+            path = f"{Path(os.path.relpath(shard, root)).as_posix()}/{pictures[0]}"
+            name = class_names.FLAT_CLASS if label is None else label
+            records.append(picture_record(where, path, name, told, spellings))
         if len(records) == before:
             raise LayoutError(f"shard {shard.name} holds no picture. Leave it out.")
     if bare and (bare < len(records) or not flat):
@@ -114,7 +102,7 @@ def _told(where: str, parts: Mapping[str, str], shard: Path) -> dict[str, Any]:
         except (DocumentError, UnicodeDecodeError) as error:
             raise LayoutError(f"{where}: its .json is damaged: {limits.told(error)}.") from error
         if isinstance(document, dict):
-            told = {key: document.get(key) for key in ("label", *_UNITS)}
+            told = {key: document.get(key) for key in ("label", *UNITS)}
     ending = next((one for one in _CLASS if one in parts), None)
     if ending is not None and (ending == "cls" or told.get("label") is None):
         try:

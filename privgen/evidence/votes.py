@@ -129,7 +129,7 @@ def shortlist(
         and (len(query_groups), len(base_groups)) != (len(queries), len(base))
     ):
         raise InputError(
-            "groups must be given for queries and base alike, one a tile: got "
+            "groups must be given for queries and base alike, one per tile: got "
             f"{'none' if query_groups is None else len(query_groups)} for {len(queries)} query "
             f"tiles and {'none' if base_groups is None else len(base_groups)} for {len(base)}."
         )

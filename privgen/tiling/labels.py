@@ -1,4 +1,4 @@
-"""Classes of tiles: one a slide, from a table, or by region, from GeoJSON as QuPath exports it."""
+"""Classes of tiles: one per slide, from a table, or by region, from GeoJSON as QuPath writes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -115,7 +115,7 @@ def run_here(
     Closing the iterator stops the work after the blocks being cut.
 
     Args:
-      jobs: one a slide.
+      jobs: one per slide.
       workers: processes.
       progress: called with the work done.
       silent_seconds: a process that has read nothing for so long is ended.

@@ -83,7 +83,7 @@ def jitter_stains(
     Args:
       tiles: RGB in [-1, 1], shape (n, 3, h, w).
       draws: uniform in [0, 1), shape (n, 6): three scales, three shifts.
-      strength: one, or one a tile, shape (n,); 0 leaves a tile as it is.
+      strength: one, or one per tile, shape (n,); 0 leaves a tile as it is.
     """
     reach = np.broadcast_to(np.asarray(strength, dtype=np.float64), len(tiles))[:, None]
     scale = 1 + 0.1 * reach * (2 * draws[:, :3] - 1)
