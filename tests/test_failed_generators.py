@@ -79,8 +79,8 @@ def one_line(result: Result, *words: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (nan, ("weights must be numbers: 1 of", "first: to_rgb.weight")),
-        (infinite, ("weights must be numbers: 1 of", "first: to_rgb.bias")),
+        (nan, ("weights must be numbers: 1 of", "first: 'to_rgb.weight'")),
+        (infinite, ("weights must be numbers: 1 of", "first: 'to_rgb.bias'")),
         (black, ("all", "tiles of class", "are constant, of grey level 0")),
     ],
 )

@@ -170,6 +170,9 @@ FAMILIES: dict[str, Family] = {
 }
 """Generator families by name."""
 
+SHIPPED = frozenset(FAMILIES)
+"""Names of those that are not one's own."""
+
 
 def register_family(name: str, family: Family) -> None:
     """Make a family of one's own known by name, for training and for loading its files.
