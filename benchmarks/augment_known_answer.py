@@ -54,15 +54,15 @@ import numpy as np
 from harness import Options, Outcome
 
 from audits.intervals import clopper_pearson
+from privgen.benefit.plan import Plan
+from privgen.benefit.protocol import BenchReport, carry_out
+from privgen.benefit.regimes import Parts, Regime, Source, cut, split
+from privgen.benefit.results.records import Difference
+from privgen.benefit.results.statistics import HARMS, HELPS, PRIMARY
+from privgen.benefit.trials.classifiers import FAMILIES
+from privgen.benefit.trials.fitting import Recipe
 from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
-from privgen.utility.classifiers import FAMILIES
-from privgen.utility.fitting import Recipe
-from privgen.utility.plan import Plan
-from privgen.utility.protocol import BenchReport, carry_out
-from privgen.utility.records import Difference
-from privgen.utility.regimes import Parts, Regime, Source, cut, split
-from privgen.utility.statistics import HARMS, HELPS, PRIMARY
 
 CLASSES = ("ADI", "DEB", "LYM", "TUM")
 SIDE = 32

@@ -37,11 +37,11 @@ from scipy.stats import t as student
 from torch import nn
 from torch.nn import functional as F
 
+from privgen.benefit.arms import Composition
+from privgen.benefit.trials.classifiers import FAMILIES, Classifier, build, uses_bfloat16
+from privgen.benefit.trials.fitting import Recipe, fit, predict
 from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
-from privgen.utility.arms import Composition
-from privgen.utility.classifiers import FAMILIES, Classifier, build, uses_bfloat16
-from privgen.utility.fitting import Recipe, fit, predict
 
 SIDE = 64
 CLASSES = ("LYM", "MUC", "STR", "TUM")

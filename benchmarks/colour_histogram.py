@@ -24,16 +24,21 @@ from numpy.typing import NDArray
 
 from audits.intervals import clopper_pearson
 from audits.results import Estimate
+from privgen.benefit.regimes import Parts, Regime, check_parts, split
+from privgen.benefit.results.metrics import balanced_accuracy_draws
+from privgen.benefit.results.statistics import (
+    PRIMARY,
+    Resamples,
+    crossed_estimate,
+    resample_patients,
+)
+from privgen.benefit.results.summary import histogram_row
+from privgen.benefit.trials.histogram import colour_histograms, fit_histogram
+from privgen.benefit.trials.material import class_numbers
 from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError, SplitError
-from privgen.utility.histogram import colour_histograms, fit_histogram
-from privgen.utility.material import class_numbers
-from privgen.utility.metrics import balanced_accuracy_draws
-from privgen.utility.regimes import Parts, Regime, check_parts, split
-from privgen.utility.statistics import PRIMARY, Resamples, crossed_estimate, resample_patients
-from privgen.utility.summary import histogram_row
 
 SIDE = 64
 SPLITS = 3

@@ -15,14 +15,14 @@ from harness import Options, Outcome
 from torch.nn import functional as F
 
 from audits.intervals import clopper_pearson
+from privgen.copysearch.alignment import Alignments, align_pairs, best_alignments
+from privgen.copysearch.descriptors import Descriptors, describe
+from privgen.copysearch.searching import Candidates, Searched, candidates
 from privgen.data.layouts import open_tiles
 from privgen.data.stain import jitter
 from privgen.data.tileset import TileSet
-from privgen.evidence.alignment import Alignments, align_pairs, best_alignments
-from privgen.evidence.descriptors import Descriptors, describe
-from privgen.evidence.encoders import EFFNET_SIDE, Encoder, load_encoder
-from privgen.evidence.fingerprints import Candidates, Searched, candidates
-from privgen.evidence.orbit import SYMMETRIES, Whitening, embed_orbit, symmetries
+from privgen.encoders.loading import EFFNET_SIDE, Encoder, load_encoder
+from privgen.encoders.orbit import SYMMETRIES, Whitening, embed_orbit, symmetries
 from privgen.models.effnet_lite import load_effnet_lite0, normalise
 
 TARGETS = {"colon_aca": 0.995, "colon_n": 0.990}

@@ -1,8 +1,8 @@
 """Disguises of leaked tiles, and innocent sets that only look like leaks, for `red-team`.
 
-Strengths were written down before any was judged, and differ from those of `evidence.plants` and
-from what the thresholds were chosen on. Each disguise is a function of train tiles, tiles of other
-patients and a generator of random numbers, and returns one leaked tile for each train tile.
+Strengths were written down before any was judged, and differ from those of `evidence.copy_kinds`
+and from what the thresholds were chosen on. Each disguise is a function of train tiles, tiles of
+other patients and a generator of random numbers, and returns one leaked tile per train tile.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from privgen.data import stain
 from privgen.data.images import decode, encode_jpeg, resize
-from privgen.evidence import plant_pieces
-from privgen.evidence.orbit import symmetries
+from privgen.encoders.orbit import symmetries
+from privgen.evidence import copy_pieces
 
 Tiles = np.ndarray
 Disguise = Callable[[Tiles, Tiles, np.random.Generator], Tiles]
@@ -111,11 +111,11 @@ def _down_up(tiles: Tiles, others: Tiles, rng: np.random.Generator) -> Tiles:
 
 def _jigsaw(tiles: Tiles, others: Tiles, rng: np.random.Generator) -> Tiles:
     """Pieces shuffled and each turned by a multiple of 90 degrees."""
-    copies = plant_pieces.jigsaw(tiles, rng)
-    piece = tiles.shape[1] // plant_pieces.PARTS
+    copies = copy_pieces.jigsaw(tiles, rng)
+    piece = tiles.shape[1] // copy_pieces.PARTS
     for copy in copies:
-        for top in range(0, piece * plant_pieces.PARTS, piece):
-            for left in range(0, piece * plant_pieces.PARTS, piece):
+        for top in range(0, piece * copy_pieces.PARTS, piece):
+            for left in range(0, piece * copy_pieces.PARTS, piece):
                 cell = copy[top : top + piece, left : left + piece]
                 copy[top : top + piece, left : left + piece] = np.rot90(cell, rng.integers(4))
     return copies
@@ -210,20 +210,20 @@ DISGUISES: dict[str, tuple[Disguise, str]] = {
     "down-up 4 x": (_down_up, "down_up"),
     "jigsaw, turned": (_jigsaw, "jigsaw"),
     "mosaic of pieces": (
-        lambda tiles, others, rng: plant_pieces.mosaic(tiles, rng),
+        lambda tiles, others, rng: copy_pieces.mosaic(tiles, rng),
         "mosaic",
     ),
     "mosaic of thumbnails": (_thumbnails, "mosaic"),
     "inset, half size": (
-        lambda tiles, others, rng: plant_pieces.inset(tiles, rng, others, share=0.45),
+        lambda tiles, others, rng: copy_pieces.inset(tiles, rng, others, share=0.45),
         "inset_50",
     ),
     "inset, quarter size": (
-        lambda tiles, others, rng: plant_pieces.inset(tiles, rng, others, share=0.25),
+        lambda tiles, others, rng: copy_pieces.inset(tiles, rng, others, share=0.25),
         "inset_25",
     ),
     "inset, 1/16 native": (
-        lambda tiles, others, rng: plant_pieces.piece(tiles, rng, others, share=0.25),
+        lambda tiles, others, rng: copy_pieces.piece(tiles, rng, others, share=0.25),
         "piece_25",
     ),
     "perspective .18": (_perspective, "perspective"),

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.data.tileset import TileSet
-from privgen.evidence.encoders import EFFNET_SIDE, load_encoder
+from privgen.encoders.loading import EFFNET_SIDE, load_encoder
 from privgen.models.effnet_lite import load_effnet_lite0, normalise
 
 TILES = 512

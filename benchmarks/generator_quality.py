@@ -25,13 +25,13 @@ from train_run import cores, train_apart
 
 from audits.frechet import frechet_distance
 from audits.intervals import clopper_pearson
+from privgen.checkpoints.roles import reopen
+from privgen.checkpoints.state import load_checkpoint
 from privgen.data import images
 from privgen.data.tileset import TileSet
-from privgen.evidence.encoders import Encoder, load_encoder
+from privgen.encoders.loading import Encoder, load_encoder
 from privgen.models import FAMILIES
-from privgen.roles import reopen
 from privgen.sampling import LoadedGenerator, load_generator, sample
-from privgen.training.state import load_checkpoint
 
 RESOLUTION = 64
 MINUTES = 12.0

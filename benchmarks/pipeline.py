@@ -3,7 +3,7 @@
 Patients of GlaS are dealt at random to train and holdout, 20 times for each design. Train and
 synthetic tiles become JPEG files of one quality, holdout tiles PNG files; at 64 pixels, scaled
 before that, and at 256. The product measures the files, decides the step and judges
-(`evidence.pipeline.decide`, `audits.audit`); only what a tile gives alone is kept between the
+(`pipelines.decision.decide`, `audits.audit`); only what a tile gives alone is kept between the
 cells: its trace, its look, its embedding under a step, which the private cache holds by content.
 
 Synthetic tiles of a clean cell are real tiles of patients in neither role, as a perfect generator
@@ -44,7 +44,7 @@ from pipeline_cells import PATIENTS, SCRATCH, Cell, Design, Files, Pool, deal
 import audits
 from audits import Alignment, Harm
 from audits import Outcome as Verdict
-from privgen.evidence.harmonise import Step
+from privgen.pipelines.harmonise import Step
 
 QUALITIES, SIDES, SPLITS = (30, 50, 75, 90), (64, 256), 20
 CLEAN_BOUND = 25

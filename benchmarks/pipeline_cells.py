@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import Aligned, Alignment, AuditData, Tiles
+from privgen.copysearch.descriptors import describe
+from privgen.copysearch.searching import Searched, search, verify
 from privgen.data.images import encode_jpeg, write_png
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
-from privgen.evidence.cache import EmbeddingCache, embed_cached
-from privgen.evidence.descriptors import describe
-from privgen.evidence.encoders import load_encoder
-from privgen.evidence.fingerprints import Searched, search, verify
-from privgen.evidence.harmonise import Step
-from privgen.evidence.measuring import Look, Measured, headers, look, measure, sample
-from privgen.evidence.orbit import Whitening, fingerprint
-from privgen.evidence.pipeline import Pipeline, decide
-from privgen.evidence.plants import plant
+from privgen.encoders.cache import EmbeddingCache, embed_cached
+from privgen.encoders.loading import load_encoder
+from privgen.encoders.orbit import Whitening, fingerprint
+from privgen.evidence.copy_kinds import plant
+from privgen.pipelines.decision import Pipeline, decide
+from privgen.pipelines.harmonise import Step
+from privgen.pipelines.measuring import Look, Measured, headers, look, measure, sample
 
 PATIENTS = (4, 8)
 COPIES = 120

@@ -20,14 +20,10 @@ from harness import Options, Outcome
 
 from audits.intervals import clopper_pearson
 from audits.proof import MIN_STRENGTH, joint_score
-from privgen.data.balance import spread
-from privgen.data.layouts import open_tiles
-from privgen.data.splits import split_by_patient
-from privgen.data.stain import optical_density
-from privgen.evidence.alignment import Alignments, align_pairs, best_alignments
-from privgen.evidence.descriptors import Descriptors, concatenate, describe
-from privgen.evidence.encoders import load_encoder
-from privgen.evidence.fingerprints import (
+from privgen.copysearch.alignment import Alignments, align_pairs, best_alignments
+from privgen.copysearch.descriptors import Descriptors, concatenate, describe
+from privgen.copysearch.marks import SAMPLE, Marks
+from privgen.copysearch.searching import (
     EMBEDDED,
     PICTURED,
     VOTED,
@@ -37,10 +33,14 @@ from privgen.evidence.fingerprints import (
     join,
     search,
 )
-from privgen.evidence.marks import SAMPLE, Marks
-from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
-from privgen.evidence.plants import KINDS, plant
-from privgen.evidence.votes import shortlist
+from privgen.copysearch.votes import shortlist
+from privgen.data.balance import spread
+from privgen.data.layouts import open_tiles
+from privgen.data.splits import split_by_patient
+from privgen.data.stain import optical_density
+from privgen.encoders.loading import load_encoder
+from privgen.encoders.orbit import Whitening, embed_orbit, fingerprint
+from privgen.evidence.copy_kinds import KINDS, plant
 
 SIDES = (64, 128, 256)
 COPIES = 150

@@ -16,8 +16,8 @@ from audits import Outcome as Verdict
 from audits.intervals import clopper_pearson
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
-from privgen.evidence.encoders import load_encoder
-from privgen.evidence.orbit import Whitening, fingerprint, orbit_mean
+from privgen.encoders.loading import load_encoder
+from privgen.encoders.orbit import Whitening, fingerprint, orbit_mean
 
 SHARE = 0.03
 SIDE = 64

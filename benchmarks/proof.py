@@ -15,14 +15,14 @@ from planted_leak import thirds
 from audits.copy_evidence import aligned_copies
 from audits.intervals import clopper_pearson
 from audits.proof import alike, joint_score
+from privgen.copysearch.descriptors import describe
+from privgen.copysearch.marks import SAMPLE, Marks
+from privgen.copysearch.searching import Searched, join, verify
 from privgen.data.balance import spread
 from privgen.data.layouts import open_tiles
-from privgen.evidence.descriptors import describe
-from privgen.evidence.encoders import load_encoder
-from privgen.evidence.fingerprints import Searched, join, verify
-from privgen.evidence.marks import SAMPLE, Marks
-from privgen.evidence.orbit import Whitening, embed_orbit, fingerprint
-from privgen.evidence.plants import plant
+from privgen.encoders.loading import load_encoder
+from privgen.encoders.orbit import Whitening, embed_orbit, fingerprint
+from privgen.evidence.copy_kinds import plant
 
 SIDE = 64
 DRAWS = 40

@@ -34,14 +34,17 @@ from train_run import cores, train_apart
 import audits
 from audits import AuditData, Harm
 from audits.inputs import Aligned, Tiles
+from privgen.checkpoints.roles import reopen
+from privgen.copysearch.searching import search
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
-from privgen.evidence.cache import EmbeddingCache
+from privgen.encoders.cache import EmbeddingCache
+from privgen.encoders.loading import load_encoder
 from privgen.evidence.collect import Evidence, collect
-from privgen.evidence.encoders import load_encoder
-from privgen.evidence.fingerprints import search
-from privgen.roles import reopen
 from privgen.sampling import load_generator, sample
+
+ROOMS = ("copysearch", "encoders", "evidence", "pipelines")
+"""What decides the evidence of a cell."""
 
 SETS = (("glas", 64), ("glas", 128), ("glas", 256), ("lc25000", 128))
 SHARES = (0.01, 0.03)
@@ -97,7 +100,11 @@ class _Cells:
     def __init__(self, options: Options) -> None:
         here = Path(__file__).resolve().parent
         root = here.parent
-        sources = [root / "audits", root / "privgen" / "evidence", here / "disguises.py"]
+        sources = [
+            root / "audits",
+            *(root / "privgen" / room for room in ROOMS),
+            here / "disguises.py",
+        ]
         known = [options.seed, options.quick, SYNTHETIC, DRAW_SEED, INNOCENT_TILES]
         self._kept = Kept("red-team", [*sources, Path(__file__)], known)
         self.embeddings = EmbeddingCache(here / ".kept" / "embeddings")

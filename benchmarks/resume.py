@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from harness import Options, Outcome
 
+from privgen.checkpoints.state import load_checkpoint, sampled_checkpoint
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.files import sha256_file
-from privgen.training.state import load_checkpoint, sampled_checkpoint
 
 KILLS = 20
 FAMILIES = ("cdcgan", "stylegan2")

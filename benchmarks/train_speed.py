@@ -24,14 +24,14 @@ from harness import Options, Outcome, Timing
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from privgen.compute.devices import keep_freed_memory
 from privgen.config import TrainConfig
+from privgen.draws import batch_rows
 from privgen.models import FAMILIES
 from privgen.models.cdcgan import COARSEST, SPATIAL_Z, STYLE_Z, ConditionalGenerator
 from privgen.models.effnet_lite import load_effnet_lite0, normalise
 from privgen.models.presets import configure
 from privgen.models.projected import ProjectedDiscriminator
-from privgen.training.devices import keep_freed_memory
-from privgen.training.draws import batch_rows
 from privgen.training.engine import Engine
 
 CLASSES = 5

@@ -15,32 +15,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from privgen.auditing import Audit, audit
+    from privgen.auditing.run import Audit, audit
+    from privgen.benefit.protocol import augment_bench
     from privgen.data.layouts import open_tiles
     from privgen.data.phantom import make_phantom
     from privgen.data.splits import split_by_patient
     from privgen.data.tileset import TileSet
     from privgen.errors import PrivgenError
-    from privgen.exporting import export
+    from privgen.release.exporting import export
     from privgen.sampling import load_generator, sample
     from privgen.tiling.session import tile_slides
     from privgen.training.session import train
-    from privgen.utility.protocol import augment_bench
 
 _HOMES = {
-    "Audit": "privgen.auditing",
-    "audit": "privgen.auditing",
+    "Audit": "privgen.auditing.run",
+    "audit": "privgen.auditing.run",
     "open_tiles": "privgen.data.layouts",
     "make_phantom": "privgen.data.phantom",
     "split_by_patient": "privgen.data.splits",
     "TileSet": "privgen.data.tileset",
     "PrivgenError": "privgen.errors",
-    "export": "privgen.exporting",
+    "export": "privgen.release.exporting",
     "load_generator": "privgen.sampling",
     "sample": "privgen.sampling",
     "tile_slides": "privgen.tiling.session",
     "train": "privgen.training.session",
-    "augment_bench": "privgen.utility.protocol",
+    "augment_bench": "privgen.benefit.protocol",
 }
 
 __all__ = [

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from privgen.data.limits import TEXT_BYTES, shown
 from privgen.documents import DocumentError, parse_toml, read_text
 from privgen.errors import ConfigError
+from privgen.limits import TEXT_BYTES, shown
 
 RESOLUTIONS = (32, 64, 128, 224, 256)
 """Sides a generator can be trained at, pixels; 224 is for the one family that was published so."""

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from privgen import console
-from privgen.auditing import Audit, audit
+from privgen.auditing.run import Audit, audit
+from privgen.benefit.bench import plan_bench
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.files import empty_folder
+from privgen.release.folder import write_samples
 from privgen.reporting.terminal import print_bench
 from privgen.reporting.writing import write_report
-from privgen.sample_folder import write_samples
 from privgen.sampling import load_generator
 from privgen.training.session import train
-from privgen.utility.bench import plan_bench
 
 PATIENTS = 40
 TILES_A_PATIENT = 18

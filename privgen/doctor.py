@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from privgen import console
+from privgen.compute.cores import cores
+from privgen.encoders.loading import load_encoder
 from privgen.errors import PrivgenError
-from privgen.evidence.encoders import load_encoder
 from privgen.models.effnet_lite import weights_file
 
 _PACKAGES = ("privgen", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu")
@@ -30,7 +31,7 @@ def examine() -> dict[str, Any]:
     findings: dict[str, Any] = {
         "versions": {name: metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",

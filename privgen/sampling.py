@@ -1,7 +1,7 @@
 """Sampling: image i depends on (generator, seed, i, label) alone.
 
 Not on how many are asked for, in which order, or in which batch: each image draws its own latent
-and noise (`privgen.training.draws`), and the network always runs on chunks of the same size with
+and noise (`privgen.draws`), and the network always runs on chunks of the same size with
 image i at the same place, so that even rounding is the same. On one machine with one number of
 threads tiles are equal bit for bit.
 
@@ -22,12 +22,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from privgen.data.limits import shown, told
+from privgen.checkpoints.ledger import (
+    Ledger,
+)
+from privgen.checkpoints.seal import weights_digest
+from privgen.checkpoints.state import (
+    GeneratorState,
+    load_generator_state,
+)
+from privgen.draws import Purpose, latents
 from privgen.errors import CheckpointError, ConfigError, RuntimeFailure
+from privgen.limits import shown, told
 from privgen.models import SHIPPED, Generator, StyleGenerator, build_generator
-from privgen.training.draws import Purpose, latents
-from privgen.training.seal import weights_digest
-from privgen.training.state import GeneratorState, Ledger, load_generator_state
 
 CHUNK = 32
 """Images the network runs on at a time; image i stands at place i % CHUNK."""

@@ -56,7 +56,7 @@ def test_no_module_deserialises_code_or_opens_a_shell(file: Path) -> None:
 @pytest.mark.parametrize("file", PRIVGEN, ids=name)
 def test_each_door_has_one_room(file: Path) -> None:
     here, used, imported = name(file), set(calls(file)), roots(file)
-    if here != "privgen/training/state.py":
+    if here != "privgen/checkpoints/state.py":
         assert "torch.load" not in used
     if here not in ("privgen/data/images.py", "privgen/data/colour.py"):
         assert "PIL" not in imported

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privgen.auditing import read_policy
+from privgen import limits
+from privgen.auditing.run import read_policy
 from privgen.config import TrainConfig, read_toml
-from privgen.data import limits
 from privgen.documents import DocumentError, parse_json, parse_toml, read_text
 from privgen.errors import ConfigError
 

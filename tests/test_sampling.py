@@ -10,7 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from privgen.checkpoints import state
+from privgen.checkpoints.state import GeneratorState
 from privgen.config import TrainConfig
+from privgen.draws import Purpose, stream
 from privgen.errors import CheckpointError, ConfigError
 from privgen.models import StyleGenerator, build_generator
 from privgen.sampling import (
@@ -22,9 +25,6 @@ from privgen.sampling import (
     load_generator,
     sample,
 )
-from privgen.training import state
-from privgen.training.draws import Purpose, stream
-from privgen.training.state import GeneratorState
 
 CONFIG = TrainConfig(resolution=32, width=8)
 SHARES = (0.5, 0.3, 0.2)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from privgen.auditing import audit
+from privgen.auditing.run import audit
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")

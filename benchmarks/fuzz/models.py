@@ -11,18 +11,25 @@ import torch
 
 from benchmarks.fuzz import shape_archives, shape_texts
 from benchmarks.fuzz.door import Door
-from privgen.auditing import read_policy
+from privgen.auditing.run import read_policy
+from privgen.checkpoints import state
+from privgen.checkpoints.ledger import (
+    Ledger,
+    LedgerEntry,
+)
+from privgen.checkpoints.seal import seal_of, weights_digest
+from privgen.checkpoints.state import (
+    Checkpoint,
+    GeneratorState,
+)
 from privgen.config import TrainConfig, read_toml
-from privgen.exporting import audit_facts
 from privgen.models import build_generator
+from privgen.release.exporting import audit_facts
 from privgen.sampling import LoadedGenerator, load_generator, loaded
-from privgen.training import state
-from privgen.training.seal import seal_of, weights_digest
-from privgen.training.state import Checkpoint, GeneratorState, Ledger, LedgerEntry
 
 _CLASSES, _SHARES = ("str", "tum"), (0.25, 0.75)
 _TRAIN = 3
-_EXAMPLES = Path(__file__).resolve().parents[2] / "tests" / "reporting" / "examples.py"
+_EXAMPLES = Path(__file__).resolve().parents[2] / "tests" / "helpers" / "report_examples.py"
 
 _TOML = """\
 family = "cdcgan"

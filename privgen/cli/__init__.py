@@ -18,7 +18,7 @@ def main() -> None:
     """Entry point of the console script; the exit codes are those of `privgen.cli.exits`."""
     code = 3
     try:
-        from privgen.cli.exits import run
+        from privgen.cli.program import run
 
         code = run()
     except BaseException:  # nothing of privgen can be loaded, so nothing of it can say so

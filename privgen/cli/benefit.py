@@ -117,9 +117,9 @@ def augment_bench(
 ) -> int:
     """Measure whether synthetic tiles help MobileNet, ResNet, DenseNet and EfficientNet."""
     require_paths(data, synthetic, *(generator or ()))
+    from privgen.benefit.arms import ARMS
+    from privgen.benefit.bench import plan_bench
     from privgen.reporting.terminal import print_bench, print_bench_plan
-    from privgen.utility.arms import ARMS
-    from privgen.utility.bench import plan_bench
 
     if train_generator is None and generator_kimg is not None:
         raise ConfigError("--generator-kimg needs --train-generator FAMILY: got it alone.")

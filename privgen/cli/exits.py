@@ -15,19 +15,9 @@ from contextlib import suppress
 from typing import TextIO
 
 from privgen import console
-from privgen.errors import Interrupted, PrivgenError, RuntimeFailure, StreamError
+from privgen.errors import Interrupted, PrivgenError, RuntimeFailure
 
 FAILED = RuntimeFailure.exit_code
-
-
-def run() -> int:
-    """The command that `sys.argv` names, from start to end.
-
-    Returns:
-      Its exit code; 3 also where stdout or stderr is closed or cannot take all that was written.
-    """
-    hush_libraries()
-    return settled(exit_code(_command))
 
 
 def hush_libraries() -> None:
@@ -70,17 +60,6 @@ def settled(code: int) -> int:
             code = FAILED
             _discard(stream)
     return code
-
-
-def _command() -> int:
-    from privgen.cli.commands import app
-
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            raise StreamError(f"{name} is closed: results could not be read. Leave it open.")
-    # Not standalone: that way ends in exit codes of its own, a broken pipe and a prompt in 1.
-    ended: int = app(prog_name="privgen", standalone_mode=False)
-    return ended
 
 
 def _told(error: BaseException) -> int:

@@ -146,11 +146,11 @@ def audit(
     Exit code 0: no leak found; 1: leak; 4: inconclusive.
     """
     require_paths(generator, train, holdout, synthetic, siblings, data, policy)
-    from privgen.auditing import audit as run_audit
+    from privgen.auditing.run import audit as run_audit
 
     made: AbstractContextManager[Any] = nullcontext(synthetic)
     if sampler is not None:
-        from privgen.outside import drawn
+        from privgen.auditing.sampler import drawn
 
         if generator or synthetic or not (train and holdout):
             raise ConfigError(

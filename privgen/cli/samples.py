@@ -53,7 +53,7 @@ def sample(
 ) -> int:
     """Write synthetic tiles. The same command again goes on where it was stopped."""
     require_paths(generator)
-    from privgen.sample_folder import Part, write_samples
+    from privgen.release.folder import Part, write_samples
     from privgen.sampling import load_generator
 
     part = Part.parse(shard)
@@ -91,8 +91,8 @@ def export(
 ) -> int:
     """Write generator.safetensors and MODEL_CARD.md, which name no patient and no path."""
     require_paths(checkpoint, report)
-    from privgen.exporting import CARD, GENERATOR
-    from privgen.exporting import export as write_export
+    from privgen.release.exporting import CARD, GENERATOR
+    from privgen.release.exporting import export as write_export
 
     folder = write_export(checkpoint, out, report=report)
     console.note(f"to share: {folder / GENERATOR} and {folder / CARD}")

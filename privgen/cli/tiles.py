@@ -54,8 +54,8 @@ def data_check(
     written, and at most 20 pairs are printed.
     """
     require_paths(folder)
-    from privgen.checking import check_tiles
-    from privgen.reporting.check import print_check
+    from privgen.datacheck.check import check_tiles
+    from privgen.reporting.data_check import print_check
 
     check = check_tiles(
         folder,

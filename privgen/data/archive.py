@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from privgen.data import limits
+from privgen import limits
 from privgen.data.class_names import FLAT_CLASS
 from privgen.data.kinds import is_picture_name
 from privgen.data.npz import Arrays, naming_damage, opened

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from privgen.data.limits import CLASSES, shown
+from privgen.limits import CLASSES, shown
 
 FLAT_CLASS = "all"
 """Class of every tile of a set without classes."""

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from privgen.data.limits import ICC_BYTES, size, told
 from privgen.errors import TileError
+from privgen.limits import ICC_BYTES, size, told
 
 Icc = Literal["apply", "ignore"]
 """What to do with the colour profile of a file: bring its colours to sRGB, or leave them."""

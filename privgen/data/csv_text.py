@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from privgen.data import limits
+from privgen import limits
 from privgen.errors import LayoutError
 
 Row = dict[str | None, str | list[str] | None]

@@ -13,10 +13,10 @@ from pathlib import Path
 from privgen.data import class_names
 from privgen.data.kinds import head_of, is_picture, is_picture_name
 from privgen.data.leftovers import IGNORED, MANIFEST, PARQUET_MANIFEST
-from privgen.data.limits import shown
 from privgen.data.owners import Remark
 from privgen.data.tileset import TileRecord
 from privgen.errors import LayoutError
+from privgen.limits import shown
 
 
 def scan(root: Path, flat: bool) -> tuple[tuple[TileRecord, ...], str, tuple[Remark, ...]]:

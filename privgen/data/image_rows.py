@@ -9,7 +9,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privgen.data import limits
+from privgen import limits
 from privgen.data.parquet_footer import read_groups
 from privgen.data.tables import PARQUET, naming_parquet_damage, open_parquet
 from privgen.errors import LayoutError, TileError

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from audits.patients import Spellings
-from privgen.data import class_names, limits
+from privgen import limits
+from privgen.data import class_names
 from privgen.data.image_rows import has_pictures
 from privgen.data.owners import spellings_of
 from privgen.data.picture_records import UNITS, picture_record

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from audits.patients import Spellings
+from privgen.compute.cores import decoders
 from privgen.data import images
 from privgen.data.archive import read_archive
 from privgen.data.class_names import FLAT_CLASS
@@ -36,7 +37,7 @@ from privgen.data.public_sets import recognise
 from privgen.data.tables import PARQUET
 from privgen.data.tar_members import SUFFIX as TAR
 from privgen.data.tar_members import is_there
-from privgen.data.tileset import DECODERS, TileRecord, TileSet
+from privgen.data.tileset import TileRecord, TileSet
 from privgen.data.webdataset import read_shards
 from privgen.errors import ConfigError, LayoutError, TileError
 from privgen.phases import phase
@@ -363,7 +364,7 @@ def _check_tiles(
     usable: list[TileRecord] = []
     skipped: list[tuple[str, str]] = []
     with (
-        ThreadPoolExecutor(DECODERS) as pool,
+        ThreadPoolExecutor(decoders()) as pool,
         phase("opening tiles", total=len(records)) as opening,
     ):
         for record, outcome in zip(records, pool.map(check, records), strict=True):

@@ -30,12 +30,12 @@ from typing import Any, NamedTuple
 from audits import AuditInputError
 from audits.patients import Spellings
 from privgen.data import class_names
-from privgen.data.limits import PATH_BYTES, shown, told
 from privgen.data.owners import Remark, spellings_of
 from privgen.data.tables import PARQUET, Row, reading, write_table
 from privgen.data.tileset import TileRecord
 from privgen.errors import LayoutError
 from privgen.files import SHARED
+from privgen.limits import PATH_BYTES, shown, told
 
 COLUMNS = (
     *("path", "label", "patient", "slide", "source_image", "x", "y", "mpp", "xy_mpp", "sha256"),

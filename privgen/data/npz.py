@@ -2,7 +2,7 @@
 
 An archive is a zip of `.npy` files. NumPy's own reader takes whatever the header says and finds
 `images` before `images.npy`; here a name is read in one way, two members that would be one array
-are refused, and what a member becomes in memory is held against `privgen.data.limits` first.
+are refused, and what a member becomes in memory is held against `privgen.limits` first.
 Nothing is unpickled.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from privgen.data import limits
+from privgen import limits
 from privgen.errors import LayoutError, PrivgenError
 
 _ENDING = ".npy"

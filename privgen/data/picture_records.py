@@ -5,7 +5,7 @@ from typing import Any
 
 from audits import AuditInputError
 from audits.patients import Spellings
-from privgen.data import limits
+from privgen import limits
 from privgen.data.tileset import TileRecord
 from privgen.errors import LayoutError
 

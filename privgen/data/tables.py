@@ -2,7 +2,7 @@
 
 Both hold the same: a column a name, a row a tile, an empty cell for what is unknown. The same
 columns give the same bytes. What the cells mean is `privgen.data.manifest`'s business; how a CSV
-may be written is `privgen.data.csv_text`'s, how large a table may be `privgen.data.limits`'.
+may be written is `privgen.data.csv_text`'s, how large a table may be `privgen.limits`'.
 """
 
 import csv
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from privgen.data import limits
+from privgen import limits
 from privgen.data.csv_text import reading_csv
 from privgen.data.parquet_footer import read_groups
 from privgen.errors import LayoutError, OutputError, PrivgenError

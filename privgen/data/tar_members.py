@@ -2,7 +2,7 @@
 
 The layout is WebDataset's (uncompressed tar files of a few thousand members each). Nothing is ever
 extracted: a member's bytes are read in place, so that its name, whatever it is, is just a name.
-Only regular members count, and no header may ask for more than `privgen.data.limits` allows. Where
+Only regular members count, and no header may ask for more than `privgen.limits` allows. Where
 a tar ends too early, the members before its end can be read.
 
 Offsets are indexed once a tar and kept for as long as its size and time of change stay the same.
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
-from privgen.data.limits import TAR_HEADER_BYTES, TAR_MEMBERS, Bounded, TooLargeError
 from privgen.errors import TileError
+from privgen.limits import TAR_HEADER_BYTES, TAR_MEMBERS, Bounded, TooLargeError
 
 SUFFIX = ".tar"
 

@@ -10,7 +10,6 @@ tile have the same one; `x`, `y` are the pixels left of and above the tile, on i
 image: pixels of `xy_mpp` micrometres, or of the tile's own resolution where that is unknown.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from audits import AuditInputError
 from audits.patients import folded
+from privgen.compute.cores import decoders
 from privgen.data import class_names, images
 from privgen.data.colour import Icc
 from privgen.data.owners import GroupUnit, Remark, group_unit_of, remarks_on, spellings_of
@@ -33,9 +33,6 @@ from privgen.files import SHARED
 Array = TypeVar("Array", bound=NDArray[Any])
 MANIFEST_COLUMNS = ("path", "label", "patient", "slide", "x", "y", "mpp", "sha256")
 """Columns of a manifest; `source_image` comes after `slide`, `xy_mpp` after `mpp`, where known."""
-
-DECODERS = min(4, os.cpu_count() or 1)
-"""Threads that decode tiles; Pillow lets go of the interpreter while it decodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +206,7 @@ class TileSet:
         """
         known = [record.featureless for record in self.records]
         if None in known:
-            with ThreadPoolExecutor(DECODERS) as pool:
+            with ThreadPoolExecutor(decoders()) as pool:
                 known = list(
                     pool.map(
                         lambda row: (
@@ -241,7 +238,7 @@ class TileSet:
         """
         known = [record.sha256 for record in self.records]
         if None in known:
-            with ThreadPoolExecutor(DECODERS) as pool:
+            with ThreadPoolExecutor(decoders()) as pool:
                 known = list(
                     pool.map(
                         lambda row: known[row] or images.pixel_digest(self._tile(row)),
@@ -302,7 +299,7 @@ class TileSet:
                 )
             loaded[row] = tile
 
-        with ThreadPoolExecutor(DECODERS) as pool:
+        with ThreadPoolExecutor(decoders()) as pool:
             for _ in pool.map(fill, range(len(self))):
                 pass
         return loaded

@@ -1,1 +1,1 @@
-"""Tiles to evidence: encoders, symmetry orbits, planted copies, and what the audit is given."""
+"""What an audit is given: scores of copies planted and found, one order, what to look at."""

@@ -8,7 +8,7 @@ The plain embedding, which the Frechet distance needs, falls out of the same pas
 embedded twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,25 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import Alignment, AuditData, Tiles
+from privgen.copysearch.descriptors import Descriptors, concatenate, describe
+from privgen.copysearch.marks import SAMPLE, Marks
+from privgen.copysearch.searching import Search, Searched, join, verify
 from privgen.data.balance import spread
+from privgen.data.blocks import in_blocks, native_side
 from privgen.data.owners import GROUP_UNITS
 from privgen.data.tileset import TileSet
+from privgen.encoders.cache import EmbeddingCache, embed_cached
+from privgen.encoders.loading import Encoder
+from privgen.encoders.orbit import Whitening, fingerprint
 from privgen.errors import InputError
-from privgen.evidence.cache import EmbeddingCache, embed_cached
-from privgen.evidence.descriptors import Descriptors, concatenate, describe
-from privgen.evidence.encoders import Encoder
-from privgen.evidence.fingerprints import Search, Searched, join, verify
-from privgen.evidence.marks import SAMPLE, Marks
-from privgen.evidence.orbit import Whitening, fingerprint
-from privgen.evidence.pipeline import Harmonise, Pipeline, inspect
-from privgen.evidence.planting import PLANTED_PER_KIND, planted_copies
-from privgen.evidence.plants import AUDITED_KINDS, KINDS
+from privgen.evidence.copy_kinds import AUDITED_KINDS, KINDS
+from privgen.evidence.planted_copies import PLANTED_PER_KIND, planted_copies
 from privgen.phases import phase
+from privgen.pipelines.decision import Harmonise, Pipeline, inspect
 
 FIDELITY_ROLES = ("train", "holdout", "synthetic")
 """Roles a fidelity metric compares."""
-
-_BLOCK = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,33 +253,6 @@ def plain_features(
 
         in_blocks(tiles, side, f"{encoder.name}: {role}", keep)
     return {encoder.name: features}
-
-
-def native_side(tiles: TileSet) -> int:
-    """The shorter side of the smallest tile, pixels."""
-    known = [min(r.width, r.height) for r in tiles.records if r.width and r.height]
-    if len(known) == len(tiles):
-        return min(known)
-    rows = range(len(tiles))
-    return min(int(min(tiles.subset([row]).load().shape[1:3])) for row in rows)
-
-
-def in_blocks(
-    tiles: TileSet, side: int, title: str, use: Callable[[slice, NDArray[np.uint8]], None]
-) -> None:
-    """Load tiles a block at a time and hand each block, with its rows, to `use`.
-
-    Args:
-      tiles: in their order.
-      side: pixels a side they are scaled to.
-      title: of the progress bar.
-      use: called with the rows of a block and its pixels, shape (k, side, side, 3).
-    """
-    with phase(title, total=len(tiles)) as reading:
-        for start in range(0, len(tiles), _BLOCK):
-            rows = slice(start, min(start + _BLOCK, len(tiles)))
-            use(rows, tiles.subset(np.arange(rows.start, rows.stop)).load(side))
-            reading.advance(rows.stop - rows.start)
 
 
 def _embed(

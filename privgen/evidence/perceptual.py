@@ -17,12 +17,12 @@ from scipy import stats
 from torch import Tensor, nn
 
 from audits.results import AuditResult, Estimate
+from privgen.checkpoints.state import load_weights
+from privgen.data.blocks import native_side
 from privgen.data.tileset import TileSet
+from privgen.encoders.weights import PublishedWeights, locate
 from privgen.errors import WeightsError
-from privgen.evidence.collect import native_side
-from privgen.evidence.weights import PublishedWeights, locate
 from privgen.phases import phase
-from privgen.training.state import load_weights
 
 PAIRS = 100
 """Most pairs of tiles a class and set; pairs share no tile, so that they are independent."""

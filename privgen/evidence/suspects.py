@@ -23,10 +23,10 @@ from audits import Aligned, AuditData, AuditResult
 from audits.copying import copy_scores
 from audits.proof import MIN_STRENGTH, Tail, alike, joint_score
 from audits.tails import below
-from privgen.evidence.alignment import align_pairs
+from privgen.copysearch.alignment import align_pairs
+from privgen.copysearch.consensus import fit_pair
+from privgen.copysearch.searching import base_marks, search
 from privgen.evidence.collect import Evidence
-from privgen.evidence.consensus import fit_pair
-from privgen.evidence.fingerprints import base_marks, search
 
 MOST = 24
 """Most suspects of one page: what a person can look at."""

@@ -19,8 +19,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from privgen.config import RESOLUTIONS, DiscriminatorKind, TrainConfig
-from privgen.data.limits import shown
 from privgen.errors import ConfigError
+from privgen.limits import shown
 
 if TYPE_CHECKING:
     import torch

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from privgen.checkpoints.state import load_weights
 from privgen.errors import WeightsError
-from privgen.training.state import load_weights
 
 WIDTH = 1280
 """Length of the pooled feature vector of every variant."""

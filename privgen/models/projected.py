@@ -26,7 +26,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from privgen.models.effnet_lite import PYRAMID_CHANNELS, load_effnet_lite0, normalise
 from privgen.models.layers import LEAK, spectral_conv, wide
-from privgen.training.resampling import resize
+from privgen.models.resampling import resize
 
 MIXED_CHANNELS = (32, 48, 64, 96)
 """Channels of the mixed maps at strides 4, 8, 16, 32."""

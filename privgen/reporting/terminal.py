@@ -132,7 +132,7 @@ def print_bench_plan(estimate: Mapping[str, Any]) -> None:
     """Show what a benchmark would do, and about how long it takes.
 
     Args:
-      estimate: `utility.bench.Planned.estimate()`.
+      estimate: `benefit.bench.Planned.estimate()`.
     """
     console.table(
         "Tiles",

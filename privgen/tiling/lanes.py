@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
+from privgen.compute.workers import serve_parent, shielded
 from privgen.errors import Interrupted, PrivgenError, RuntimeFailure, SlideError
 from privgen.tiling.job import Job, Outcome, tile_slide
-from privgen.workers import serve_parent, shielded
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -25,8 +25,8 @@ from audits import AuditInputError
 from audits.patients import participant, read_patient
 from privgen import console
 from privgen.data.csv_text import reading_csv
-from privgen.data.limits import told
 from privgen.errors import ConfigError, LayoutError, OutputError
+from privgen.limits import told
 
 KEY_BYTES = 32
 

@@ -271,7 +271,7 @@ def _carried_out(
     if scheduler is None:
         yield from run_here(jobs, workers, progress)
         return
-    from privgen.evidence.sharding import connect
+    from privgen.compute.dask import connect
 
     with connect(scheduler) as client:
         yield from run_on(jobs, client, progress)

@@ -1,10 +1,10 @@
 """Slides to tiles, as a library call: what is asked for in plain values, put together and run."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from privgen.compute.cores import cores
 from privgen.errors import ConfigError
 from privgen.files import private_beside
 from privgen.tiling.coordinates import opened
@@ -110,13 +110,7 @@ def tile_slides(
         key=hidden / "key" if key is None else Path(key),
         stain=None if stain is None or stain_target is None else (stain, Path(stain_target)),
         workers=count,
-        threads=1 if scheduler else max(1, _cores() // count),
+        threads=1 if scheduler else max(1, cores() // count),
         scheduler=scheduler,
         progress=progress,
     )
-
-
-def _cores() -> int:
-    """Cores this process may use: a batch system may give it a few of many."""
-    mine = getattr(os, "sched_getaffinity", None)
-    return len(mine(0)) if mine else os.cpu_count() or 1

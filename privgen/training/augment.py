@@ -20,7 +20,7 @@ from torch import Tensor
 
 from privgen.data.stain import HED_FROM_RGB, RGB_FROM_HED
 from privgen.models.layers import wide
-from privgen.training.resampling import resize, sample_affine
+from privgen.models.resampling import resize, sample_affine
 
 DRAWS = 20
 """Uniform numbers a tile's augmentation needs: 12 that say how, 2 for zoom and turn, 6 gates."""

@@ -15,7 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from privgen.checkpoints.state import Checkpoint
+from privgen.compute.devices import choose_device, working_type
+from privgen.compute.processes import Processes
 from privgen.config import TrainConfig
+from privgen.draws import Purpose, latents, stream
 from privgen.errors import ConfigError, NonFiniteLossError
 from privgen.models import (
     Discriminator,
@@ -26,10 +30,6 @@ from privgen.models import (
 )
 from privgen.training import augment, ema, objectives
 from privgen.training.adaptive import Adaptive
-from privgen.training.devices import choose_device, working_type
-from privgen.training.draws import Purpose, latents, stream
-from privgen.training.processes import Processes
-from privgen.training.state import Checkpoint
 
 _PIXEL_PLACES = 8
 """Places a side at which layouts are compared where the discriminator has no frozen features."""

@@ -17,11 +17,11 @@ import numpy as np
 from privgen import console
 from privgen.config import TrainConfig
 from privgen.data import images
+from privgen.draws import Purpose
 from privgen.errors import CheckpointError
 from privgen.files import append_line, atomic_write
 from privgen.phases import Phase, phase
 from privgen.sampling import LoadedGenerator
-from privgen.training.draws import Purpose
 from privgen.training.scalars import Scalars
 
 GRID_COLUMNS = 10

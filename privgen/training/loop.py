@@ -11,24 +11,26 @@ run killed at any moment and resumed leaves the same files as one that was not.
 from dataclasses import replace
 from pathlib import Path
 
-from privgen.config import TrainConfig
-from privgen.data.tileset import TileSet
-from privgen.errors import Interrupted
-from privgen.phases import phase
-from privgen.training import state
-from privgen.training.checks import same_run, training_arrays
-from privgen.training.devices import (
+from privgen.checkpoints import state
+from privgen.checkpoints.ledger import (
+    Ledger,
+)
+from privgen.compute.devices import (
     decided_precision,
     deterministic,
     keep_freed_memory,
     quickest_threads,
     threads,
 )
-from privgen.training.draws import batch_rows
-from privgen.training.processes import Processes
+from privgen.compute.processes import Processes
+from privgen.config import TrainConfig
+from privgen.data.tileset import TileSet
+from privgen.draws import batch_rows
+from privgen.errors import Interrupted
+from privgen.phases import phase
+from privgen.training.requirements import same_run, training_arrays
 from privgen.training.run import Run
 from privgen.training.signals import stop_on_signal
-from privgen.training.state import Ledger
 
 
 def train(

@@ -12,22 +12,24 @@ import torch
 from numpy.typing import NDArray
 
 from privgen import console
+from privgen.checkpoints import state
+from privgen.checkpoints.ledger import (
+    Ledger,
+)
+from privgen.checkpoints.state import (
+    CHECKPOINTS,
+    GENERATOR,
+    Checkpoint,
+    GeneratorState,
+)
+from privgen.compute.processes import Processes
 from privgen.config import TrainConfig
 from privgen.data.tileset import TileSet
 from privgen.files import locked, sweep_partial_files, write_json
 from privgen.reporting.progress import PICTURE, draw_progress
 from privgen.sampling import LoadedGenerator
-from privgen.training import state
 from privgen.training.engine import Engine
 from privgen.training.journal import LAST, WATCH, Journal
-from privgen.training.processes import Processes
-from privgen.training.state import (
-    CHECKPOINTS,
-    GENERATOR,
-    Checkpoint,
-    GeneratorState,
-    Ledger,
-)
 from privgen.training.watch import Watch
 
 

@@ -9,6 +9,16 @@ from typing import Any, Literal
 import numpy as np
 
 from privgen import console
+from privgen.checkpoints.ledger import (
+    Ledger,
+)
+from privgen.checkpoints.roles import ledger_of, match, opened_by
+from privgen.checkpoints.state import (
+    CHECKPOINTS,
+    GENERATOR,
+    load_checkpoint,
+)
+from privgen.compute.processes import join
 from privgen.config import RUNTIME_KEYS, TrainConfig
 from privgen.data.colour import Icc
 from privgen.data.layouts import open_tiles
@@ -18,10 +28,7 @@ from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import new_run_folder
 from privgen.models.presets import configure
-from privgen.roles import ledger_of, match, opened_by
-from privgen.training import loop, planning
-from privgen.training.processes import join
-from privgen.training.state import CHECKPOINTS, GENERATOR, Ledger, load_checkpoint
+from privgen.training import dry_run, loop
 
 HOLDOUT, SIBLINGS = 0.35, 0.1
 """Shares of a split where none are asked for."""
@@ -60,7 +67,7 @@ class Session:
 
     def estimate(self) -> dict[str, Any]:
         """Parameters, speed and time of the run, measured from one step; writes nothing."""
-        return planning.plan(self.roles["train"], self.config)
+        return dry_run.plan(self.roles["train"], self.config)
 
     def run(self, out: Path) -> Path:
         """Train, in a numbered run folder of `out` or the one resumed; returns the last checkpoint.

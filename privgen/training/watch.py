@@ -29,13 +29,13 @@ from audits.copying import copy_scores, own_copy_scores, tail_count
 from audits.inputs import Strings
 from audits.membership import patient_membership
 from audits.tails import below, tail_thresholds
+from privgen.compute.devices import choose_device
 from privgen.config import TrainConfig
 from privgen.data.images import FEATURELESS
 from privgen.data.tileset import TileSet
+from privgen.encoders.loading import Encoder, load_encoder
 from privgen.errors import ConfigError
-from privgen.evidence.encoders import Encoder, load_encoder
 from privgen.sampling import LoadedGenerator, label_numbers
-from privgen.training.devices import choose_device
 from privgen.training.shrunk import Space, even_order, mean_distance
 
 ENCODER = "effnet_lite2"

@@ -111,6 +111,31 @@ def test_block_size_changes_nothing(
         np.testing.assert_array_equal(blocked.distances, whole.distances)
 
 
+def crowded(rows: int = 2000, width: int = 20) -> NDArray[np.float32]:
+    """Equal rows far apart, and at the end tight clusters that float32 cannot resolve.
+
+    A search that meets the clusters measures its neighbours in another way than one that does not.
+    """
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(rows, width))
+    base[rows // 2 : 3 * rows // 4] = base[: rows // 4]
+    tight = base[3 * rows // 4 :]
+    tight *= 0.1
+    tight += 600 * rng.normal(size=(3, width))[rng.integers(3, size=len(tight))]
+    return base.astype(np.float32)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(2000, 20), (200, 9000)])
+def test_a_distance_does_not_depend_on_the_rows_searched_with_it(rows: int, width: int) -> None:
+    base = crowded(rows, width)
+    whole = nearest(base, base, k=6)
+    for row in range(0, rows, 7):
+        chosen = np.sort(whole.indices[row])
+        alone = nearest(base[row : row + 1], base[chosen], k=6)
+        np.testing.assert_array_equal(chosen[alone.indices[0]], whole.indices[row])
+        assert alone.distances[0].tobytes() == whole.distances[row].tobytes()
+
+
 def test_queries_are_answered_in_their_own_order(rng: np.random.Generator) -> None:
     base = rng.normal(size=(100, 8)).astype(np.float32)
     queries = rng.normal(size=(50, 8)).astype(np.float32)

@@ -1,6 +1,5 @@
 """A headless Chromium without a network, or a skip that says what is missing."""
 
-import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 import pytest
 
 from privgen.reporting import html
+from tests.helpers.report_examples import EXAMPLES as _EXAMPLES
 
-_EXAMPLES = runpy.run_path(str(Path(__file__).parents[1] / "reporting" / "examples.py"))["EXAMPLES"]
 _ARGUMENTS = (
     "--headless",
     "--no-sandbox",

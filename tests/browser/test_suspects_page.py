@@ -1,6 +1,5 @@
 """The private page as its reader's browser shows it: offline, on a laptop, on a phone, on paper."""
 
-import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,15 @@ from typing import Any
 import pytest
 
 from privgen.reporting import suspects
+from tests.helpers import suspects_example
 
-_EXAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "reporting" / "suspects_example.py"))
 SCREENS = {"laptop": (1280, 800), "phone": (360, 740)}
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["proven", "no-proof"])
 def page_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the two example suspects, where a proof was possible and where it was not."""
-    found, context = _EXAMPLE["suspects"](proven=request.param)
+    found, context = suspects_example.suspects(proven=request.param)
     path = tmp_path_factory.mktemp("private") / suspects.NAME
     path.write_text(suspects.render(found, **context))
     return path

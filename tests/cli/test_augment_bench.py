@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from privgen.cli import app
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.data.tileset import TileSet
-from tests.cli.test_bad_input import one_line
-from tests.tiling.test_kills import alive, started, until
+from tests.helpers.command_line import one_line
+from tests.helpers.processes import alive, started, until
 
 Run = Callable[..., Result]
 Folder = Callable[..., Path]

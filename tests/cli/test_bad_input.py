@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from privgen.cli import app
 from privgen.data.images import write_png
 from privgen.data.phantom import make_phantom, write_phantom
+from tests.helpers.command_line import one_line
 
 Run = Callable[..., Result]
 
@@ -29,16 +30,6 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     write_phantom(folder, make_phantom(patients=4, tiles_per_patient=18, side=32, seed=0))
     return folder
-
-
-def one_line(result: Result, code: int, *words: str) -> None:
-    """The command failed with `code` and said why in exactly one line that holds every word."""
-    assert result.exit_code == code, result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
-    assert "Traceback" not in result.output
-    for word in words:
-        assert word in lines[0]
 
 
 def tile(value: int, side: int = 32) -> np.ndarray:
@@ -181,7 +172,7 @@ def test_a_missing_path_is_told_before_anything_heavy_is_loaded(
     arguments: list[str], tmp_path: Path
 ) -> None:
     program = (
-        "import sys; from privgen.cli.exits import run; code = run();"
+        "import sys; from privgen.cli.program import run; code = run();"
         "print(code, *{'torch', 'faiss', 'cv2', 'sklearn', 'numpy'} & set(sys.modules))"
     )
     found = subprocess.run(

@@ -12,11 +12,17 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from privgen.checkpoints import state
+from privgen.checkpoints.ledger import (
+    Ledger,
+    LedgerEntry,
+)
+from privgen.checkpoints.state import (
+    Checkpoint,
+)
 from privgen.cli import app
 from privgen.config import TrainConfig
 from privgen.models import build_generator
-from privgen.training import state
-from privgen.training.state import Checkpoint, Ledger, LedgerEntry
 
 CONFIG = TrainConfig(resolution=32, width=4)
 Run = Callable[..., Result]

@@ -8,13 +8,13 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from privgen.checkpoints import state
+from privgen.checkpoints.state import GeneratorState
 from privgen.cli import app
 from privgen.config import TrainConfig
 from privgen.data.layouts import open_tiles
 from privgen.files import sha256_file
 from privgen.models import build_generator
-from privgen.training import state
-from privgen.training.state import GeneratorState
 
 CONFIG = TrainConfig(resolution=32, width=4)
 Run = Callable[..., Result]

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from privgen.cli import app
 from privgen.data.images import write_png
-from tests.data.slide_files import break_the_end, write_scn, write_slide
-from tests.tiling.qupath import TEXT, box, feature
+from tests.helpers.qupath import TEXT, box, feature
+from tests.helpers.slide_files import break_the_end, write_scn, write_slide
 
 Run = Callable[..., Result]
 Pixels = NDArray[np.uint8]

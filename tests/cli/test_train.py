@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from privgen.checkpoints import state
 from privgen.cli import app
 from privgen.data.phantom import make_phantom, write_phantom
-from privgen.training import engine, state
+from privgen.training import engine
 
 Run = Callable[..., Result]
 

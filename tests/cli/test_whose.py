@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from privgen.auditing import audit
+from privgen.auditing.run import audit
+from privgen.checkpoints.roles import reopen
 from privgen.cli import app
 from privgen.data.images import write_png
 from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.data.tileset import TileSet
 from privgen.errors import LayoutError
-from privgen.roles import reopen
 from privgen.training.session import plan_session
 
 Run = Callable[..., Result]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privgen.data import limits
+from privgen import limits
 from privgen.data.layouts import open_tiles
 from privgen.data.npz import Arrays
 from privgen.data.public_sets import NCT_CLASSES

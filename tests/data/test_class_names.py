@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from privgen.data import images, limits
+from privgen import limits
+from privgen.data import images
 from privgen.data.class_names import MOST_BYTES, fault_of, refusal_of_all
 from privgen.data.layouts import open_tiles
 from privgen.errors import InputError

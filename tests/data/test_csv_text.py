@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from privgen.data import limits
+from privgen import limits
 from privgen.data.manifest import read_manifest
 from privgen.errors import LayoutError
 

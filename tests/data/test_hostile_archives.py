@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privgen.data import limits, tar_members
+from privgen import limits
+from privgen.data import tar_members
 from privgen.data.layouts import open_tiles
 from privgen.errors import InputError, LayoutError, TileError
 

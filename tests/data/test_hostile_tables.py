@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from privgen.data import limits
+from privgen import limits
 from privgen.data.layouts import open_tiles
 from privgen.data.manifest import read_manifest
 from privgen.errors import LayoutError

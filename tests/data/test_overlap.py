@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privgen.data import images
-from privgen.data.check import describe_set
 from privgen.data.layouts import open_tiles
 from privgen.data.overlap import find_overlap
 from privgen.data.tileset import TileRecord, TileSet
+from privgen.datacheck.description import describe_set
 from privgen.errors import LayoutError
 
 

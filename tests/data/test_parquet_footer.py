@@ -9,7 +9,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from privgen.data import limits
+from privgen import limits
 from privgen.data.layouts import open_tiles
 from privgen.data.parquet_footer import read_groups
 from privgen.errors import LayoutError

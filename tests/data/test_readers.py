@@ -12,12 +12,13 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+from privgen import limits
+from privgen.checkpoints.roles import ledger_of, reopen
 from privgen.cli import app
-from privgen.data import image_rows, images, limits
+from privgen.data import image_rows, images
 from privgen.data.layouts import open_tiles
 from privgen.data.splits import split_by_patient
 from privgen.errors import InputError, LayoutError, TileError
-from privgen.roles import ledger_of, reopen
 
 TILES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
 PICTURES = [images.encode_png(tile) for tile in TILES]

@@ -20,7 +20,7 @@ import tifffile
 from privgen.data import slides
 from privgen.data.slides import Level, Slide, overview
 from privgen.errors import InputError, SlideError, SlideReadError
-from tests.data.slide_files import Pixels, noise, write_slide
+from tests.helpers.slide_files import Pixels, noise, write_slide
 
 PLANTED = "MUSTERMANN^ERIKA"
 

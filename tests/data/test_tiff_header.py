@@ -13,7 +13,7 @@ from privgen.data import slides, tiff_header
 from privgen.data.slides import Level, Slide
 from privgen.data.tiff_header import Directory, read_directories, refusal
 from privgen.errors import SlideError
-from tests.data.slide_files import Pixels, noise, write_slide
+from tests.helpers.slide_files import Pixels, noise, write_slide
 
 PLAIN = {256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 277: 1, 322: 64, 323: 64, 324: 8, 325: 4096}
 PLAIN |= {282: 20000, 283: 20000, 296: 3}

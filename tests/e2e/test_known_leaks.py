@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from privgen import auditing
+from privgen.auditing import run
 from privgen.cli import app
 from privgen.data.images import encode_png
 from privgen.data.layouts import open_tiles
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
-from privgen.evidence.orbit import fingerprint
-from privgen.evidence.plants import AUDITED_KINDS, KINDS, plant
+from privgen.encoders.orbit import fingerprint
+from privgen.evidence.copy_kinds import AUDITED_KINDS, KINDS, plant
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 TILES = 300
@@ -95,7 +95,7 @@ def test_copies_are_a_leak_and_their_absence_is_not(
     folders: dict[str, Path | str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # How small a leak would be seen is not asked here.
-    monkeypatch.setattr(auditing, "collect", partial(auditing.collect, planted_per_kind=12))
+    monkeypatch.setattr(run, "collect", partial(run.collect, planted_per_kind=12))
     codes, copying, proven, kinds = {}, {}, {}, {}
     for name in ("leaky", "clean"):
         arguments = ["audit", "--json", "--group-by", folders["group_by"]]

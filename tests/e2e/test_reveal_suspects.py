@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from privgen import auditing
+from privgen.auditing import run
 from privgen.cli import app
 from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom, write_phantom
@@ -40,14 +40,14 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def few_planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "collect", partial(auditing.collect, planted_per_kind=2))
+    monkeypatch.setattr(run, "collect", partial(run.collect, planted_per_kind=2))
 
 
 def test_the_page_is_private_and_the_report_does_not_know_of_it(
     sources: dict[str, Any], tmp_path: Path
 ) -> None:
     for name, options in (("plain", {"align": True}), ("revealed", {"reveal_suspects": True})):
-        auditing.audit(**sources, encoder="pixels", out=tmp_path / name, **options)
+        run.audit(**sources, encoder="pixels", out=tmp_path / name, **options)
     plain, revealed = tmp_path / "plain", tmp_path / "revealed"
     assert {file.name for file in plain.iterdir()} == {"report.json", "report.html"}
     assert {file.name for file in revealed.iterdir()} == {
@@ -71,7 +71,7 @@ def test_the_page_is_private_and_the_report_does_not_know_of_it(
 
 def test_revealing_needs_somewhere_to_write(sources: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="private file only: got no output folder"):
-        auditing.audit(**sources, reveal_suspects=True)
+        run.audit(**sources, reveal_suspects=True)
 
 
 def test_the_command_names_the_private_file(sources: dict[str, Any], tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_command_names_the_private_file(sources: dict[str, Any], tmp_path: P
 
 
 def test_an_audit_shown_in_a_log_does_not_show_the_page() -> None:
-    result = auditing.Audit(report=None, document={}, suspects="tissue")  # type: ignore[arg-type]
+    result = run.Audit(report=None, document={}, suspects="tissue")  # type: ignore[arg-type]
     assert "tissue" not in repr(result)
 
 
@@ -95,17 +95,17 @@ def test_a_file_system_without_modes_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(auditing.console, "warn", said.append)
+    monkeypatch.setattr(run.console, "warn", said.append)
     page = tmp_path / "suspects.html"
 
     def write(document: object, folder: Path, *, suspects_page: str | None, mode: int) -> None:
         page.write_text(str(suspects_page))
         page.chmod(mode)
 
-    result = auditing.Audit(report=None, document={}, suspects="page")  # type: ignore[arg-type]
-    monkeypatch.setattr(auditing, "write_report", partial(write, mode=0o600))
+    result = run.Audit(report=None, document={}, suspects="page")  # type: ignore[arg-type]
+    monkeypatch.setattr(run, "write_report", partial(write, mode=0o600))
     result.write(tmp_path)
     assert said == []
-    monkeypatch.setattr(auditing, "write_report", partial(write, mode=0o604))
+    monkeypatch.setattr(run, "write_report", partial(write, mode=0o604))
     result.write(tmp_path)
     assert said == [f"this file system keeps no modes: others may read {page}."]

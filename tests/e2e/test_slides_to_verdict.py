@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
+from privgen.checkpoints.state import load_checkpoint
 from privgen.cli import app
 from privgen.data.layouts import open_tiles
 from privgen.data.overlap import find_overlap
 from privgen.data.phantom import render_tile
 from privgen.reporting import html
-from privgen.training.state import load_checkpoint
-from tests.data.slide_files import write_slide
+from tests.helpers.slide_files import write_slide
 
 pytestmark = pytest.mark.slow
 PATIENTS = 8

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 
-from privgen.evidence.encoders import Encoder, load_encoder
+from privgen.encoders.loading import Encoder, load_encoder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,19 +9,21 @@ import pytest
 from numpy.typing import NDArray
 
 import audits
+from privgen.copysearch import descriptors
+from privgen.copysearch.alignment import Alignments, best_alignments
+from privgen.copysearch.searching import Searched
+from privgen.data.blocks import native_side
 from privgen.data.images import resize
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
+from privgen.encoders.cache import EmbeddingCache
+from privgen.encoders.loading import Encoder, load_encoder
+from privgen.encoders.orbit import Whitening, fingerprint, orbit_mean, symmetries
 from privgen.errors import InputError
 from privgen.evidence import collect as module
-from privgen.evidence import descriptors, planting
-from privgen.evidence.alignment import Alignments, best_alignments
-from privgen.evidence.cache import EmbeddingCache
-from privgen.evidence.collect import Evidence, collect, native_side, plain_features
-from privgen.evidence.encoders import Encoder, load_encoder
-from privgen.evidence.fingerprints import Searched
-from privgen.evidence.orbit import Whitening, fingerprint, orbit_mean, symmetries
-from privgen.evidence.plants import AUDITED_KINDS, KINDS
+from privgen.evidence import planted_copies
+from privgen.evidence.collect import Evidence, collect, plain_features
+from privgen.evidence.copy_kinds import AUDITED_KINDS, KINDS
 
 Tiles = NDArray[np.uint8]
 SIDE = 32
@@ -224,7 +226,7 @@ def test_results_do_not_depend_on_the_block(
         return found.data.train.embeddings
 
     whole = features()
-    monkeypatch.setattr("privgen.evidence.collect._BLOCK", 7)
+    monkeypatch.setattr("privgen.data.blocks._BLOCK", 7)
     np.testing.assert_array_equal(features(), whole)
 
 
@@ -502,7 +504,7 @@ def test_blends_are_made_with_tiles_of_other_patients(
         seen.append(partners)
         return tiles.copy()
 
-    monkeypatch.setattr(planting, "plant", watched)
+    monkeypatch.setattr(planted_copies, "plant", watched)
     collect(
         train=train,
         holdout=holdout,

@@ -10,6 +10,7 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
+from privgen.checkpoints.state import load_weights
 from privgen.data.tileset import TileSet
 from privgen.errors import WeightsError
 from privgen.evidence import perceptual
@@ -20,7 +21,6 @@ from privgen.evidence.perceptual import (
     perceptual_diversity,
 )
 from privgen.files import sha256_file
-from privgen.training.state import load_weights
 
 Tiles = NDArray[np.uint8]
 
@@ -90,7 +90,7 @@ def test_without_a_network_lpips_says_within_seconds_what_to_fetch(
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("privgen.evidence.weights.urlopen", unreachable)
+    monkeypatch.setattr("privgen.encoders.weights.urlopen", unreachable)
     tiles = TileSet.from_arrays(crops, ["a"] * len(crops))
     start = time.monotonic()
     with pytest.raises(WeightsError, match=r"alexnet-owt-7be5be79\.pth") as caught:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from audits import Aligned, AuditData, AuditResult, Tiles
 from audits.copy_evidence import proofs
 from audits.proof import CHANCE_INLIERS, INLIER_DECADES, MIN_SCORE, MIN_STRENGTH, joint_score
+from privgen.copysearch.searching import search
 from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
+from privgen.encoders.loading import Encoder
 from privgen.evidence.collect import Evidence, collect
-from privgen.evidence.encoders import Encoder
-from privgen.evidence.fingerprints import search
-from privgen.evidence.plants import plant
+from privgen.evidence.copy_kinds import plant
 from privgen.evidence.suspects import MOST, Reason, Suspects, choose, frame, warped
 
 TURNED, EQUAL, MIRRORED = 3, 5, 7

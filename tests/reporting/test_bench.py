@@ -3,42 +3,45 @@
 import html as entities
 import json
 import re
-import runpy
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from privgen.benefit.arms import ARMS
+from privgen.benefit.plan import Cell, Plan
+from privgen.benefit.results.records import (
+    BenchReport,
+    CellResult,
+    GeneratorRow,
+    Point,
+    RegimeRow,
+)
+from privgen.benefit.results.statistics import resample_patients
+from privgen.benefit.results.summary import histogram_row, summarise
+from privgen.benefit.trials.fitting import CurvePoint, Recipe
 from privgen.errors import RuntimeFailure
 from privgen.reporting import bench as shown_bench
 from privgen.reporting import html, words
-from privgen.utility.arms import ARMS
-from privgen.utility.fitting import CurvePoint, Recipe
-from privgen.utility.plan import Cell, Plan
-from privgen.utility.plane import Point
-from privgen.utility.records import BenchReport, CellResult, GeneratorRow, RegimeRow
-from privgen.utility.statistics import resample_patients
-from privgen.utility.summary import histogram_row, summarise
+from tests.helpers import bench_example
 
-_EXAMPLE = runpy.run_path(str(Path(__file__).with_name("bench_example.py")))
 Wrap = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def bench() -> dict[str, Any]:
     """The example: it helps with a tenth of the tiles and not with all."""
-    example: dict[str, Any] = _EXAMPLE["bench"]()
+    example: dict[str, Any] = bench_example.bench()
     return example
 
 
 @pytest.fixture
 def small() -> dict[str, Any]:
     """The example with one model, for what does not depend on their number."""
-    example: dict[str, Any] = _EXAMPLE["bench"](models=("resnet",))
+    example: dict[str, Any] = bench_example.bench(models=("resnet",))
     return example
 
 
@@ -190,7 +193,7 @@ def test_every_arm_stands_in_its_row_and_every_model_in_its_column(
         found = [row for row in _rows(markup, words.arm(arm, ratio)[0]) if len(row) == 5]
         assert len(found) == 2, "one in the table of each regime"
         for cells, regime in zip(found, (0.1, 1.0), strict=True):
-            for cell, model in zip(cells[1:], _EXAMPLE["MODELS"], strict=True):
+            for cell, model in zip(cells[1:], bench_example.MODELS, strict=True):
                 key = {"regime": regime, "model": model, "arm": arm}
                 (row,) = [r for r in bench["rows"] if key.items() <= r.items()]
                 wanted = words.interval(row["metrics"]["balanced_accuracy"])
@@ -297,7 +300,7 @@ def test_points_come_by_regime_and_then_by_what_the_audit_saw(small: dict[str, A
 
 
 def test_without_an_audit_the_page_says_that_gains_stand_alone(wrap: Wrap) -> None:
-    text = _text(_section(wrap, _EXAMPLE["bench"](models=("resnet",), audited=False)))
+    text = _text(_section(wrap, bench_example.bench(models=("resnet",), audited=False)))
     assert "None of these tiles were audited in this run" in text
     assert "NO LEAK FOUND" not in text
     assert "Left to right" not in text

@@ -374,13 +374,13 @@ def test_the_same_report_gives_the_same_page(any_example: dict[str, Any]) -> Non
 
 def test_the_page_does_not_depend_on_the_process(example: Example, tmp_path: Path) -> None:
     program = (
-        "import runpy, sys; from privgen.reporting import html;"
-        "make = runpy.run_path(sys.argv[1])['EXAMPLES']['leak'];"
-        "open(sys.argv[2], 'w', encoding='utf-8').write(html.render(make()))"
+        "import sys; from privgen.reporting import html;"
+        "from tests.helpers.report_examples import EXAMPLES;"
+        "open(sys.argv[1], 'w', encoding='utf-8').write(html.render(EXAMPLES['leak']()))"
     )
-    examples, out = Path(__file__).parent / "examples.py", tmp_path / "page.html"
+    out = tmp_path / "page.html"
     subprocess.run(
-        [sys.executable, "-c", program, str(examples), str(out)],
+        [sys.executable, "-c", program, str(out)],
         check=True,
         cwd=Path(__file__).parents[2],
         env=os.environ | {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo"},

@@ -2,7 +2,6 @@
 
 import base64
 import re
-import runpy
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,20 +15,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from privgen.copysearch.alignment import align
+from privgen.copysearch.descriptors import describe
 from privgen.data.images import decode
 from privgen.data.phantom import make_phantom
-from privgen.evidence.alignment import align
-from privgen.evidence.descriptors import describe
 from privgen.evidence.suspects import Suspect
 from privgen.reporting.suspects import in_words, render
 from privgen.reporting.writing import write_report
-
-_EXAMPLE = runpy.run_path(str(Path(__file__).parent / "suspects_example.py"))
-SIDE, HOSTILE = _EXAMPLE["SIDE"], _EXAMPLE["HOSTILE"]
+from tests.helpers.suspects_example import HOSTILE, SIDE, suspects
 
 
 def page(**options: Any) -> str:
-    found, context = _EXAMPLE["suspects"](**options)
+    found, context = suspects(**options)
     return render(found, **context)
 
 
@@ -39,7 +36,7 @@ def pictures(source: str) -> list[NDArray[np.uint8]]:
 
 
 def suspect() -> Suspect:
-    first: Suspect = _EXAMPLE["suspects"]()[0].chosen[0]
+    first: Suspect = suspects()[0].chosen[0]
     return first
 
 
@@ -96,7 +93,7 @@ def test_the_warning_comes_before_any_tile() -> None:
 
 def test_a_pair_shows_both_tiles_and_the_warped_one_is_the_synthetic_one() -> None:
     source = page()
-    _, context = _EXAMPLE["suspects"]()
+    _, context = suspects()
     first = pictures(source.split("<article")[1])
     synthetic, train = context["synthetic"].load()[1], context["train"].load()[2]
     assert len(first) == 3
@@ -108,7 +105,7 @@ def test_a_pair_shows_both_tiles_and_the_warped_one_is_the_synthetic_one() -> No
 
 def test_a_tile_that_does_not_fit_is_shown_as_it_is() -> None:
     source = page().split("<article")[2]
-    _, context = _EXAMPLE["suspects"]()
+    _, context = suspects()
     shown = pictures(source)
     assert len(shown) == 2
     assert (shown[1] == context["train"].load()[1]).all()
@@ -141,7 +138,7 @@ def test_facts_of_a_proven_pair_stand_on_the_page() -> None:
 
 
 def test_a_copy_found_as_a_whole_picture_is_told_without_key_points() -> None:
-    found, context = _EXAMPLE["suspects"]()
+    found, context = suspects()
     blurred = replace(found.chosen[0], inliers=0, points=np.empty((0, 2)), targets=np.empty((0, 2)))
     first = render(replace(found, chosen=(blurred,)), **context).split("<article")[1]
     assert "As whole pictures, no key points; agreement 0.97" in first
@@ -159,7 +156,7 @@ def test_an_unproven_pair_says_so_and_names_no_threshold_that_was_never_drawn() 
 
 
 def test_without_any_proof_the_top_of_the_list_is_called_no_proof() -> None:
-    found, context = _EXAMPLE["suspects"]()
+    found, context = suspects()
     rest = dict.fromkeys(found.counts, 0)
     source = render(replace(found, chosen=found.chosen[1:], counts=rest), **context)
     assert "No synthetic tile is proven to be a copy" in source
@@ -167,7 +164,7 @@ def test_without_any_proof_the_top_of_the_list_is_called_no_proof() -> None:
 
 
 def test_a_nearer_train_tile_than_the_one_shown_is_named() -> None:
-    found, context = _EXAMPLE["suspects"]()
+    found, context = suspects()
     other = replace(found.chosen[0], nearest=3)
     source = render(replace(found, chosen=(other,)), **context)
     assert "By distance, <code>stroma/000003.png</code> is nearer" in source
@@ -175,7 +172,7 @@ def test_a_nearer_train_tile_than_the_one_shown_is_named() -> None:
 
 
 def test_many_holdout_tiles_are_thinned_but_keep_their_ends() -> None:
-    found, context = _EXAMPLE["suspects"]()
+    found, context = suspects()
     crowd = np.linspace(0.5, 2.0, 5000)
     source = render(replace(found, holdout=crowd), **context)
     ticks = re.findall(r"M([\d.]+) 8V32", source)

@@ -1,19 +1,17 @@
 """What `augment-bench` prints: a table a regime that fits 100 columns, and what it amounts to."""
 
 import re
-import runpy
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from privgen.reporting import words
 from privgen.reporting.terminal import print_bench, print_summary
+from tests.helpers.bench_example import bench as _bench
+from tests.helpers.report_examples import EXAMPLES as _EXAMPLES
 
-_EXAMPLES = runpy.run_path(str(Path(__file__).with_name("examples.py")))["EXAMPLES"]
-_bench = runpy.run_path(str(Path(__file__).with_name("bench_example.py")))["bench"]
 Printed = Callable[[dict[str, Any]], str]
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from privgen.benefit.arms import ARMS
+from privgen.benefit.trials.stress import STRESSES
 from privgen.reporting import words
-from privgen.utility.arms import ARMS
-from privgen.utility.stress import STRESSES
 
 
 def _estimate(value: float, low: float | None, high: float | None) -> dict[str, object]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.data.slide_files import write_slide
+from tests.helpers.slide_files import write_slide
 
 Pixels = NDArray[np.uint8]
 Painting = Callable[[int, int, int], Pixels]

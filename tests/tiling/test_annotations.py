@@ -11,7 +11,7 @@ from privgen.errors import SlideError
 from privgen.tiling import annotations
 from privgen.tiling.annotations import read_regions
 from privgen.tiling.regions import Regions
-from tests.tiling.qupath import TEXT, box, feature
+from tests.helpers.qupath import TEXT, box, feature
 
 
 def regions_of(folder: Path, *features: dict[str, Any]) -> Regions:

@@ -19,8 +19,8 @@ from privgen.tiling.coordinates import coordinates_of, read_coordinates
 from privgen.tiling.cut import read_again
 from privgen.tiling.run import Tiled
 from privgen.tiling.session import tile_slides
-from tests.data.slide_files import Pixels, write_slide
-from tests.tiling.qupath import box, feature
+from tests.helpers.qupath import box, feature
+from tests.helpers.slide_files import Pixels, write_slide
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 

@@ -13,7 +13,7 @@ from privgen.data.slides import Slide, overview
 from privgen.tiling.cut import read_again, read_tiles
 from privgen.tiling.plan import Plan, plan_tiles
 from privgen.tiling.settings import TilingSettings
-from tests.data.slide_files import write_slide
+from tests.helpers.slide_files import write_slide
 
 WIDTH, HEIGHT = 1501, 1203
 

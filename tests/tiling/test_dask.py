@@ -10,7 +10,8 @@ import pytest
 from distributed import Client
 
 from privgen.tiling.session import tile_slides
-from tests.evidence.test_sharding import cluster, until
+from tests.helpers.dask import cluster
+from tests.helpers.processes import until
 
 Left = Callable[[Path], dict[str, str]]
 

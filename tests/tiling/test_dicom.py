@@ -18,8 +18,8 @@ from privgen.errors import ConfigError
 from privgen.tiling.given import gather
 from privgen.tiling.run import Tiled
 from privgen.tiling.session import tile_slides
-from tests.data.dicom_files import write_series
-from tests.data.slide_files import Pixels
+from tests.helpers.dicom_files import write_series
+from tests.helpers.slide_files import Pixels
 
 Painting = Callable[[int, int, int], Pixels]
 

@@ -18,8 +18,8 @@ from privgen.tiling.regions import Regions
 from privgen.tiling.run import Tiled
 from privgen.tiling.session import tile_slides
 from privgen.tiling.settings import settings_of
-from tests.data.slide_files import Pixels, write_scn, write_slide
-from tests.tiling.qupath import box, feature
+from tests.helpers.qupath import box, feature
+from tests.helpers.slide_files import Pixels, write_scn, write_slide
 
 AREA, OFFSET, WHOLE = 2048, (1536, 1024), (4096, 4096)
 Painting = Callable[[int, int, int], Pixels]

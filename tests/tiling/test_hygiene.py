@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from privgen.data.images import read_tile
 from privgen.tiling import job as jobs
 from privgen.tiling.settings import TilingSettings
-from tests.data.slide_files import break_the_end
+from tests.helpers.slide_files import break_the_end
 
 NAME = "ZZYXQUINT-MUELLER"
 WHOLE, BROKEN = f"{NAME} 1961-04-12 A", f"{NAME} 1961-04-12 B"

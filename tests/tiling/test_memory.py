@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from privgen.data.leftovers import MANIFEST
-from tests.data.slide_files import write_slide
+from tests.helpers.slide_files import write_slide
 
 SIDE = 20_000
 MOST_MIB = 600

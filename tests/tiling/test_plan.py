@@ -10,7 +10,7 @@ from privgen.errors import SlideError
 from privgen.tiling import plan as plan_module
 from privgen.tiling.plan import BLOCK, Plan, plan_tiles
 from privgen.tiling.settings import TilingSettings, settings_of
-from tests.data.slide_files import write_slide
+from tests.helpers.slide_files import write_slide
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from privgen.tiling.parts import read_part
 from privgen.tiling.run import Sources, Tiled
 from privgen.tiling.session import tile_slides
 from privgen.tiling.settings import Output, settings_of
-from tests.data.slide_files import write_slide
+from tests.helpers.slide_files import write_slide
 
 SMALL: dict[str, Any] = {"size": 64, "mpp": 0.5}
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from privgen.compute.devices import choose_device, working_type
 from privgen.config import TrainConfig
+from privgen.draws import Purpose, latents
 from privgen.errors import ConfigError, NonFiniteLossError
 from privgen.models import FAMILIES
 from privgen.models.presets import configure
 from privgen.training import augment, objectives
-from privgen.training.devices import choose_device, working_type
-from privgen.training.draws import Purpose, latents
 from privgen.training.engine import Engine
 
 CONFIG = TrainConfig(

@@ -11,6 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from privgen.checkpoints import state
+from privgen.checkpoints.ledger import (
+    Ledger,
+    LedgerEntry,
+)
 from privgen.config import TrainConfig
 from privgen.data import images
 from privgen.data.tileset import TileSet
@@ -22,8 +27,7 @@ from privgen.errors import (
     NonFiniteLossError,
 )
 from privgen.sampling import load_generator, sample
-from privgen.training import engine, loop, planning, state
-from privgen.training.state import Ledger, LedgerEntry
+from privgen.training import dry_run, engine, loop
 
 CONFIG = TrainConfig(
     resolution=32,
@@ -236,7 +240,7 @@ def test_a_plan_says_what_would_happen_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plan = planning.plan(_tiles(), CONFIG)
+    plan = dry_run.plan(_tiles(), CONFIG)
     assert list(tmp_path.iterdir()) == []
     assert plan["steps"] == 4
     assert plan["kimg"] == pytest.approx(0.032)
@@ -249,7 +253,7 @@ def test_a_plan_says_what_would_happen_and_writes_nothing(
 
 
 def test_the_checkpoint_is_as_large_as_planned(finished: Path) -> None:
-    planned = planning.plan(_tiles(), CONFIG)["checkpoint_mib"] * 2**20
+    planned = dry_run.plan(_tiles(), CONFIG)["checkpoint_mib"] * 2**20
     found = (finished / "checkpoints" / "ckpt-00000004.pt").stat().st_size
     assert planned < found < 1.5 * planned + 500_000
 

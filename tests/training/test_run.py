@@ -13,11 +13,15 @@ import pytest
 import torch
 
 from privgen import console, files
+from privgen.checkpoints import state
+from privgen.checkpoints.ledger import (
+    Ledger,
+    LedgerEntry,
+)
 from privgen.config import TrainConfig
 from privgen.data.tileset import TileSet
 from privgen.errors import CheckpointError, DiskFullError, OutputError
-from privgen.training import engine, loop, run, state
-from privgen.training.state import Ledger, LedgerEntry
+from privgen.training import engine, loop, run
 
 CONFIG = TrainConfig(
     family="cdcgan-2025",

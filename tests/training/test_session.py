@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import privgen
+from privgen.checkpoints import state
 from privgen.data.tileset import TileSet
 from privgen.errors import CheckpointError, ConfigError, PrivgenError
-from privgen.training import loop, state
+from privgen.training import loop
 from privgen.training.session import plan_session
 
 OPTIONS: dict[str, Any] = {

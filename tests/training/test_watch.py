@@ -13,9 +13,9 @@ from privgen.config import TrainConfig
 from privgen.data import images
 from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
+from privgen.draws import Purpose, latents
 from privgen.errors import ConfigError
 from privgen.sampling import LoadedGenerator
-from privgen.training.draws import Purpose, latents
 from privgen.training.watch import CLASS_TILES, ENCODER, FD, Watch
 
 COUNT = 48

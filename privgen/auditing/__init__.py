@@ -1,0 +1,1 @@
+"""From tiles, or a generator and its ledger, to a verdict and its report."""

@@ -1,0 +1,1 @@
+"""augment-bench: whether synthetic tiles help a classifier of real ones."""

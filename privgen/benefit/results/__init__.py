@@ -1,0 +1,1 @@
+"""From trainings to what augment-bench says: figures, comparisons, caveats, conclusion."""

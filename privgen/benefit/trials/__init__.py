@@ -1,0 +1,1 @@
+"""One training of augment-bench: networks, what they are trained on, and carrying it out."""

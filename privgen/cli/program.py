@@ -1,0 +1,26 @@
+"""The console script: from `sys.argv` to an exit code."""
+
+import sys
+
+from privgen.cli.commands import app
+from privgen.cli.exits import exit_code, hush_libraries, settled
+from privgen.errors import StreamError
+
+
+def run() -> int:
+    """The command that `sys.argv` names, from start to end.
+
+    Returns:
+      Its exit code; 3 also where stdout or stderr is closed or cannot take all that was written.
+    """
+    hush_libraries()
+    return settled(exit_code(_command))
+
+
+def _command() -> int:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            raise StreamError(f"{name} is closed: results could not be read. Leave it open.")
+    # Not standalone: that way ends in exit codes of its own, a broken pipe and a prompt in 1.
+    ended: int = app(prog_name="privgen", standalone_mode=False)
+    return ended

@@ -1,0 +1,1 @@
+"""What a machine gives: cores, devices, processes, worker processes, Dask clusters."""

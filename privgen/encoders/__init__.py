@@ -1,0 +1,1 @@
+"""Networks that turn tiles into vectors: which there are, their weights, what is kept of them."""

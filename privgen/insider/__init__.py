@@ -1,0 +1,1 @@
+"""Attacks for whoever holds the generator's weights, or its discriminator."""

@@ -1,0 +1,1 @@
+"""How tiles became pixels (JPEG, scaling), and bringing all roles to one way."""

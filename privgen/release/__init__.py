@@ -1,0 +1,1 @@
+"""What leaves the building: folders of synthetic tiles, the generator file and its card."""

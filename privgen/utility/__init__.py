@@ -1,1 +1,0 @@
-"""Do synthetic tiles help a classifier? Classifier families and the protocol that compares them."""
