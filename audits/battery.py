@@ -10,7 +10,7 @@ Source: METHODS.md 4.
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from audits.copy_evidence import (
     ALIGNED,
     SWAPPED,
     CopyEvidence,
+    CopyScoring,
     copy_averages,
     copy_tests,
     gather,
@@ -64,6 +65,19 @@ _CONFOUNDED_LEVEL = 0.025
 _STREAMS = 11
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A report, and what whoever shows single tiles must know.
+
+    Attributes:
+      report: aggregates.
+      copies: scores of single tiles, in the order of the data given. Private.
+    """
+
+    report: AuditReport
+    copies: CopyScoring
+
+
 def audit(
     data: AuditData,
     *,
@@ -91,11 +105,24 @@ def audit(
 
     Source: METHODS.md 1 to 4, 6.
     """
+    return judge(data, policy=policy, rng=rng, features=features, outside=outside).report
+
+
+def judge(
+    data: AuditData,
+    *,
+    policy: Policy | None = None,
+    rng: int | np.random.Generator = 0,
+    features: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
+    outside: Sequence[OutsideScores] = (),
+) -> Judged:
+    """`audit`, with the copy scores of single tiles beside the report; arguments as there."""
     policy = policy or Policy()
     seed = None if isinstance(rng, np.random.Generator) else operator.index(rng)
     streams = np.random.default_rng(rng).spawn(_STREAMS)
     alike = _alike_patients(data)  # by the names that were given: codes take their place next
-    data, ordered, outside = in_order(data, features, outside)
+    ordered = in_order(data, features, outside)
+    data, outside = ordered.data, ordered.outside
     copies = gather(data, streams[8])
     seen = textured_only(data)
     warnings = [*alike, *_input_warnings(data, copies.holdout.scores)]
@@ -154,7 +181,7 @@ def audit(
         *tpr_results(seen, scores[PRIMARY_ATTACK]),
         *unregistered,
     ]
-    for encoder, outputs in ordered.items():
+    for encoder, outputs in ordered.features.items():
         context += fidelity(
             outputs,
             {"train": data.train.patients, "holdout": data.holdout.patients},
@@ -166,7 +193,7 @@ def audit(
                 "synthetic": data.synthetic.labels,
             },
         )
-    return AuditReport(
+    report = AuditReport(
         verdict=overall_verdict(harms, mdl80, tuple(weights), policy),
         warnings=tuple(warnings),
         results=(*proven, *tests, *controls, *context),
@@ -183,6 +210,10 @@ def audit(
         encoder=data.encoder,
         policy=policy.to_dict(),
         seed=seed,
+    )
+    return Judged(
+        report=report,
+        copies=copies.scoring.as_given(ordered.rows["synthetic"], ordered.rows["train"]),
     )
 
 
@@ -208,7 +239,8 @@ def run_family(
     """
     policy = policy or Policy()
     streams = np.random.default_rng(rng).spawn(_STREAMS)
-    data, _, outside = in_order(data, outside=outside)
+    ordered = in_order(data, outside=outside)
+    data, outside = ordered.data, ordered.outside
     seen = textured_only(data)
     weights = _declare(data, seen, policy, outside)
     scores = attack_scores(seen, outside)

@@ -1,7 +1,8 @@
 """Everything the battery knows of copies: scores gathered once, then every test on them.
 
-One search of each role against the train tiles serves all copy tests, the averages beside them and
-the power curve. Featureless tiles are left out: a blank tile resembles every blank tile.
+One search of each role against the train tiles serves all copy tests, the averages beside them, the
+power curve, and whoever shows single tiles: which tiles lie where copies would is decided here and
+nowhere else. Featureless tiles are left out: a blank tile resembles every blank tile.
 
 Source: METHODS.md 1, 3.
 """
@@ -28,7 +29,7 @@ from audits.inputs import Alignment, AuditData, Planted, Strings, Tiles
 from audits.policy import Policy
 from audits.proof import alike, proven_copies
 from audits.results import AuditResult, Estimate, Harm, PowerPoint
-from audits.tails import QUANTILES
+from audits.tails import QUANTILES, below, tail_thresholds
 
 SWAPPED = "control/roles_swapped"
 ALIGNED = "aligned_copies"
@@ -59,15 +60,54 @@ class Scored:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CopyScoring:
+    """How close the tiles come to the train tiles, and which of the synthetic ones come too close.
+
+    Attributes:
+      scores: of every synthetic tile, shape (s,).
+      textured: which synthetic tiles have texture, shape (s,); the others are in no tail.
+      holdout: scores of the holdout tiles with texture, shape (h,): the control.
+      in_tail: synthetic tiles below the widest threshold of any copy test, shape (s,).
+      first: synthetic tiles closer than every tile of the control, shape (s,).
+    """
+
+    scores: CopyScores
+    textured: NDArray[np.bool_]
+    holdout: CopyScores
+    in_tail: NDArray[np.bool_]
+    first: NDArray[np.bool_]
+
+    def as_given(self, synthetic: NDArray[np.intp], train: NDArray[np.intp]) -> "CopyScoring":
+        """The same for tiles in the order that they were given in.
+
+        Args:
+          synthetic, train: rows as given of the tiles in the present order, shapes (s,) and (t,).
+        """
+        back = np.argsort(synthetic)
+        scores = replace(self.scores.subset(back), source=train[self.scores.source[back]])
+        holdout = replace(self.holdout, source=train[self.holdout.source])
+        return CopyScoring(
+            scores=scores,
+            textured=self.textured[back],
+            holdout=holdout,
+            in_tail=self.in_tail[back],
+            first=self.first[back],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CopyEvidence:
     """Scores of every role against the train tiles.
 
     Attributes:
+      scoring: of the synthetic tiles and their control.
       synthetic, holdout: tiles with texture.
       matched: the same with equal class proportions, for tests over all tiles.
       own: every train tile against the other train tiles, shape (t,).
       own_textured: which of them have texture, shape (t,).
     """
+
+    scoring: CopyScoring
 
     synthetic: Scored
     holdout: Scored
@@ -93,22 +133,58 @@ def gather(data: AuditData, rng: np.random.Generator) -> CopyEvidence:
             f"{textured_train.sum()}."
         )
 
-    def scored(tiles: Tiles) -> Scored:
-        rows = _some(tiles)
-        return Scored(
-            scores=copy_scores(tiles.embeddings[rows], train),
-            labels=tiles.labels[rows],
-            patients=tiles.patients[rows],
-        )
-
-    synthetic, holdout = scored(data.synthetic), scored(data.holdout)
+    scoring = score_copies(data)
+    seen = _some(data.synthetic)
+    synthetic = _scored(data.synthetic, scoring.scores.subset(seen))
+    holdout = _scored(data.holdout, scoring.holdout)
     return CopyEvidence(
+        scoring=scoring,
         synthetic=synthetic,
         holdout=holdout,
         matched=match_classes(synthetic, holdout, rng),
         own=own_copy_scores(train),
         own_textured=textured_train,
     )
+
+
+def score_copies(data: AuditData) -> CopyScoring:
+    """Score the synthetic tiles and their control, the holdout tiles with texture.
+
+    Args:
+      data: all roles.
+
+    Raises:
+      AuditInputError: no holdout tile has texture.
+
+    Source: METHODS.md 1.1.
+    """
+    train = data.train.embeddings
+    scores = copy_scores(data.synthetic.embeddings, train)
+    control = copy_scores(data.holdout.embeddings[_some(data.holdout)], train)
+    in_tail, first = (
+        below(scores.nearest, nearest) | below(scores.ratio, ratio)
+        for nearest, ratio in (
+            (_widest(control.nearest), _widest(control.ratio)),
+            (control.nearest.min(), control.ratio.min()),
+        )
+    )
+    textured = data.synthetic.textured
+    return CopyScoring(
+        scores=scores,
+        textured=textured,
+        holdout=control,
+        in_tail=in_tail & textured,
+        first=first & textured,
+    )
+
+
+def _widest(control: NDArray[np.float64]) -> float:
+    return float(tail_thresholds(control)[-1])
+
+
+def _scored(tiles: Tiles, scores: CopyScores) -> Scored:
+    rows = tiles.textured
+    return Scored(scores=scores, labels=tiles.labels[rows], patients=tiles.patients[rows])
 
 
 def _some(tiles: Tiles) -> NDArray[np.bool_]:

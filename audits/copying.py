@@ -56,8 +56,8 @@ class CopyScores:
     def __len__(self) -> int:
         return len(self.nearest)
 
-    def subset(self, rows: NDArray[np.bool_]) -> "CopyScores":
-        """The scores of the marked tiles."""
+    def subset(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "CopyScores":
+        """The scores of these tiles."""
         return CopyScores(
             nearest=self.nearest[rows],
             ratio=self.ratio[rows],

@@ -32,6 +32,21 @@ _MADE = "synthetic"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ordered:
+    """An audit in the order of its content.
+
+    Attributes:
+      data, features, outside: as `in_order` was given them, in order.
+      rows: for each role, the rows as given of the tiles in order, shape (n,).
+    """
+
+    data: AuditData
+    features: Mapping[str, Mapping[str, NDArray[np.float32]]]
+    outside: tuple[OutsideScores, ...]
+    rows: Mapping[str, NDArray[np.intp]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Known:
     """What the tiles of one role are known by, shape (n,) each.
 
@@ -145,16 +160,13 @@ def digests(columns: Sequence[Column]) -> Strings:
 
 def in_order(
     data: AuditData, features: Features | None = None, outside: Sequence[OutsideScores] = ()
-) -> tuple[AuditData, dict[str, dict[str, NDArray[np.float32]]], tuple[OutsideScores, ...]]:
+) -> Ordered:
     """The same audit with its rows in the order of their content, and codes in place of names.
 
     Args:
       data: the tiles of every role.
       features: as given to `audits.audit`; rows of a role go with its tiles.
       outside: as given to `audits.audit`; put in the order of their names.
-
-    Returns:
-      (data, features, outside).
     """
     given = {name: dict(by_role) for name, by_role in (features or {}).items()}
     attacks = tuple(sorted(outside, key=lambda scores: scores.name))
@@ -193,7 +205,12 @@ def in_order(
         alignment=alignment,
         pipeline=pipeline,
     )
-    return ordered, given, attacks
+    return Ordered(
+        data=ordered,
+        features=given,
+        outside=attacks,
+        rows={role: found.rows for role, found in place.items()},
+    )
 
 
 def _measured(tiles: Tiles) -> Tiles:

@@ -5,7 +5,6 @@ privgen's own generators, whose ledger finds the real tiles. It gathers the evid
 judge it, and returns the report as data.
 """
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,14 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 import audits
+from audits.battery import judge
 from audits.copy_evidence import ALIGNED
-from audits.copying import copy_scores
-from audits.proof import alike
-from audits.tails import below, tail_thresholds
 from privgen import console
 from privgen.auditing.aligning import (
     LEFT_OUT,
@@ -31,6 +27,7 @@ from privgen.auditing.aligning import (
     pairs,
     require_compatible,
 )
+from privgen.auditing.gallery import near_train, sample_grid
 from privgen.auditing.tiles import (
     OnBadTile,
     RealSource,
@@ -48,7 +45,6 @@ from privgen.auditing.weaker import (
     weaker_than_default,
 )
 from privgen.copysearch.searching import Search
-from privgen.data import images
 from privgen.data.colour import Icc
 from privgen.data.remarks import by_role
 from privgen.data.splits import incomparable, require_disjoint
@@ -57,7 +53,7 @@ from privgen.documents import DocumentError, parse_toml, read_text
 from privgen.encoders.cache import EmbeddingCache
 from privgen.encoders.loading import load_encoder
 from privgen.errors import ConfigError, InputError, WeightsError
-from privgen.evidence.collect import Evidence, collect, plain_features
+from privgen.evidence.collect import collect, plain_features
 from privgen.evidence.order import in_order
 from privgen.evidence.perceptual import perceptual_diversity
 from privgen.evidence.suspects import choose
@@ -71,8 +67,6 @@ from privgen.reporting import suspects
 from privgen.reporting.disclosure import withheld
 from privgen.reporting.writing import write_report
 from privgen.sampling import LoadedGenerator, load_generator, sample
-
-_GRID_COLUMNS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,9 +342,10 @@ def _judge(
             effort=effort,
         )
     with phase("judging"):
-        report = audits.audit(
+        judged = judge(
             evidence.data, policy=asked.policy, rng=asked.seed, features=features, outside=outside
         )
+    report = judged.report
     report = replace(report, results=with_knowledge(report.results, effort))
     if asked.lpips:
         try:
@@ -378,13 +373,13 @@ def _judge(
         },
         "samples_png": None
         if generator is None
-        else _sample_grid(synthetic, evidence, report.verdict),
+        else sample_grid(synthetic, near_train(evidence.data, judged.copies), report.verdict),
     }
     if not asked.reveal_suspects:
         return Audit(report=report, document=document)
     proof = next(result for result in report.results if result.name == ALIGNED)
     page = suspects.render(
-        choose(evidence, proof),
+        choose(evidence, proof, judged.copies),
         synthetic=synthetic,
         train=roles["train"],
         side=evidence.side,
@@ -451,42 +446,3 @@ def _command(generator: LoadedGenerator | None, asked: _Asked, count: int) -> st
     if generator is not None:
         return f"privgen audit --generator CHECKPOINT --count {count} {options}"
     return f"privgen audit --train TRAIN --holdout HOLDOUT --synthetic SYNTHETIC {options}"
-
-
-def _sample_grid(synthetic: TileSet, evidence: Evidence, verdict: audits.Verdict) -> str | None:
-    """Base64 PNG of some synthetic tiles, classes in rows; none that comes near a train tile.
-
-    After a copying LEAK no tile is shown: the picture would be part of the leak.
-    """
-    copying = next(harm for harm in verdict.harms if harm.harm is audits.Harm.COPYING)
-    if copying.outcome is audits.Outcome.LEAK:
-        return None
-    close = near_train(evidence.data)
-    rows = []
-    for label in synthetic.classes:
-        unsuspicious = np.flatnonzero((synthetic.labels == label) & ~close)[:_GRID_COLUMNS]
-        if len(unsuspicious) == _GRID_COLUMNS:
-            rows.append(unsuspicious)
-    if not rows:
-        return None
-    shown = synthetic.subset(np.concatenate(rows)).load()
-    sheet = images.contact_sheet(shown, columns=_GRID_COLUMNS)
-    return base64.b64encode(images.encode_png(sheet)).decode()
-
-
-def near_train(data: audits.AuditData) -> NDArray[np.bool_]:
-    """Synthetic tiles in the tail of any copy test, aligned with or equal to a train tile.
-
-    Shape (s,).
-
-    These stay out of every picture, whatever the verdict.
-    """
-    scores = copy_scores(data.synthetic.embeddings, data.train.embeddings)
-    control = copy_scores(data.holdout.embeddings, data.train.embeddings)
-    close = below(scores.nearest, tail_thresholds(control.nearest)[-1])
-    close |= below(scores.ratio, tail_thresholds(control.ratio)[-1])
-    if data.alignment is not None:
-        close |= alike(data.alignment.synthetic.inliers, data.alignment.synthetic.strength)
-    if data.synthetic.fingerprints is not None and data.train.fingerprints is not None:
-        close |= np.isin(data.synthetic.fingerprints, data.train.fingerprints)
-    return close

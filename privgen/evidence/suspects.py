@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import Aligned, AuditData, AuditResult
-from audits.copying import copy_scores
+from audits.copy_evidence import CopyScoring
 from audits.proof import MIN_STRENGTH, Tail, alike, joint_score
-from audits.tails import below
 from privgen.copysearch.alignment import align_pairs
 from privgen.copysearch.consensus import fit_pair
 from privgen.copysearch.searching import base_marks, search
@@ -122,7 +121,9 @@ class Suspects:
     proof: AuditResult
 
 
-def choose(evidence: Evidence, proof: AuditResult, *, most: int = MOST) -> Suspects:
+def choose(
+    evidence: Evidence, proof: AuditResult, copies: CopyScoring, *, most: int = MOST
+) -> Suspects:
     """The strongest suspects of an audit that aligned its tiles.
 
     A proven or well-aligned tile is shown with the train tile it aligns with, one of equal pixels
@@ -131,18 +132,17 @@ def choose(evidence: Evidence, proof: AuditResult, *, most: int = MOST) -> Suspe
     Args:
       evidence: collected with `align`.
       proof: `aligned_copies` of the same audit's report.
+      copies: scores of the same tiles.
       most: suspects wanted.
 
     Source: METHODS.md 1.1, 1.3, 1.8.
     """
     data = evidence.data
     assert data.alignment is not None
-    ours = copy_scores(data.synthetic.embeddings, data.train.embeddings)
-    others = copy_scores(data.holdout.embeddings[data.holdout.textured], data.train.embeddings)
+    ours, others = copies.scores, copies.holdout
     marks = _marks(data, proof)
-    tail = below(ours.nearest, others.nearest.min()) | below(ours.ratio, others.ratio.min())
-    marks[Reason.TAIL] = tail & data.synthetic.textured
-    marks[Reason.NEXT] = data.synthetic.textured
+    marks[Reason.TAIL] = copies.first
+    marks[Reason.NEXT] = copies.textured
 
     held = np.stack([marks[reason] for reason in Reason])
     strongest = np.where(held.any(axis=0), held.argmax(axis=0), len(Reason))

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from audits import (
     Aligned,
@@ -30,6 +31,7 @@ from audits.copy_evidence import (
     match_classes,
     planted_power,
     roles_swapped,
+    score_copies,
 )
 from audits.copying import CopyScores, copy_scores
 
@@ -384,3 +386,26 @@ class TestAlignedCopies:
         assert (proof.details["marked"], proof.details["null_marked"]) == (5, 7)
         slight = self.revised(data, marked=np.full(300, MARKED))
         assert not any("marks" in warning for warning in audit(slight, policy=QUICK).warnings)
+
+
+def test_scores_come_back_in_the_order_the_tiles_were_given(make_data: MakeData) -> None:
+    """What is computed in the order of content must name the caller's rows."""
+    data, rng = make_data(0), np.random.default_rng(5)
+    made, train = rng.permutation(len(data.synthetic)), rng.permutation(len(data.train))
+
+    def shuffled(tiles: Tiles, rows: NDArray[np.intp]) -> Tiles:
+        names = tiles.patients[rows]
+        return tiles.rearranged(rows, patients=names, slides=tiles.slides[rows])
+
+    moved = replace(
+        data,
+        synthetic=shuffled(data.synthetic, made),
+        train=shuffled(data.train, train),
+        planted={},
+    )
+    here, back = score_copies(data), score_copies(moved).as_given(made, train)
+    np.testing.assert_array_equal(back.scores.nearest, here.scores.nearest)
+    np.testing.assert_array_equal(back.scores.source, here.scores.source)
+    np.testing.assert_array_equal(back.in_tail, here.in_tail)
+    np.testing.assert_array_equal(back.first, here.first)
+    np.testing.assert_array_equal(back.holdout.source, here.holdout.source)

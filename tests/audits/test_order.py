@@ -217,11 +217,13 @@ def test_the_count_test_draws_the_same_holdout_tiles_whatever_they_are_called() 
 
 def test_rows_stay_together_and_names_become_codes() -> None:
     data, features, outside = given(content=True)
-    ordered, moved, attacks = in_order(data, features, outside)
+    found = in_order(data, features, outside)
+    ordered, moved, attacks = found.data, found.features, found.outside
     for role, tiles in ordered.roles().items():
         given_tiles = data.roles()[role]
         row = {name: place for place, name in enumerate(given_tiles.ids)}
         rows = np.array([row[name] for name in tiles.ids])
+        np.testing.assert_array_equal(rows, found.rows[role])
         assert sorted(rows) == list(range(len(tiles)))
         np.testing.assert_array_equal(tiles.embeddings, given_tiles.embeddings[rows])
         np.testing.assert_array_equal(tiles.labels, given_tiles.labels[rows])
@@ -258,7 +260,7 @@ def test_pixels_decide_the_order_where_they_are_known() -> None:
     )
     assert (nudged.embeddings != data.holdout.embeddings).any()
     first, second = (
-        in_order(replace(data, holdout=tiles))[0].holdout for tiles in (data.holdout, nudged)
+        in_order(replace(data, holdout=tiles)).data.holdout for tiles in (data.holdout, nudged)
     )
     np.testing.assert_array_equal(first.content, second.content)
     np.testing.assert_array_equal(first.patients, second.patients)
@@ -273,7 +275,7 @@ def test_what_was_measured_of_the_files_stays_with_the_data() -> None:
     again = Tiles("train", values[::-1], patients=np.repeat(["x", "z", "y"], 4))
     why = {Harm.COPYING: "Files differ."}
     first, second = (
-        in_order(replace(data, pipeline=(tiles, tiles), confounded=why))[0]
+        in_order(replace(data, pipeline=(tiles, tiles), confounded=why)).data
         for tiles in (measured, again)
     )
     assert first.pipeline is not None

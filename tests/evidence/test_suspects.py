@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from audits import Aligned, AuditData, AuditResult, Tiles
-from audits.copy_evidence import proofs
+from audits.copy_evidence import proofs, score_copies
 from audits.proof import CHANCE_INLIERS, INLIER_DECADES, MIN_SCORE, MIN_STRENGTH, joint_score
 from privgen.copysearch.searching import search
 from privgen.data.phantom import make_phantom
@@ -33,7 +33,7 @@ class Case:
     proof: AuditResult
 
     def choose(self, **options: Any) -> Suspects:
-        return choose(self.evidence, self.proof, **options)
+        return choose(self.evidence, self.proof, score_copies(self.evidence.data), **options)
 
     @property
     def scores(self) -> NDArray[np.float64]:
