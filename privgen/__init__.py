@@ -12,10 +12,13 @@ Names are loaded when they are first used, so that importing privgen costs nothi
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from privgen.auditing.run import Audit, audit
+    from privgen.auditing.finished import Audit
+    from privgen.auditing.requests import AuditOptions, GeneratorAudit, TilesAudit
+    from privgen.auditing.run import audit
     from privgen.benefit.protocol import augment_bench
     from privgen.data.layouts import open_tiles
     from privgen.data.phantom import make_phantom
@@ -27,9 +30,15 @@ if TYPE_CHECKING:
     from privgen.tiling.session import tile_slides
     from privgen.training.session import train
 
+    __version__: str
+
 _HOMES = {
-    "Audit": "privgen.auditing.run",
+    "Audit": "privgen.auditing.finished",
+    "AuditOptions": "privgen.auditing.requests",
+    "GeneratorAudit": "privgen.auditing.requests",
+    "TilesAudit": "privgen.auditing.requests",
     "audit": "privgen.auditing.run",
+    "augment_bench": "privgen.benefit.protocol",
     "open_tiles": "privgen.data.layouts",
     "make_phantom": "privgen.data.phantom",
     "split_by_patient": "privgen.data.splits",
@@ -40,13 +49,15 @@ _HOMES = {
     "sample": "privgen.sampling",
     "tile_slides": "privgen.tiling.session",
     "train": "privgen.training.session",
-    "augment_bench": "privgen.benefit.protocol",
 }
 
 __all__ = [
     "Audit",
+    "AuditOptions",
+    "GeneratorAudit",
     "PrivgenError",
     "TileSet",
+    "TilesAudit",
     "audit",
     "augment_bench",
     "export",
@@ -61,6 +72,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("privgen")
     if name not in _HOMES:
         raise AttributeError(f"module 'privgen' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

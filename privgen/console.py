@@ -174,6 +174,13 @@ def bars() -> Bars | None:
     )
 
 
+def emit(text: str) -> None:
+    """One line on stdout, for whoever asked for just that."""
+    with _writing("stdout"):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
 def emit_json(value: Any) -> None:
     """One JSON document on stdout: the machine-readable result of a command."""
     if _rank():

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from privgen import console
-from privgen.auditing.run import Audit, audit
+from privgen.auditing.finished import Audit
+from privgen.auditing.run import audit
 from privgen.benefit.bench import plan_bench
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.files import empty_folder

@@ -24,16 +24,12 @@ PrivgenError                 3  base class: catch this to catch them all
 
 A message is one line: the rule, what was got, the way out. The audit verdicts are not errors:
 exit codes 0 (no leak found), 1 (leak) and 4 (inconclusive) belong to `privgen audit`.
-`audits` has its own `AuditInputError`; the command line treats it as exit code 2.
+`audits` has its own `AuditInputError`, exit code 2, which is a `PrivgenError` too.
 """
 
 from typing import Self
 
-
-class PrivgenError(Exception):
-    """Base class of all errors raised on purpose."""
-
-    exit_code = 3
+from audits.errors import PrivgenError as PrivgenError
 
 
 class _AboutFile(PrivgenError):

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
+from privgen.auditing.requests import AuditOptions
 from privgen.compute.dask import connect
 from privgen.copysearch import distributed, searching
 from privgen.copysearch.searching import NULL_TILES, Search
 from privgen.data.tileset import TileSet
-from privgen.errors import ConfigError
 from privgen.evidence.copy_kinds import AUDITED_KINDS, KINDS
 from privgen.evidence.planted_copies import PLANTED_PER_KIND
 
@@ -18,7 +18,7 @@ cores."""
 
 LEFT_OUT = (
     "Single copies were not looked for by key points, because that takes long with so many tiles: "
-    "turned, cropped or blended copies may be missed. Ask for it with --align, or --approximate."
+    "turned, cropped or blended copies may be missed. Ask for it with `align`, or `approximate`."
 )
 
 
@@ -35,42 +35,20 @@ def pairs(roles: Mapping[str, TileSet], synthetic: TileSet) -> int:
     return (len(synthetic) + planted) * len(roles["train"]) + min(real, NULL_TILES) * real
 
 
-def require_compatible(*, align: bool | None, approximate: bool, scheduler: str | None) -> None:
-    """Refuse what does not go together; arguments as `opened_search`, None leaves `align` open.
-
-    Raises:
-      ConfigError: approximate by a scheduler, or one of them without alignment.
-    """
-    if approximate and scheduler is not None:
-        raise ConfigError(
-            "--scheduler searches exactly: got --approximate beside it. Give one of them."
-        )
-    if align is False and (approximate or scheduler is not None):
-        raise ConfigError(
-            "--approximate and --scheduler say how to align: got --no-align beside them. Leave "
-            "that out."
-        )
-
-
 @contextmanager
-def opened_search(
-    *, align: bool, approximate: bool = False, scheduler: str | None = None
-) -> Iterator[Search | None]:
-    """The search to use, as long as it may be used.
+def opened_search(how: AuditOptions) -> Iterator[Search | None]:
+    """The search to use, as long as it may be used; None where nothing is aligned.
 
     Args:
-      align: False searches nothing.
-      approximate: votes through an inverted file.
-      scheduler: address of a Dask scheduler, for an exact search by its workers.
+      how: with `align` decided.
 
     Raises:
-      ConfigError: as `require_compatible`; or the scheduler cannot be used.
+      ConfigError: the scheduler cannot be used.
     """
-    require_compatible(align=align, approximate=approximate, scheduler=scheduler)
-    if not align:
+    if not how.align:
         yield None
-    elif scheduler is None:
-        yield partial(searching.search, approximate=approximate)
+    elif how.scheduler is None:
+        yield partial(searching.search, approximate=how.approximate)
     else:
-        with connect(scheduler) as client:
+        with connect(how.scheduler) as client:
             yield partial(distributed.search, client=client)

@@ -1,15 +1,16 @@
 """The tiles of an audit: of a generator and its ledger, of folders, of arrays, of a function."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen.auditing.requests import DEFAULT_COUNT, AuditSubject, TilesAudit
+from privgen.auditing.sampler import drawn
 from privgen.checkpoints.roles import compare_given, match, opened_by
 from privgen.data.blocks import in_blocks, native_side
-from privgen.data.colour import Icc
 from privgen.data.constant import Constants
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
@@ -18,8 +19,6 @@ from privgen.sampling import LoadedGenerator
 
 Pixels = NDArray[np.uint8]
 RealSource = TileSet | Path | str
-SyntheticSource = RealSource | Pixels | Callable[[int], Pixels]
-OnBadTile = Literal["error", "skip"]
 
 
 def from_ledger(
@@ -37,8 +36,8 @@ def from_ledger(
     """
     if generator.ledger is None:
         raise InputError(
-            "a shareable generator file does not say what it was trained on: give --train and "
-            "--holdout, or the private .pt checkpoint."
+            "a shareable generator file does not say what it was trained on: give `train` and "
+            "`holdout`, or the private .pt checkpoint."
         )
     opened = opened_by(generator.ledger, None if data is None else Path(data))
     found = match(generator.ledger, opened)
@@ -48,64 +47,78 @@ def from_ledger(
 
 
 def given_tiles(
-    sources: Mapping[str, RealSource | None],
-    generator: LoadedGenerator | None,
-    *,
-    group_by: str | None,
-    on_bad_tile: OnBadTile,
-    icc: Icc,
+    request: AuditSubject, generator: LoadedGenerator | None
 ) -> tuple[dict[str, TileSet], list[str]]:
     """The real tiles given role by role, and what limits them, in sentences.
 
     Args:
-      sources: by role; None for a role that was not given.
+      request: names them.
       generator: that is audited; its ledger, if it has one, must not contradict the roles.
-      group_by, on_bad_tile, icc: as `open_tiles`.
 
     Raises:
-      InputError: train or holdout is missing, cannot be read, or the ledger says otherwise.
+      InputError: a source cannot be read, or the ledger says otherwise.
     """
     roles = {
-        role: real_tiles(source, group_by, on_bad_tile, icc)
-        for role, source in sources.items()
+        role: _real_tiles(source, request)
+        for role, source in request.roles.items()
         if source is not None
     }
-    for role in ("train", "holdout"):
-        if role not in roles:
-            raise InputError(f"an audit needs both --train and --holdout: --{role} is missing.")
     ledger = None if generator is None else generator.ledger
     return roles, [] if ledger is None else compare_given(ledger, roles)
 
 
-def real_tiles(
-    source: RealSource, group_by: str | None, on_bad_tile: OnBadTile, icc: Icc
-) -> TileSet:
+def _real_tiles(source: RealSource, request: AuditSubject) -> TileSet:
     if isinstance(source, TileSet):
         return source
     return open_tiles(
-        Path(source), group_by=group_by, on_bad_tile=on_bad_tile, min_classes=1, icc=icc
+        Path(source),
+        group_by=request.group_by,
+        on_bad_tile=request.on_bad_tile,
+        min_classes=1,
+        icc=request.icc,
     )
 
 
-def synthetic_tiles(
-    source: SyntheticSource, count: int, on_bad_tile: OnBadTile, icc: Icc = "ignore"
-) -> TileSet:
-    """Anybody's synthetic tiles.
+@contextmanager
+def synthetic_tiles(request: TilesAudit, seed: int) -> Iterator[TileSet]:
+    """Anybody's synthetic tiles, as long as they are needed: a sampler's are removed afterwards.
 
     Args:
-      source: a folder, a tile set, an array uint8 (n, h, w, 3), or a function of n that makes one.
-      count: n, for a function.
-      on_bad_tile, icc: as `open_tiles`.
+      request: names a folder, a tile set, an array uint8 (n, h, w, 3), a function of n that makes
+        one, or a sampler.
+      seed: for a sampler.
 
     Raises:
-      InputError: it cannot be read, or a function makes more or fewer tiles than it was asked for.
+      InputError: they cannot be read, or a function or sampler makes another number of tiles.
     """
-    if isinstance(source, TileSet):
-        return source
-    if isinstance(source, str | Path):
-        return open_tiles(Path(source), on_bad_tile=on_bad_tile, flat=True, icc=icc)
-    if isinstance(source, np.ndarray):
-        return TileSet.from_arrays(source, ["all"] * len(source))
+    source = request.synthetic
+    count = DEFAULT_COUNT if request.count is None else request.count
+    if request.sampler is not None:
+        program = drawn(
+            request.sampler,
+            count=count,
+            seed=seed,
+            on_bad_tile=request.on_bad_tile,
+            icc=request.icc,
+        )
+        with program as tiles:
+            yield tiles
+    elif isinstance(source, TileSet):
+        yield source
+    elif isinstance(source, str | Path):
+        yield open_tiles(Path(source), on_bad_tile=request.on_bad_tile, flat=True, icc=request.icc)
+    elif isinstance(source, np.ndarray):
+        yield TileSet.from_arrays(source, ["all"] * len(source))
+    elif callable(source):
+        yield _made(source, count)
+    else:
+        raise InputError(
+            "`synthetic` must be a folder, a tile set, an array of tiles or a function of n: got "
+            f"{type(source).__name__}."
+        )
+
+
+def _made(source: Callable[[int], Pixels], count: int) -> TileSet:
     tiles = source(count)
     if not isinstance(tiles, np.ndarray):
         raise InputError(
@@ -115,7 +128,7 @@ def synthetic_tiles(
     if len(tiles) != count:
         raise InputError(
             f"a function of n must return n tiles: asked for {count:,}, got {len(tiles):,}. Return "
-            "as many, or ask for as many with count."
+            "as many, or ask for as many with `count`."
         )
     return TileSet.from_arrays(tiles, ["all"] * count)
 

@@ -10,15 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 
 import audits
+from privgen.auditing.requests import (
+    DEFAULT_COUNT,
+    DEFAULT_ENCODER,
+    AuditOptions,
+    AuditSubject,
+    GeneratorAudit,
+)
 from privgen.data.owners import GROUP_UNITS
 from privgen.data.tileset import TileSet
 from privgen.reporting import words
-
-DEFAULT_COUNT = 1000
-"""Synthetic tiles drawn from a generator or a function."""
-
-DEFAULT_ENCODER = "effnet_lite0"
-"""The encoder that thresholds, power and speed were measured with."""
 
 _LESS_IS_WEAKER = ("significance",)
 _MORE_IS_WEAKER = ("copying_mdl80", "membership_excess")
@@ -43,37 +44,30 @@ class Weaker:
 
 
 def weaker_than_default(
+    what: AuditSubject,
+    how: AuditOptions,
     roles: Mapping[str, TileSet],
     synthetic: TileSet,
-    *,
-    encoder: str,
-    aligned: bool,
-    approximate: bool,
-    count: int | None,
-    truncation: float,
     policy: audits.Policy | None,
 ) -> list[Weaker]:
     """What is weaker than the default in these settings, in the order of their effect.
 
     Args:
+      what, how: as asked for, with `align` decided.
       roles, synthetic: the tiles that are audited.
-      encoder: specification, as `encoders.loading.load_encoder`.
-      aligned: whether single copies are looked for by key points.
-      approximate: whether those vote through an inverted file.
-      count: tiles drawn; None where all tiles that there are were given.
-      truncation: of the drawn tiles; 1 where none were drawn.
       policy: in force; None is the default.
     """
+    truncation = what.truncation if isinstance(what, GeneratorAudit) else 1.0
     found = {
-        "encoder": _encoder(encoder),
-        "align": "" if aligned else "Single copies were not looked for by key points.",
+        "encoder": _encoder(how.encoder),
+        "align": "" if how.align else "Single copies were not looked for by key points.",
         "approximate": "Key points voted through an inverted file, which misses copies that the "
         "exact search finds."
-        if approximate
+        if how.approximate
         else "",
-        "count": f"{count:,} synthetic tiles were drawn, the default is {DEFAULT_COUNT:,}: rarer "
-        "copies stay unseen."
-        if count is not None and count < DEFAULT_COUNT
+        "count": f"{len(synthetic):,} synthetic tiles were drawn, the default is "
+        f"{DEFAULT_COUNT:,}: rarer copies stay unseen."
+        if what.draws and len(synthetic) < DEFAULT_COUNT
         else "",
         "truncation": f"The tiles were drawn with truncation {truncation:g}: the verdict is about "
         "such tiles only."

@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -22,6 +23,9 @@ ORDER = ("demo", "tile", "train", "sample", "audit", "augment-bench", "export", 
 """Commands as `--help` lists them: in the order of use."""
 
 
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
 class _InOrder(TyperGroup):
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return sorted(super().list_commands(ctx), key=ORDER.index)
@@ -34,11 +38,29 @@ app = typer.Typer(
     "patients behind them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings=HELP,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Look at tile sets, and make procedural ones.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Look at tile sets, and make procedural ones.", no_args_is_help=True, context_settings=HELP
+)
 app.add_typer(data_app, name="data")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.emit(version("privgen"))
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    show: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
 
 
 class OnBadTile(StrEnum):
