@@ -8,21 +8,15 @@ aside in silence would not be the audit that was asked for.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from privgen.errors import ConfigError, InputError
 from privgen.requests import check, made, option
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     import audits
-    from privgen.data.tileset import TileSet
+    from privgen.data.sources import Source
     from privgen.insider.inversion import Effort
-
-    RealSource: TypeAlias = TileSet | Path | str
-    SyntheticSource: TypeAlias = RealSource | NDArray[np.uint8] | Callable[[int], NDArray[np.uint8]]
 
 Harmonise = Literal["auto", "off"]
 OnBadTile = Literal["error", "skip"]
@@ -41,20 +35,20 @@ _WHAT, _FILES, _HOW, _MORE = "What is audited", "How files are read", "How to lo
 class _RealTiles:
     """Real tiles by role, and how their files are read; see `open_tiles`."""
 
-    train: "RealSource | None" = option(
+    train: "Source | None" = option(
         Path, "Tiles the generator was trained on.", panel=_WHAT, place="TRAIN", python=True
     )
-    holdout: "RealSource | None" = option(
+    holdout: "Source | None" = option(
         Path, "Tiles of patients it never met.", panel=_WHAT, place="HOLDOUT", python=True
     )
-    siblings: "RealSource | None" = option(
+    siblings: "Source | None" = option(
         Path,
         "Held-back tiles of the training slides; without them tile membership is not measured.",
         panel=_WHAT,
         place="SIBLINGS",
         python=True,
     )
-    reference: "RealSource | None" = option(
+    reference: "Source | None" = option(
         Path, "Tiles of further patients.", panel=_WHAT, place="REFERENCE", python=True
     )
     group_by: str | None = option(
@@ -74,7 +68,7 @@ class _RealTiles:
     )
 
     @property
-    def roles(self) -> "dict[str, RealSource | None]":
+    def roles(self) -> "dict[str, Source | None]":
         """Sources by role; None for a role that was not given."""
         names = ("train", "siblings", "holdout", "reference")
         return {name: getattr(self, name) for name in names}
@@ -149,7 +143,7 @@ class GeneratorAudit(_RealTiles):
 class TilesAudit(_RealTiles):
     """Anybody's synthetic tiles, or a program or function that makes them, and the real tiles."""
 
-    synthetic: "SyntheticSource | None" = option(
+    synthetic: "Source | Callable[[int], Source] | None" = option(
         Path,
         "Synthetic tiles, from any tool.",
         panel=_WHAT,
@@ -191,7 +185,8 @@ class TilesAudit(_RealTiles):
     @property
     def draws(self) -> bool:
         """Whether tiles are drawn, so that there could be more."""
-        return self.sampler is not None or callable(self.synthetic)
+        made = callable(self.synthetic) and not hasattr(self.synthetic, "__len__")
+        return self.sampler is not None or made
 
 
 @dataclass(frozen=True, kw_only=True)

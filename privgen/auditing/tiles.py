@@ -3,22 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from privgen.auditing.requests import DEFAULT_COUNT, AuditSubject, TilesAudit
 from privgen.auditing.sampler import drawn
 from privgen.checkpoints.roles import compare_given, match, opened_by
 from privgen.data.blocks import in_blocks, native_side
 from privgen.data.constant import Constants
-from privgen.data.layouts import open_tiles
+from privgen.data.sources import open_source
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
 from privgen.sampling import LoadedGenerator
-
-Pixels = NDArray[np.uint8]
-RealSource = TileSet | Path | str
 
 
 def from_ledger(
@@ -59,7 +54,13 @@ def given_tiles(
       InputError: a source cannot be read, or the ledger says otherwise.
     """
     roles = {
-        role: _real_tiles(source, request)
+        role: open_source(
+            source,
+            role,
+            group_by=request.group_by,
+            on_bad_tile=request.on_bad_tile,
+            icc=request.icc,
+        )
         for role, source in request.roles.items()
         if source is not None
     }
@@ -67,25 +68,12 @@ def given_tiles(
     return roles, [] if ledger is None else compare_given(ledger, roles)
 
 
-def _real_tiles(source: RealSource, request: AuditSubject) -> TileSet:
-    if isinstance(source, TileSet):
-        return source
-    return open_tiles(
-        Path(source),
-        group_by=request.group_by,
-        on_bad_tile=request.on_bad_tile,
-        min_classes=1,
-        icc=request.icc,
-    )
-
-
 @contextmanager
 def synthetic_tiles(request: TilesAudit, seed: int) -> Iterator[TileSet]:
     """Anybody's synthetic tiles, as long as they are needed: a sampler's are removed afterwards.
 
     Args:
-      request: names a folder, a tile set, an array uint8 (n, h, w, 3), a function of n that makes
-        one, or a sampler.
+      request: names any `data.sources.Source`, a function of n that makes an array, or a sampler.
       seed: for a sampler.
 
     Raises:
@@ -103,34 +91,27 @@ def synthetic_tiles(request: TilesAudit, seed: int) -> Iterator[TileSet]:
         )
         with program as tiles:
             yield tiles
-    elif isinstance(source, TileSet):
-        yield source
-    elif isinstance(source, str | Path):
-        yield open_tiles(Path(source), on_bad_tile=request.on_bad_tile, flat=True, icc=request.icc)
-    elif isinstance(source, np.ndarray):
-        yield TileSet.from_arrays(source, ["all"] * len(source))
-    elif callable(source):
+    elif callable(source) and not hasattr(source, "__len__"):
         yield _made(source, count)
     else:
-        raise InputError(
-            "`synthetic` must be a folder, a tile set, an array of tiles or a function of n: got "
-            f"{type(source).__name__}."
+        yield open_source(
+            source, "synthetic", on_bad_tile=request.on_bad_tile, flat=True, icc=request.icc
         )
 
 
-def _made(source: Callable[[int], Pixels], count: int) -> TileSet:
-    tiles = source(count)
-    if not isinstance(tiles, np.ndarray):
+def _made(source: Callable[[int], Any], count: int) -> TileSet:
+    made = source(count)
+    if not hasattr(made, "shape"):
         raise InputError(
-            f"a function of n must return an array of n tiles: got {type(tiles).__name__}. Return "
+            f"a function of n must return an array of n tiles: got {type(made).__name__}. Return "
             "uint8 of shape (n, h, w, 3)."
         )
-    if len(tiles) != count:
+    if len(made) != count:
         raise InputError(
-            f"a function of n must return n tiles: asked for {count:,}, got {len(tiles):,}. Return "
+            f"a function of n must return n tiles: asked for {count:,}, got {len(made):,}. Return "
             "as many, or ask for as many with `count`."
         )
-    return TileSet.from_arrays(tiles, ["all"] * count)
+    return open_source(made, "synthetic")
 
 
 def constants_of(tiles: TileSet) -> list[str]:

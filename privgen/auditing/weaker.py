@@ -65,9 +65,9 @@ def weaker_than_default(
         "exact search finds."
         if how.approximate
         else "",
-        "count": f"{len(synthetic):,} synthetic tiles were drawn, the default is "
-        f"{DEFAULT_COUNT:,}: rarer copies stay unseen."
-        if what.draws and len(synthetic) < DEFAULT_COUNT
+        "count": f"{what.count:,} synthetic tiles were drawn, the default is {DEFAULT_COUNT:,}: "
+        "rarer copies stay unseen."
+        if what.draws and what.count is not None and what.count < DEFAULT_COUNT
         else "",
         "truncation": f"The tiles were drawn with truncation {truncation:g}: the verdict is about "
         "such tiles only."

@@ -1,6 +1,6 @@
 """augment-bench from folders and checkpoints: open, train generators, compare, audit, report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,11 +12,11 @@ import numpy as np
 from privgen.benefit.arms import ARMS
 from privgen.benefit.estimate import estimate
 from privgen.benefit.generators import estimate_minutes
-from privgen.benefit.plan import RATIOS, Plan
+from privgen.benefit.plan import Plan
 from privgen.benefit.privacy import audit_points
 from privgen.benefit.protocol import BenchReport, carry_out
-from privgen.benefit.sources import OnBadTile, Opened, Request, make_regimes, open_request
-from privgen.benefit.trials.classifiers import FAMILIES
+from privgen.benefit.requests import BenchRequest
+from privgen.benefit.sources import Opened, make_regimes, open_request
 from privgen.benefit.trials.fitting import Recipe
 from privgen.benefit.trials.workspace import Workspace
 from privgen.compute.devices import choose_device
@@ -26,28 +26,9 @@ from privgen.files import empty_folder, private_beside
 from privgen.phases import phase
 from privgen.reporting.cells_csv import write_cells
 from privgen.reporting.writing import write_report
+from privgen.requests import command_line, made
 
-
-@dataclass(frozen=True, kw_only=True)
-class Effort:
-    """How much is trained where nothing else is asked for.
-
-    Attributes:
-      seeds: classifier seeds.
-      generator_seeds: generators for each regime.
-      ratios: synthetic tiles for each real one.
-      updates: optimiser updates of every training.
-    """
-
-    seeds: int
-    generator_seeds: int
-    ratios: tuple[float, ...]
-    updates: int
-
-
-FULL = Effort(seeds=5, generator_seeds=2, ratios=RATIOS, updates=80)
-QUICK = Effort(seeds=3, generator_seeds=1, ratios=(1.0,), updates=24)
-_BATCH, _EVALUATIONS = 32, 3
+_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +49,12 @@ class Planned:
     """A benchmark that is ready to start; nothing is written yet.
 
     Attributes:
-      opened: the real tiles.
+      opened: the real tiles, and what was asked for.
       plan: of the trainings.
-      audit: whether generators are audited.
-      jobs, scheduler: who trains.
     """
 
     opened: Opened
     plan: Plan
-    audit: bool
-    jobs: int | None
-    scheduler: str | None
 
     def estimate(self) -> dict[str, Any]:
         """Trainings and about how long they take, measured from a few updates; writes nothing."""
@@ -89,17 +65,18 @@ class Planned:
             train=opened.subsets[max(opened.subsets)],
             validation=len(opened.parts.validation),
             test=len(opened.parts.test),
-            side=request.side,
-            jobs=self.jobs,
+            side=request.resolution,
+            jobs=request.jobs,
         )
         minutes = 0.0
-        if request.train is not None:
-            minutes = request.generator_seeds * sum(
-                estimate_minutes(train, request.train) for train in opened.subsets.values()
+        options = request.train_options
+        if options is not None:
+            minutes = request.generators_per_regime * sum(
+                estimate_minutes(train, options) for train in opened.subsets.values()
             )
         return {**found, "generator_minutes": minutes, "regimes": _sizes(opened)}
 
-    def run(self, out: Path | None, private: Path | None = None) -> Bench:
+    def run(self, out: Path | str | None = None, private: Path | str | None = None) -> Bench:
         """Carry it out, or go on where a run of the same benchmark into `out` was stopped.
 
         Args:
@@ -110,19 +87,13 @@ class Planned:
           InputError: tiles, generators or folders cannot be used.
           RuntimeFailure, Interrupted: it stopped; every finished training is kept.
         """
-        hidden = None
-        if out is not None:
-            hidden = private or private_beside(out)
-            if hidden.resolve().is_relative_to(out.resolve()):
-                raise ConfigError(
-                    f"what is private may not lie in what is shared: --private {hidden} is in "
-                    f"--out {out}. Give a folder beside it."
-                )
-            if not Workspace(hidden).begun:
-                empty_folder(out)
-            hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
-            out.mkdir(parents=True, exist_ok=True)
-        opened, plan = self.opened, self.plan
+        out = None if out is None else Path(out)
+        opened, plan, request = self.opened, self.plan, self.opened.request
+        if request.scheduler is not None and out is None:
+            raise ConfigError(
+                "`scheduler` needs a folder that its workers see: got none. Give `out`."
+            )
+        hidden = None if out is None else _prepared(out, private)
         with phase("tiles of every regime"):
             regimes = make_regimes(
                 opened, ratio=max(plan.ratios), filters=plan.filters, folder=hidden
@@ -132,14 +103,14 @@ class Planned:
             regimes=regimes,
             validation=opened.parts.validation,
             test=opened.parts.test,
-            side=opened.request.side,
-            jobs=self.jobs,
-            scheduler=self.scheduler,
+            side=request.resolution,
+            jobs=request.jobs,
+            scheduler=request.scheduler,
             folder=hidden,
         )
         report = finished.report
         report = replace(report, warnings=(*opened.warnings, *report.warnings))
-        if self.audit:
+        if request.audit:
             points, warnings = audit_points(
                 report.plane,
                 regimes,
@@ -151,39 +122,29 @@ class Planned:
                 private=hidden,
             )
             report = replace(report, plane=points, warnings=(*report.warnings, *warnings))
-        document = bench_document(report, _command(self))
+        document = bench_document(report, command_line("augment-bench", _printable(request)))
         if out is not None:
             write_cells(finished.columns, finished.rows, out / "cells.csv")
             write_report(document, out)
         return Bench(report=report, document=document)
 
 
-def plan_bench(
-    data: Path | str | TileSet | None = None,
-    *,
-    synthetic: Path | str | TileSet | None = None,
-    generators: Sequence[Path | str] = (),
-    train_generator: Mapping[str, Any] | None = None,
-    generator_seeds: int | None = None,
-    regimes: Sequence[float] = (1.0,),
-    models: Sequence[str] = FAMILIES,
-    ratios: Sequence[float] | None = None,
-    seeds: int | None = None,
-    updates: int | None = None,
-    evaluations: int = _EVALUATIONS,
-    arms: Sequence[str] = tuple(ARMS),
-    resolution: int | None = None,
-    size: str = "small",
-    weights: Mapping[str, str] | None = None,
-    device: str = "auto",
-    jobs: int | None = None,
-    scheduler: str | None = None,
-    quick: bool = False,
-    audit: bool = True,
-    group_by: str | None = None,
-    on_bad_tile: OnBadTile = "error",
-    seed: int = 0,
-) -> Planned:
+def _prepared(out: Path, private: Path | str | None) -> Path:
+    """Make both folders of a run, or take those of the run to go on with; the private one."""
+    hidden = private_beside(out) if private is None else Path(private)
+    if hidden.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"what is private may not lie in what is shared: `private` {hidden} is in `out` {out}. "
+            "Give a folder beside it."
+        )
+    if not Workspace(hidden).begun:
+        empty_folder(out)
+    hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    return hidden
+
+
+def plan_bench(data: Path | str | TileSet | None = None, /, **options: Any) -> Planned:
     """Prepare a benchmark: do synthetic tiles help classifiers of real ones, patients kept apart?
 
     A generator's own ledger decides: classifiers train on its training tiles, because a generator
@@ -192,57 +153,45 @@ def plan_bench(
 
     Args:
       data: real tiles; with `generators`, where they are now; procedural tiles when None.
-      synthetic: anybody's tiles with the real classes; for the regime of all training tiles.
-      generators: private checkpoints, one or more for each regime.
-      train_generator: options of generators to train for each regime, fields of `TrainConfig`.
-      generator_seeds: generators trained for each regime; `FULL`'s or `QUICK`'s when None.
-      regimes: shares of the real training tiles.
-      models, arms, size, weights, device, jobs, scheduler: as `protocol.augment_bench`.
-      ratios, seeds, updates: likewise; `FULL`'s or `QUICK`'s when None.
-      evaluations: checkpoints compared on the validation split.
-      resolution: side at which classifiers see tiles, pixels; the tiles' own when None.
-      quick: less of everything, for a first look.
-      audit: whether the generators' tiles are audited for leaks too.
-      group_by, on_bad_tile: as `open_tiles`.
-      seed: of splits, sampling and training.
+      options: fields of `BenchRequest`; None is a value that was not given.
 
     Raises:
-      InputError: options or tiles cannot be used.
+      ConfigError: an option is unknown, out of range, or does not go with another.
+      InputError: tiles cannot be used.
     """
-    effort = QUICK if quick else FULL
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"jobs must be 1 or more: got {jobs}.")
+    return plan_request(made(BenchRequest, {"data": data, **options}))
+
+
+def plan_request(request: BenchRequest) -> Planned:
+    """`plan_bench` of a request."""
+    effort = request.effort
     plan = Plan(
-        models=tuple(models),
-        ratios=effort.ratios if ratios is None else tuple(ratios),
-        seeds=tuple(range(effort.seeds if seeds is None else seeds)),
-        arms=tuple(arms),
+        models=tuple(request.models),
+        ratios=effort.ratios if request.ratios is None else tuple(map(float, request.ratios)),
+        seeds=tuple(range(request.seeds or effort.seeds)),
+        arms=tuple(ARMS) if request.arms is None else tuple(request.arms),
         recipe=Recipe(
-            updates=effort.updates if updates is None else updates,
+            updates=request.updates or effort.updates,
             batch=_BATCH,
-            evaluations=evaluations,
+            evaluations=request.evaluations,
         ),
-        size=size,
-        weights=tuple(sorted((weights or {}).items())),
-        device=device,
-        seed=seed,
+        size=request.size,
+        weights=tuple(sorted(_pair(one) for one in request.weights)),
+        device=request.device,
+        seed=request.seed,
     )
-    request = Request(
-        data=data,
-        synthetic=synthetic,
-        generators=tuple(Path(path) for path in generators),
-        train=train_generator,
-        generator_seeds=effort.generator_seeds if generator_seeds is None else generator_seeds,
-        regimes=tuple(regimes),
-        side=resolution,
-        group_by=group_by,
-        on_bad_tile=on_bad_tile,
-        seed=seed,
-    )
-    choose_device(device)
-    return Planned(
-        opened=open_request(request), plan=plan, audit=audit, jobs=jobs, scheduler=scheduler
-    )
+    choose_device(request.device)
+    return Planned(opened=open_request(request), plan=plan)
+
+
+def _pair(weights: str) -> tuple[str, str]:
+    model, _, spec = weights.partition("=")
+    return model, spec
+
+
+def _printable(request: BenchRequest) -> BenchRequest:
+    """The request without paths in what is printed as it is."""
+    return replace(request, weights=tuple(one.partition(":")[0] for one in request.weights))
 
 
 def _sizes(opened: Opened) -> dict[str, dict[str, int]]:
@@ -252,47 +201,6 @@ def _sizes(opened: Opened) -> dict[str, dict[str, int]]:
         name: {"tiles": len(tiles), "patients": len(np.unique(tiles.groups))}
         for name, tiles in parts.items()
     }
-
-
-def _command(planned: Planned) -> str:
-    """The command line without its paths: a report names no place."""
-    plan, request = planned.plan, planned.opened.request
-    words = ["privgen augment-bench"]
-    if request.data is not None or request.generators:
-        words.append("DATA")
-    if request.generators:
-        words += ["--generator CHECKPOINT"] * len(request.generators)
-    elif request.train is not None:
-        words.append(f"--train-generator {request.train.get('family', 'cdcgan')}")
-    elif request.synthetic is not None:
-        words.append("--synthetic SYNTHETIC")
-    if request.train is not None and "kimg" in request.train:
-        words.append(f"--generator-kimg {request.train['kimg']:g}")
-    if request.synthetic is None and not request.generators:
-        words.append(f"--generator-seeds {request.generator_seeds}")
-    words += [
-        f"--regimes {_joined(request.regimes)}",
-        f"--models {','.join(plan.models)}",
-        f"--ratios {_joined(plan.ratios)}",
-        f"--seeds {len(plan.seeds)}",
-        f"--updates {plan.recipe.updates}",
-        f"--size {plan.size}",
-    ]
-    words += [f"--weights {model}={spec.partition(':')[0]}" for model, spec in plan.weights]
-    further: dict[str, bool] = {
-        f"--arms {','.join(plan.arms)}": plan.arms != tuple(ARMS),
-        f"--resolution {request.side}": request.side is not None,
-        f"--device {plan.device}": plan.device != "auto",
-        f"--group-by {request.group_by}": request.group_by is not None,
-        f"--on-bad-tile {request.on_bad_tile}": request.on_bad_tile != "error",
-        "--no-audit": not planned.audit,
-    }
-    words += [option for option, given in further.items() if given]
-    return " ".join([*words, f"--seed {plan.seed}"])
-
-
-def _joined(numbers: Sequence[float]) -> str:
-    return ",".join(f"{number:g}" for number in numbers)
 
 
 def bench_document(report: BenchReport, command: str) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from privgen.benefit.arms import ARMS, BASELINE, FILTERED, Arm
+from privgen.benefit.requests import FULL
 from privgen.benefit.trials.classifiers import FAMILIES, MODELS, SIZES
 from privgen.benefit.trials.fitting import Recipe
 from privgen.errors import ConfigError
 
-RATIOS = (0.25, 0.5, 1.0, 2.0, 3.0)
-"""Synthetic tiles a real one, where none are asked for."""
+RATIOS = FULL.ratios
+"""Synthetic tiles for each real one, where none are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

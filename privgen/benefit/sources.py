@@ -6,15 +6,15 @@ procedural real tiles, further procedural patients, which are what a perfect gen
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from privgen.benefit.generators import train_generators
 from privgen.benefit.regimes import Parts, Regime, Source, check_parts, cut, from_ledgers, split
+from privgen.benefit.requests import BenchRequest
 from privgen.benefit.results.caveats import require_patients
 from privgen.checkpoints.roles import agreed, opened_by
 from privgen.compute.devices import threads
@@ -24,67 +24,10 @@ from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError
 from privgen.sampling import LoadedGenerator, load_generator, sample
 
-OnBadTile = Literal["error", "skip"]
-
 PHANTOM_PATIENTS, PHANTOM_TILES = 24, 27
 """Of the procedural set that stands in where no tiles are given."""
 
 _SPARE = 2.0  # synthetic tiles for each one that the filtered arm wants, so that it can choose
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Request:
-    """Where the tiles are to come from.
-
-    Attributes:
-      data: real tiles; procedural ones when None.
-      synthetic: tiles of anybody's generator.
-      generators: private checkpoints.
-      train: options of generators to train, fields of `TrainConfig`; None trains none.
-      generator_seeds: how many are trained for each regime.
-      regimes: shares of the training tiles.
-      side: pixels a side, of procedural tiles and as classifiers see them; None is the tiles' own.
-      group_by, on_bad_tile: as `open_tiles`.
-      seed: of splits, of sampling and of the first generator.
-    """
-
-    data: Path | str | TileSet | None = None
-    synthetic: Path | str | TileSet | None = None
-    generators: Sequence[Path] = ()
-    train: Mapping[str, Any] | None = None
-    generator_seeds: int = 2
-    regimes: Sequence[float] = (1.0,)
-    side: int | None = None
-    group_by: str | None = None
-    on_bad_tile: OnBadTile = "error"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        given = [
-            name
-            for name, asked in (
-                ("--synthetic", self.synthetic is not None),
-                ("--generator", bool(self.generators)),
-                ("--train-generator", self.train is not None),
-            )
-            if asked
-        ]
-        if len(given) > 1:
-            raise ConfigError(f"synthetic tiles come from one place: got {' and '.join(given)}.")
-        if self.data is not None and not given:
-            raise ConfigError(
-                "real tiles need synthetic ones: give --synthetic, --generator or "
-                "--train-generator."
-            )
-        if self.synthetic is not None and tuple(self.regimes) != (1.0,):
-            raise ConfigError(
-                "a folder of synthetic tiles does not say which real tiles its generator saw, so "
-                "it serves the regime of all training tiles alone: got --regimes "
-                f"{','.join(f'{share:g}' for share in self.regimes)}. Give --generator or "
-                "--train-generator, or leave --regimes out."
-            )
-        if self.generator_seeds < 1:
-            raise ConfigError(f"generator seeds must be 1 or more: got {self.generator_seeds}.")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +43,7 @@ class Opened:
       warnings: what the set says otherwise than the generators' ledgers, sentences for the report.
     """
 
-    request: Request
+    request: BenchRequest
     tiles: TileSet
     parts: Parts
     subsets: Mapping[float, TileSet]
@@ -110,7 +53,7 @@ class Opened:
     def generator_counts(self) -> dict[float, int]:
         """How many generators each regime has, or will have."""
         request = self.request
-        alike = 1 if request.synthetic is not None else request.generator_seeds
+        alike = 1 if request.synthetic is not None else request.generators_per_regime
         return {share: len(self.checkpoints.get(share, ())) or alike for share in self.subsets}
 
     @property
@@ -122,7 +65,7 @@ class Opened:
         }
 
 
-def open_request(request: Request) -> Opened:
+def open_request(request: BenchRequest) -> Opened:
     """Open and split the real tiles; trains nothing.
 
     What the real tiles forbid is refused here, not after hours of training generators.
@@ -144,11 +87,11 @@ def open_request(request: Request) -> Opened:
     return opened
 
 
-def _opened(request: Request) -> Opened:
+def _opened(request: BenchRequest) -> Opened:
     if request.generators:
         loaded = {Path(path): load_generator(Path(path)) for path in request.generators}
         tiles, differences = _tiles_of(loaded, request)
-        parts, found = from_ledgers(tiles, loaded, request.regimes, seed=request.seed)
+        parts, found = from_ledgers(tiles, loaded, request.shares, seed=request.seed)
         return Opened(
             request=request,
             tiles=tiles,
@@ -161,7 +104,7 @@ def _opened(request: Request) -> Opened:
         tiles = make_phantom(
             patients=PHANTOM_PATIENTS,
             tiles_per_patient=PHANTOM_TILES,
-            side=request.side or 32,
+            side=request.resolution or 32,
             seed=request.seed,
         )
     elif isinstance(request.data, TileSet):
@@ -171,12 +114,12 @@ def _opened(request: Request) -> Opened:
             Path(request.data), group_by=request.group_by, on_bad_tile=request.on_bad_tile
         )
     parts = split(tiles, seed=request.seed)
-    subsets = cut(parts.known, request.regimes, seed=request.seed)
+    subsets = cut(parts.known, request.shares, seed=request.seed)
     return Opened(request=request, tiles=tiles, parts=parts, subsets=subsets, checkpoints={})
 
 
 def _tiles_of(
-    loaded: Mapping[Path, LoadedGenerator], request: Request
+    loaded: Mapping[Path, LoadedGenerator], request: BenchRequest
 ) -> tuple[TileSet, tuple[str, ...]]:
     """The real set as the generators' ledgers recorded it, and what it says otherwise now."""
     ledgers = []
@@ -217,17 +160,18 @@ def make_regimes(
             for share, train in opened.subsets.items()
         )
     checkpoints = opened.checkpoints
-    if request.train is not None:
+    options = request.train_options
+    if options is not None:
         if folder is None:
             raise ConfigError(
-                "generators trained here must be kept, private: got no output folder. Give --out."
+                "generators trained here must be kept, private: got no output folder. Give `out`."
             )
         checkpoints = train_generators(
             opened.tiles,
             opened.parts,
             opened.subsets,
-            options={"seed": request.seed, **request.train},
-            count=request.generator_seeds,
+            options={"seed": request.seed, **options},
+            count=request.generators_per_regime,
             folder=folder / "generators",
             group_by=request.group_by,
             on_bad_tile=request.on_bad_tile,
@@ -245,7 +189,7 @@ def make_regimes(
     )
 
 
-def _given(request: Request, count: int) -> tuple[Source, ...]:
+def _given(request: BenchRequest, count: int) -> tuple[Source, ...]:
     if request.synthetic is None:
         return tuple(
             Source(
@@ -253,11 +197,11 @@ def _given(request: Request, count: int) -> tuple[Source, ...]:
                 tiles=make_phantom(
                     patients=math.ceil(count / PHANTOM_TILES),
                     tiles_per_patient=PHANTOM_TILES,
-                    side=request.side or 32,
+                    side=request.resolution or 32,
                     seed=request.seed + 1 + number,
                 ),
             )
-            for number in range(request.generator_seeds)
+            for number in range(request.generators_per_regime)
         )
     tiles = (
         request.synthetic

@@ -18,7 +18,7 @@ _PATHS = tuple(
 )
 
 
-@app.command()
+@app.command(cls=Grouped)
 @reported
 def demo(
     out: Annotated[Path, typer.Option(help="Empty or new folder for everything made.")] = Path(

@@ -28,6 +28,7 @@ class Grouped(TyperCommand):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
+                record = _in_words(record[0]), _in_words(record[1])
                 argument = parameter.param_type_name == "argument"
                 panel = getattr(parameter, "rich_help_panel", None)
                 panels.setdefault("Arguments" if argument else panel or "Options", []).append(
@@ -43,6 +44,24 @@ class Grouped(TyperCommand):
             return super().invoke(ctx)
         finally:
             _running.reset(before)
+
+
+_WORDS = (
+    (r"<(?:list\[)?(?:Path|path)\]?>", "<path>"),
+    (r"<(?:list\[)?int(?: range)?\]?>", "<whole number>"),
+    (r"<(?:list\[)?float(?: range)?\]?>", "<number>"),
+    (r"<(?:list\[)?(?:str|text)\]?>", "<text>"),
+    (r"\bx>=([\d.]+)", r"\1 or more"),
+    (r"\b([\d.]+)<=x<=([\d.]+)", r"\1 to \2"),
+    (r"\[default: \(([^()]*)\)", r"[default: \1"),
+)
+"""What the framework writes of types, bounds and defaults, and how a reader says it."""
+
+
+def _in_words(text: str) -> str:
+    for written, said in _WORDS:
+        text = re.sub(written, said, text)
+    return text
 
 
 def from_requests(*requests: type) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -8,6 +8,7 @@ import typer
 
 from privgen import console
 from privgen.cli.base import Balance, Json, Seed, app, reported, require_paths
+from privgen.cli.options import Grouped
 
 
 class Format(StrEnum):
@@ -17,7 +18,7 @@ class Format(StrEnum):
     npz = "npz"
 
 
-@app.command()
+@app.command(cls=Grouped)
 @reported
 def sample(
     generator: Annotated[Path, typer.Argument(help="A .pt checkpoint or .safetensors file.")],
@@ -79,7 +80,7 @@ def sample(
     return 0
 
 
-@app.command()
+@app.command(cls=Grouped)
 @reported
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A .pt checkpoint, or a run folder.")],

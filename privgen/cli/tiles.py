@@ -19,9 +19,10 @@ from privgen.cli.base import (
     reported,
     require_paths,
 )
+from privgen.cli.options import Grouped
 
 
-@data_app.command("check")
+@data_app.command("check", cls=Grouped)
 @reported
 def data_check(
     folder: Annotated[Path, typer.Argument(help="Class folders, manifest.csv or .npz.")],
@@ -77,7 +78,7 @@ def data_check(
     return check.exit_code
 
 
-@data_app.command("select")
+@data_app.command("select", cls=Grouped)
 @reported
 def data_select(
     folder: Annotated[Path, typer.Argument(help="What `privgen tile` wrote.")],
@@ -132,7 +133,7 @@ def data_select(
     return 0
 
 
-@data_app.command("phantom")
+@data_app.command("phantom", cls=Grouped)
 @reported
 def data_phantom(
     out: Annotated[Path, typer.Option(help="Empty or new folder for the tiles.")],
@@ -155,7 +156,7 @@ def data_phantom(
     return 0
 
 
-@app.command()
+@app.command(cls=Grouped)
 @reported
 def doctor(json: Json = False) -> int:
     """Check this installation: versions, processor features, weights, a known answer."""

@@ -8,6 +8,7 @@ import typer
 
 from privgen import console
 from privgen.cli.base import Balance, GroupBy, Icc, Json, OnBadTile, app, reported, require_paths
+from privgen.cli.options import Grouped
 
 
 class DiscriminatorKind(StrEnum):
@@ -25,7 +26,7 @@ class SelectBy(StrEnum):
     fd_leak = "fd,leak"
 
 
-@app.command()
+@app.command(cls=Grouped)
 @reported
 def train(
     data: Annotated[

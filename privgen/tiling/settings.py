@@ -6,11 +6,12 @@ errors included; `docs/tiling.md` says what is wrong with them.
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from privgen.errors import ConfigError
 from privgen.tiling.frames import AnnotationFrame
+from privgen.tiling.requests import TilingRequest
 
 MAX_SIDE = 4096
 """Longest side of a tile."""
@@ -57,7 +58,7 @@ class TilingSettings:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise ConfigError(f"{name} must be {low:g} to {high:g}: got {value:g}.")
+                raise ConfigError(f"`{name}` must be {low:g} to {high:g}: got {value:g}.")
         if self.output not in ("folders", "tar"):
             raise ConfigError(f"output must be folders or tar: got {self.output!r}.")
         if self.annotation_frame not in get_args(AnnotationFrame):
@@ -97,37 +98,36 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """Settings of published studies by name."""
 
 
+_ASKED = ("size", "mpp", "stride", "min_tissue", "min_share", "annotation_frame")
 _LISTED: Mapping[str, Any] = {"coordinates": True, "mpp": None, "min_tissue": 0.0}
 """Where places are listed, the list has looked for tissue."""
 
 
-def settings_of(
-    preset: str | None, asked: Mapping[str, Any], *, coordinates: bool = False
-) -> TilingSettings:
+def settings_of(asked: TilingRequest) -> TilingSettings:
     """What is asked for, over a preset, over the defaults.
 
     Args:
-      preset: a key of `PRESETS`, or None.
-      asked: fields of `TilingSettings` by name; a None is not asked for. Without a stride tiles lie
-        side by side.
-      coordinates: places and scale of the tiles are listed.
+      asked: where it names no stride, tiles lie side by side; where it names coordinates, places
+        and scale of the tiles are listed.
 
     Raises:
       ConfigError: an unknown preset, or a value out of range.
     """
+    preset = asked.preset
     if preset is not None and preset not in PRESETS:
         near = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}: got {preset!r}.{hint}")
-    known = {field.name for field in fields(TilingSettings)}
-    chosen = {name: value for name, value in asked.items() if value is not None and name in known}
+        raise ConfigError(f"`preset` must be one of {', '.join(PRESETS)}: got {preset!r}.{hint}")
+    wanted = {name: getattr(asked, name) for name in _ASKED} | {"output": asked.layout}
+    chosen = {name: value for name, value in wanted.items() if value is not None}
     base = dict(PRESETS[preset]) if preset else {}
-    if coordinates:
-        beside = {"mpp": asked.get("mpp"), "stride": asked.get("stride"), "preset": preset}
-        given = [f"--{name}" for name, value in beside.items() if value is not None]
+    if asked.coordinates is not None:
+        given = [
+            f"`{name}`" for name in ("mpp", "stride", "preset") if getattr(asked, name) is not None
+        ]
         if given:
             raise ConfigError(
-                "--coordinates says where tiles lie and how large they are: got "
+                "`coordinates` says where tiles lie and how large they are: got "
                 f"{' and '.join(given)} beside it. Leave that out."
             )
         base = dict(_LISTED)

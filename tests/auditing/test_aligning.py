@@ -5,6 +5,7 @@ import pytest
 
 from privgen.auditing import aligning
 from privgen.auditing.aligning import pairs
+from privgen.auditing.requests import AuditOptions
 from privgen.copysearch import searching
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
@@ -32,11 +33,11 @@ def test_it_searches_here_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch)
         searching, "search", lambda *_, approximate, **__: heard.append(approximate)
     )
     for approximate in (False, True):
-        with aligning.opened_search(align=True, approximate=approximate) as search:
+        with aligning.opened_search(AuditOptions(align=True, approximate=approximate)) as search:
             assert search is not None
             search(None, None)  # type: ignore[arg-type]
     assert heard == [False, True]
-    with aligning.opened_search(align=False) as search:
+    with aligning.opened_search(AuditOptions(align=False)) as search:
         assert search is None
 
 
@@ -44,10 +45,10 @@ def test_it_searches_here_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch)
     ("options", "rule"),
     [
         ({"align": True, "approximate": True, "scheduler": "tcp://x:1"}, "searches exactly"),
-        ({"align": False, "approximate": True}, "--no-align beside"),
-        ({"align": False, "scheduler": "tcp://x:1"}, "--no-align beside"),
+        ({"align": False, "approximate": True}, "got `align=False` beside"),
+        ({"align": False, "scheduler": "tcp://x:1"}, "got `align=False` beside"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options: dict[str, object], rule: str) -> None:
-    with pytest.raises(ConfigError, match=rule), aligning.opened_search(**options):  # type: ignore[arg-type]
-        pass
+    with pytest.raises(ConfigError, match=rule):
+        AuditOptions(**options)  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def test_a_generator_file_is_inverted_but_has_no_discriminator(run: Run) -> None
 
 
 def test_an_insider_needs_a_generator() -> None:
-    with pytest.raises(ConfigError, match="insider attacks need the generator's weights"):
+    with pytest.raises(ConfigError, match="`insider` needs the generator itself"):
         audit(synthetic="s", train="t", holdout="h", insider=True)
 
 

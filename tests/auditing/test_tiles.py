@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 
 import privgen
+from privgen.auditing.requests import TilesAudit
 from privgen.auditing.tiles import constants_of, synthetic_tiles
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
 
 RNG = np.random.default_rng(0)
+
+
+def made_by(source: Any, count: int) -> TileSet:
+    with synthetic_tiles(
+        TilesAudit(train="t", holdout="h", synthetic=source, count=count), seed=0
+    ) as found:
+        return found
 
 
 def pixels(count: int) -> np.ndarray:
@@ -20,13 +28,13 @@ def pixels(count: int) -> np.ndarray:
 @pytest.mark.parametrize("made", [0, 120, 999, 1001])
 def test_a_function_that_makes_another_number_of_tiles_is_refused(made: int) -> None:
     with pytest.raises(InputError, match=rf"return n tiles: asked for 1,000, got {made:,}\."):
-        synthetic_tiles(lambda n: pixels(made), 1000, "error")
+        made_by(lambda n: pixels(made), 1000)
 
 
 @pytest.mark.parametrize("made", [None, [1, 2], (np.zeros(2), np.zeros(2))])
 def test_a_function_that_makes_no_array_is_refused(made: Any) -> None:
     with pytest.raises(InputError, match="must return an array of n tiles: got"):
-        synthetic_tiles(lambda n: made, 2, "error")
+        made_by(lambda n: made, 2)
 
 
 def test_a_function_is_asked_for_as_many_as_are_audited() -> None:
@@ -36,7 +44,7 @@ def test_a_function_is_asked_for_as_many_as_are_audited() -> None:
         asked.append(count)
         return pixels(count)
 
-    assert len(synthetic_tiles(make, 30, "error")) == 30
+    assert len(made_by(make, 30)) == 30
     assert asked == [30]
 
 

@@ -7,22 +7,12 @@ import numpy as np
 import pytest
 
 from audits import Harm, Policy
+from privgen.auditing.requests import AuditOptions, GeneratorAudit, TilesAudit
 from privgen.auditing.weaker import (
-    DEFAULT_COUNT,
-    DEFAULT_ENCODER,
     skipped_files,
     weaker_than_default,
 )
 from privgen.data.tileset import TileSet
-
-DEFAULTS: dict[str, Any] = {
-    "encoder": DEFAULT_ENCODER,
-    "aligned": True,
-    "approximate": False,
-    "count": DEFAULT_COUNT,
-    "truncation": 1.0,
-    "policy": None,
-}
 
 
 def tiles(prefix: str, **changes: Any) -> TileSet:
@@ -32,18 +22,26 @@ def tiles(prefix: str, **changes: Any) -> TileSet:
 
 
 def said(**changes: Any) -> dict[str, list[str]]:
-    """Sentences by setting."""
+    """Sentences by setting, of an audit of a generator."""
     roles = changes.pop("roles", {"train": tiles("t"), "holdout": tiles("h")})
-    found: dict[str, list[str]] = {}
     synthetic = changes.pop("synthetic", tiles("s"))
-    for one in weaker_than_default(roles, synthetic, **{**DEFAULTS, **changes}):
+    policy = changes.pop("policy", None)
+    drawn = {name: changes.pop(name) for name in ("count", "truncation") if name in changes}
+    what = GeneratorAudit(generator="run", **drawn)
+    how = AuditOptions(**{"align": True, **changes})
+    found: dict[str, list[str]] = {}
+    for one in weaker_than_default(what, how, roles, synthetic, policy):
         found.setdefault(one.setting, []).append(one.sentence)
     return found
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"count": None}, {"count": 5000}, {"policy": Policy()}], ids=str
-)
+def test_tiles_that_are_audited_whole_are_not_too_few() -> None:
+    what = TilesAudit(train="a", holdout="b", synthetic="c")
+    roles = {"train": tiles("t"), "holdout": tiles("h")}
+    assert weaker_than_default(what, AuditOptions(align=True), roles, tiles("s"), None) == []
+
+
+@pytest.mark.parametrize("changes", [{}, {"count": 5000}, {"policy": Policy()}], ids=str)
 def test_the_defaults_are_not_weaker_than_the_defaults(changes: dict[str, Any]) -> None:
     assert said(**changes) == {}
 
@@ -53,7 +51,7 @@ def test_the_defaults_are_not_weaker_than_the_defaults(changes: dict[str, Any]) 
     [
         ({"encoder": "pixels"}, "encoder", "The encoder is pixels, not effnet_lite0"),
         ({"encoder": "file:/secret/net.pt"}, "encoder", "The encoder is file, not effnet_lite0"),
-        ({"aligned": False}, "align", "not looked for by key points"),
+        ({"align": False}, "align", "not looked for by key points"),
         ({"approximate": True}, "approximate", "inverted file, which misses copies"),
         ({"count": 200}, "count", "200 synthetic tiles were drawn, the default is 1,000"),
         ({"truncation": 0.7}, "truncation", "with truncation 0.7: the verdict is about such"),

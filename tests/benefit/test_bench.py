@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from privgen.benefit import bench as benches
-from privgen.benefit.bench import FULL, QUICK, Bench, Planned, plan_bench
+from privgen.benefit.bench import Bench, Planned, plan_bench
+from privgen.benefit.requests import FULL, QUICK, Effort
 from privgen.benefit.results.records import (
     Point,
 )
@@ -204,7 +205,7 @@ def test_the_time_of_generators_is_foretold(planned: Plans, real_folder: Path) -
     plan = planned(
         data=real_folder,
         synthetic=None,
-        train_generator=TINY,
+        training=TINY,
         generator_seeds=2,
         regimes=(0.5, 1.0),
         resolution=16,
@@ -241,7 +242,7 @@ def test_generators_are_trained_for_each_regime_and_taken_up_again(
         return planned(
             data=real_folder,
             synthetic=None,
-            train_generator=TINY | changed,
+            training=TINY | changed,
             generator_seeds=1,
             regimes=(0.5, 1.0),
             resolution=16,
@@ -270,11 +271,11 @@ def test_generators_are_trained_for_each_regime_and_taken_up_again(
     ("changed", "error", "rule"),
     [
         ({"models": ("resnt",)}, ConfigError, "Did you mean resnet?"),
-        ({"jobs": 0}, ConfigError, "jobs must be 1 or more"),
-        ({"updates": 0}, ConfigError, "updates must be 2 or more: got 0"),
+        ({"jobs": 0}, ConfigError, "`jobs` must be 1 or more"),
+        ({"updates": 0}, ConfigError, "`updates` must be 1 or more: got 0"),
         ({"ratios": ()}, ConfigError, "ratios must be one or more"),
-        ({"seeds": 0}, ConfigError, "seeds must be"),
-        ({"generator_seeds": 0}, ConfigError, "generator seeds must be 1 or more: got 0"),
+        ({"seeds": 0}, ConfigError, "`seeds` must be"),
+        ({"generator_seeds": 0}, ConfigError, "`generator_seeds` must be 1 or more: got 0"),
         ({"device": "quantum"}, ConfigError, "device"),
         ({"regimes": (0.1,)}, ConfigError, "all training tiles alone"),
     ],
@@ -295,9 +296,7 @@ def test_synthetic_tiles_that_lack_a_class_are_refused(
 
 
 @pytest.mark.parametrize(("quick", "effort"), [(False, FULL), (True, QUICK)])
-def test_quick_trains_less_of_everything(
-    planned: Plans, quick: bool, effort: benches.Effort
-) -> None:
+def test_quick_trains_less_of_everything(planned: Plans, quick: bool, effort: Effort) -> None:
     plan = planned(quick=quick, seeds=None, ratios=None, updates=None).plan
     assert (len(plan.seeds), plan.ratios, plan.recipe.updates) == (
         effort.seeds,
@@ -309,5 +308,7 @@ def test_quick_trains_less_of_everything(
 def test_the_command_to_repeat_names_no_place(left: tuple[Path, Bench]) -> None:
     _, found = left
     command = found.document["reproduce"]["command"]
-    assert command.startswith("privgen augment-bench DATA --synthetic SYNTHETIC --regimes 1 ")
+    assert command.startswith(
+        "privgen augment-bench DATA --synthetic SYNTHETIC --models mobilenet "
+    )
     assert "/" not in command

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from privgen.benefit import sources
-from privgen.benefit.sources import Request, make_regimes, open_request
+from privgen.benefit.requests import BenchRequest
+from privgen.benefit.sources import make_regimes, open_request
 from privgen.checkpoints.state import GENERATOR
 from privgen.data.phantom import write_phantom
 from privgen.data.tileset import TileSet
@@ -24,22 +25,22 @@ Textures = Callable[..., TileSet]
             "one place: got --synthetic and --generator",
         ),
         (
-            {"data": Path("d"), "generators": (Path("g"),), "train": {}},
-            "got --generator and --train-generator",
+            {"data": Path("d"), "generators": (Path("g"),), "training": {}},
+            "got `generators` and `train_generator`",
         ),
-        ({"data": Path("d")}, "real tiles need synthetic ones: give --synthetic"),
+        ({"data": Path("d")}, "real tiles need synthetic ones: give `synthetic`"),
         (
             {"data": Path("d"), "synthetic": Path("s"), "regimes": (0.1, 1.0)},
-            r"regime of all training tiles alone: got --regimes 0\.1,1",
+            r"regime of all training tiles alone: got `regimes` 0\.1,1",
         ),
-        ({"generator_seeds": 0}, "generator seeds must be 1 or more: got 0"),
+        ({"generator_seeds": 0}, "`generator_seeds` must be 1 or more: got 0"),
     ],
 )
 def test_requests_that_contradict_themselves_are_refused(
     options: dict[str, Any], rule: str
 ) -> None:
     with pytest.raises(ConfigError, match=rule) as raised:
-        Request(**options)
+        BenchRequest(**options)
     assert "\n" not in str(raised.value)
 
 
@@ -48,7 +49,7 @@ def test_a_synthetic_folder_serves_all_training_tiles(
 ) -> None:
     made = textures("made0", side=32, grouped=False)
     write_phantom(tmp_path / "made", made)
-    opened = open_request(Request(data=real_folder, synthetic=tmp_path / "made"))
+    opened = open_request(BenchRequest(data=real_folder, synthetic=tmp_path / "made"))
     assert opened.generator_counts() == {1.0: 1}
     (regime,) = make_regimes(opened, ratio=1.0, filters=False, folder=None)
     assert regime.share == 1.0
@@ -62,7 +63,7 @@ def test_without_data_the_generator_is_perfect_and_of_other_patients(
 ) -> None:
     monkeypatch.setattr(sources, "PHANTOM_PATIENTS", 10)
     monkeypatch.setattr(sources, "PHANTOM_TILES", 9)
-    opened = open_request(Request(side=16, regimes=(0.5, 1.0), generator_seeds=1, seed=4))
+    opened = open_request(BenchRequest(side=16, regimes=(0.5, 1.0), generator_seeds=1, seed=4))
     regimes = make_regimes(opened, ratio=1.0, filters=False, folder=None)
     assert [regime.share for regime in regimes] == [0.5, 1.0]
     for regime in regimes:
@@ -74,7 +75,9 @@ def test_without_data_the_generator_is_perfect_and_of_other_patients(
 
 def test_ledgers_say_what_the_regimes_are(trained: Trained) -> None:
     opened = open_request(
-        Request(generators=(*trained.runs[1.0], *trained.runs[0.25]), regimes=(0.25, 1.0), seed=5)
+        BenchRequest(
+            generators=(*trained.runs[1.0], *trained.runs[0.25]), regimes=(0.25, 1.0), seed=5
+        )
     )
     assert opened.generator_counts() == {0.25: 1, 1.0: 2}
     assert set(opened.parts.test.digests) == set(trained.parts.test.digests)
@@ -96,7 +99,7 @@ def test_patients_a_regimes_generators_saw_nothing_of_judge_their_privacy(
     trained: Trained,
 ) -> None:
     opened = open_request(
-        Request(generators=(trained.runs[1.0][0], *trained.runs[0.25]), regimes=(0.25, 1.0))
+        BenchRequest(generators=(trained.runs[1.0][0], *trained.runs[0.25]), regimes=(0.25, 1.0))
     )
     for share, outside in opened.outside.items():
         seen = set(trained.subsets[share].groups)
@@ -106,7 +109,7 @@ def test_patients_a_regimes_generators_saw_nothing_of_judge_their_privacy(
 def test_a_generator_that_lacks_a_class_is_refused(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = open_request(Request(generators=trained.runs[1.0]))
+    opened = open_request(BenchRequest(generators=trained.runs[1.0]))
     load = sources.load_generator
 
     class Lacking:
@@ -120,11 +123,11 @@ def test_a_generator_that_lacks_a_class_is_refused(
 
 def test_a_shareable_generator_file_is_refused(trained: Trained) -> None:
     with pytest.raises(InputError, match=r"private \.pt checkpoints: .* is a shareable"):
-        open_request(Request(generators=(trained.runs[1.0][0] / GENERATOR,)))
+        open_request(BenchRequest(generators=(trained.runs[1.0][0] / GENERATOR,)))
 
 
 def test_generators_trained_here_need_a_place(real_folder: Path) -> None:
-    opened = open_request(Request(data=real_folder, train=TINY, generator_seeds=3))
+    opened = open_request(BenchRequest(data=real_folder, training=TINY, generator_seeds=3))
     assert opened.generator_counts() == {1.0: 3}
     with pytest.raises(ConfigError, match=r"got no output folder\. Give --out"):
         make_regimes(opened, ratio=1.0, filters=False, folder=None)
@@ -133,7 +136,7 @@ def test_generators_trained_here_need_a_place(real_folder: Path) -> None:
 def test_too_few_patients_are_refused_before_anything_is_trained(textures: Textures) -> None:
     few = textures("few", patients=4, side=32)
     with pytest.raises(InputError, match=r"needs 3 test patients or more: got \d"):
-        open_request(Request(data=few, train=TINY))
+        open_request(BenchRequest(data=few, training=TINY))
 
 
 def test_a_class_that_one_patient_has_is_refused_before_anything_is_trained(
@@ -144,4 +147,4 @@ def test_a_class_that_one_patient_has_is_refused_before_anything_is_trained(
     labels[1] = "rare"
     lone = TileSet.from_arrays(tiles.load(), labels, patients=tiles.groups)
     with pytest.raises(InputError, match="rare"):
-        open_request(Request(data=lone, train=TINY))
+        open_request(BenchRequest(data=lone, training=TINY))

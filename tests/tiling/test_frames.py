@@ -15,9 +15,9 @@ from privgen.data.slides import Area, Slide
 from privgen.errors import ConfigError, SlideError
 from privgen.tiling.frames import Frame, frame_of
 from privgen.tiling.regions import Regions
+from privgen.tiling.requests import TilingRequest
 from privgen.tiling.run import Tiled
 from privgen.tiling.session import tile_slides
-from privgen.tiling.settings import settings_of
 from tests.helpers.qupath import box, feature
 from tests.helpers.slide_files import Pixels, write_scn, write_slide
 
@@ -107,7 +107,7 @@ def test_the_frame_can_be_set_and_a_changed_one_cuts_anew(slides: Path, tmp_path
     with pytest.raises(ConfigError, match="annotation_frame level-0"):
         cut(slides, ["whole"], tmp_path / "a", annotation_frame="bounds")
     with pytest.raises(ConfigError, match="annotation_frame must be"):
-        settings_of(None, {"annotation_frame": "corner"})
+        TilingRequest(annotation_frame="corner")  # type: ignore[arg-type]
 
 
 class Scan:

@@ -9,6 +9,7 @@ from privgen.data.slides import Overview, Slide, overview
 from privgen.errors import SlideError
 from privgen.tiling import plan as plan_module
 from privgen.tiling.plan import BLOCK, Plan, plan_tiles
+from privgen.tiling.requests import TilingRequest
 from privgen.tiling.settings import TilingSettings, settings_of
 from tests.helpers.slide_files import write_slide
 
@@ -33,7 +34,7 @@ def planned(path: Path, settings: TilingSettings, *, tissue: bool = True) -> Pla
 
 
 def test_the_2020_preset_gives_121_whole_tiles_of_a_14_by_14_grid(slide: Path) -> None:
-    settings = settings_of("deepfakes-2020", {})
+    settings = settings_of(TilingRequest(preset="deepfakes-2020"))
     plan = planned(slide, settings)
     assert len(plan) == 121
     assert -(-2048 // settings.stride) == 14  # DeepZoom's columns, whole or not

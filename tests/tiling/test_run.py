@@ -21,6 +21,7 @@ from privgen.tiling.job import tile_slide
 from privgen.tiling.labels import open_labels
 from privgen.tiling.names import Names, load_key
 from privgen.tiling.parts import read_part
+from privgen.tiling.requests import TilingRequest
 from privgen.tiling.run import Sources, Tiled
 from privgen.tiling.session import tile_slides
 from privgen.tiling.settings import Output, settings_of
@@ -409,7 +410,7 @@ def one(slides: dict[str, NDArray[np.uint8]], tmp_path: Path) -> jobs.Job:
         slide="s-1",
         patient="p-1",
         label="tumour",
-        settings=settings_of(None, SMALL),
+        settings=settings_of(TilingRequest(**SMALL)),
         out=tmp_path / "out",
         private=tmp_path / "private",
         threads=2,
