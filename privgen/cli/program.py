@@ -1,5 +1,6 @@
 """The console script: from `sys.argv` to an exit code."""
 
+import os
 import sys
 
 from privgen.cli.commands import app
@@ -14,7 +15,18 @@ def run() -> int:
       Its exit code; 3 also where stdout or stderr is closed or cannot take all that was written.
     """
     hush_libraries()
+    if any(name.startswith("_PRIVGEN_COMPLETE") for name in os.environ):
+        return _completed()
     return settled(exit_code(_command))
+
+
+def _completed() -> int:
+    """Tell a shell which words fit; no command runs, so no code means a verdict."""
+    try:
+        app(prog_name="privgen")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0
 
 
 def _command() -> int:

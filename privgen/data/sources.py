@@ -114,13 +114,14 @@ def _collected(source: Any, name: str) -> TileSet:
     loader = _is_loader(source)
     items: Iterable[Any] = source if loader else (source[row] for row in range(len(source)))
     for item in items:
-        picture, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+        picture, *rest = item if isinstance(item, tuple | list) else [item]
+        label = rest[0] if rest else None
         block = _picture(picture, name)
         several = block if block.ndim == 4 else block[np.newaxis]
         tiles.extend(several)
         if label is not None:
             each = np.atleast_1d(np.asarray(label)).tolist()
-            labels += [str(names[one]) if _numbers(names, one) else str(one) for one in each]
+            labels += [_named(names, one) for one in each]
     if not tiles:
         raise InputError(f"`{name}` must hold tiles: got none.")
     if len({tile.shape for tile in tiles}) > 1:
@@ -135,8 +136,9 @@ def _collected(source: Any, name: str) -> TileSet:
     return _in_memory(np.stack(tiles), labels)
 
 
-def _numbers(names: Any, label: object) -> bool:
-    return names is not None and isinstance(label, int) and 0 <= label < len(names)
+def _named(names: Any, label: Any) -> str:
+    known = names is not None and isinstance(label, int) and 0 <= label < len(names)
+    return str(names[label] if known else label)
 
 
 def _picture(value: Any, name: str) -> Pixels:

@@ -22,7 +22,7 @@ Textures = Callable[..., TileSet]
     [
         (
             {"synthetic": Path("s"), "generators": (Path("g"),)},
-            "one place: got --synthetic and --generator",
+            "one place: got `synthetic` and `generators`",
         ),
         (
             {"data": Path("d"), "generators": (Path("g"),), "training": {}},
@@ -63,7 +63,9 @@ def test_without_data_the_generator_is_perfect_and_of_other_patients(
 ) -> None:
     monkeypatch.setattr(sources, "PHANTOM_PATIENTS", 10)
     monkeypatch.setattr(sources, "PHANTOM_TILES", 9)
-    opened = open_request(BenchRequest(side=16, regimes=(0.5, 1.0), generator_seeds=1, seed=4))
+    opened = open_request(
+        BenchRequest(resolution=16, regimes=(0.5, 1.0), generator_seeds=1, seed=4)
+    )
     regimes = make_regimes(opened, ratio=1.0, filters=False, folder=None)
     assert [regime.share for regime in regimes] == [0.5, 1.0]
     for regime in regimes:
@@ -129,7 +131,7 @@ def test_a_shareable_generator_file_is_refused(trained: Trained) -> None:
 def test_generators_trained_here_need_a_place(real_folder: Path) -> None:
     opened = open_request(BenchRequest(data=real_folder, training=TINY, generator_seeds=3))
     assert opened.generator_counts() == {1.0: 3}
-    with pytest.raises(ConfigError, match=r"got no output folder\. Give --out"):
+    with pytest.raises(ConfigError, match=r"got no output folder\. Give `out`"):
         make_regimes(opened, ratio=1.0, filters=False, folder=None)
 
 
