@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -44,6 +44,7 @@ BarId: TypeAlias = TaskID
 
 _stderr = _Screen(stderr=True, highlight=False, soft_wrap=True)
 _last = time.monotonic()
+_spell: Callable[[str], str] = str
 
 _MOST = 2000
 """Most characters of an error or a warning; a path may have so many."""
@@ -58,6 +59,17 @@ def plain(text: str) -> str:
         ascii(mark)[1:-1] if unicodedata.category(mark) in _ESCAPED or mark in _DIRECTIONS else mark
         for mark in text
     )
+
+
+@contextmanager
+def said_as(spell: Callable[[str], str]) -> Iterator[None]:
+    """While this lasts, what is said goes through `spell` first: parameters shown as flags."""
+    global _spell
+    before, _spell = _spell, spell
+    try:
+        yield
+    finally:
+        _spell = before
 
 
 def said_at() -> float:
@@ -76,6 +88,7 @@ def _writing(stream: str) -> Iterator[None]:
     try:
         yield
         _last = time.monotonic()
+_spell: Callable[[str], str] = str
     except OSError as error:
         raise StreamError(f"{stream} cannot be written: {error.strerror or error}.") from error
 
@@ -118,14 +131,14 @@ def _fitting(message: str) -> str:
 
 def _say(message: str, style: str = "") -> None:
     with _writing("stderr"):
-        _stderr.print(Text(plain(message), style=style))
+        _stderr.print(Text(plain(_spell(message)), style=style))
 
 
 def item(message: str) -> None:
     """One entry of a list, wrapped between words: for long sentences."""
     if _rank() == 0:
         grid = Table.grid(padding=(0, 1))
-        grid.add_row("  -", Text(plain(message)))
+        grid.add_row("  -", Text(plain(_spell(message))))
         with _writing("stderr"):
             _stderr.print(grid, soft_wrap=False)
 

@@ -149,7 +149,7 @@ def empty_folder(path: Path) -> Path:
       OutputError: it is a file, or already holds something.
     """
     if path.exists() and not path.is_dir():
-        raise OutputError(f"the output must be a folder: {path} is a file. Give another --out.")
+        raise OutputError(f"the output must be a folder: {path} is a file. Give another `out`.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         occupied = next(path.iterdir(), None)
@@ -158,7 +158,7 @@ def empty_folder(path: Path) -> Path:
     if occupied is not None:
         raise OutputError(
             f"the output folder must be empty: {path} holds {occupied.name}. "
-            "Give a new --out, or empty it first."
+            "Give a new `out`, or empty it first."
         )
     return path
 
@@ -226,7 +226,7 @@ def require_free_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise DiskFullError(
             f"not enough space in {folder}: {_mebibytes(needed)} needed, {_mebibytes(free)} free. "
-            "Free some space or give another --out."
+            "Free some space or give another `out`."
         )
 
 

@@ -102,7 +102,7 @@ def drawn(
         if made != count:
             raise InputError(
                 f"a sampler must make as many tiles as it is asked for: asked for {count:,}, got "
-                f"{made:,}. Correct it, or give --count."
+                f"{made:,}. Correct it, or give `count`."
             )
         yield tiles
 

@@ -138,7 +138,7 @@ def _require_same(begun: Path, session: Session) -> TrainConfig:
         if old != new:
             raise ConfigError(
                 f"generators that were begun keep their budget; changed: {name}: {old} -> {new}. "
-                "Repeat the command they were begun with, or give a new --out."
+                "Repeat the command they were begun with, or give a new `out`."
             )
     return config
 

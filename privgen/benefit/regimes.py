@@ -172,7 +172,7 @@ def from_ledgers(
             raise SplitError(
                 f"a generator may be trained on the training split alone: {path} was trained on "
                 f"{len(strangers)} tiles outside it, which would be validation or test tiles here. "
-                "Benchmark it by itself, or give --train-generator."
+                "Benchmark it by itself, or give `train_generator`."
             )
         share = _nearest(len(parts["train"]) / len(known), shares)
         if share is None:
@@ -181,7 +181,7 @@ def from_ledgers(
                 f"a generator must be trained on a regime's own tiles: {path} was trained on "
                 f"{len(parts['train'])} of {len(known)} known tiles "
                 f"({len(parts['train']) / len(known):.2g}), and the regimes are {asked}. Correct "
-                "--regimes, or leave the generator out."
+                "`regimes`, or leave the generator out."
             )
         train, paths = found.setdefault(share, (parts["train"], []))
         if set(train.digests) != set(parts["train"].digests):
@@ -195,7 +195,7 @@ def from_ledgers(
         raise ConfigError(
             f"every regime needs a generator trained on its tiles alone: {', '.join(missing)} has "
             f"none, and a generator trained on more would carry real tiles in. Give one more "
-            "--generator, or --train-generator FAMILY to train one for each regime."
+            "`generators`, or `train_generator` FAMILY to train one for each regime."
         )
     seen = [
         parts[role] for parts in roles.values() for role in ("train", "siblings") if role in parts

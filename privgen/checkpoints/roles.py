@@ -123,7 +123,7 @@ def opened_by(ledger: Ledger, data: Path | None = None) -> TileSet:
     if place is None or not exists(place):
         where = "in memory" if place is None else f"at {place}, where nothing is now"
         raise InputError(
-            f"the training data were {where}: give --data with the folder they are in."
+            f"the training data were {where}: give `data` with the folder they are in."
         )
     on_bad_tile: Literal["error", "skip"] = "skip" if ledger.on_bad_tile == "skip" else "error"
     # Which tiles count is the ledger's word, so whatever else lies there by now is none of them.
@@ -154,7 +154,7 @@ def match(ledger: Ledger, tiles: TileSet) -> Matched:
         first = (missing or changed)[0]
         raise InputError(
             f"the data are not those of the ledger: of {len(ledger.entries)} tiles {len(missing)} "
-            f"are missing, {len(changed)} changed (first: {first}). Give --data with the original."
+            f"are missing, {len(changed)} changed (first: {first}). Give `data` with the original."
         )
     rows: dict[str, list[int]] = {}
     for entry in ledger.entries:
@@ -313,7 +313,7 @@ def compare_given(ledger: Ledger, roles: Mapping[str, TileSet]) -> list[str]:
             if _SIDE[other] != _SIDE[role] or (other == "train") != (role == "train"):
                 raise InputError(
                     f"the ledger says otherwise: {count} of {len(tiles)} {role} tiles given are "
-                    f"its {other} tiles, pixel for pixel. Leave --{role} out, and the ledger "
+                    f"its {other} tiles, pixel for pixel. Leave `{role}` out, and the ledger "
                     "finds the tiles; or give the right ones."
                 )
     wanted = {entry.sha256 for entry in ledger.entries if entry.role == "train"}

@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import TextIO
 
 from privgen import console
-from privgen.cli.options import in_flags
 from privgen.errors import Interrupted, PrivgenError, RuntimeFailure
 
 FAILED = RuntimeFailure.exit_code
@@ -83,7 +82,7 @@ def _told(error: BaseException) -> int:
 def _meaning(error: BaseException) -> tuple[int, str]:
     kind = type(error).__name__
     if isinstance(error, PrivgenError):
-        return error.exit_code, in_flags(str(error))
+        return error.exit_code, str(error)
     if isinstance(error, KeyboardInterrupt):
         return Interrupted.exit_code, "interrupted; nothing was left half written."
     hint = "" if _debugging() else "; PRIVGEN_DEBUG=1 shows where"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from typer.core import TyperCommand
 
+from privgen import console
 from privgen.requests import Option, flag, options_of
 
 P = ParamSpec("P")
@@ -41,7 +42,8 @@ class Grouped(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         before = _running.set(ctx)
         try:
-            return super().invoke(ctx)
+            with console.said_as(in_flags):
+                return super().invoke(ctx)
         finally:
             _running.reset(before)
 

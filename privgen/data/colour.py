@@ -62,7 +62,7 @@ def in_colour(
         raise TileError(
             name,
             f"its colour profile has {size(len(profile))}; one may have {size(ICC_BYTES)}. "
-            "Ignore profiles with --icc ignore.",
+            "Ignore profiles with `icc=ignore`.",
         )
     try:
         transform, other = _to_srgb(profile)
@@ -71,7 +71,7 @@ def in_colour(
         raise TileError(
             name,
             f"its colour profile is damaged or of no RGB image: {told(error)}. Ignore profiles "
-            "with --icc ignore.",
+            "with `icc=ignore`.",
         ) from error
     return np.array(shown, dtype=np.uint8), other
 

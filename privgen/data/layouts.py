@@ -172,7 +172,7 @@ def _profiles(records: Sequence[TileRecord], icc: Icc) -> tuple[Remark, ...]:
     found = [record.path for record in records if record.profiled]
     done = "brought to sRGB by it" if icc == "apply" else "taken as stored"
     what = (
-        f"tiles whose colours are others under their colour profile (ICC), {done} (--icc {icc}): "
+        f"tiles whose colours are others under their colour profile (ICC), {done} (`icc` {icc}): "
         f"{len(found)}"
     )
     return (Remark(what=what, first=found[0]),) if found else ()
@@ -358,7 +358,7 @@ def _check_tiles(
             if on_bad_tile == "skip":
                 return error
             raise TileError(
-                error.path, f"{error.rule} Or leave such tiles out with --on-bad-tile skip."
+                error.path, f"{error.rule} Or leave such tiles out with `on_bad_tile=skip`."
             ) from error
 
     usable: list[TileRecord] = []

@@ -59,7 +59,7 @@ _NOT_A_SLIDE = (
     "is not a slide that OpenSlide can read: damaged, or of another format (a TIFF must be tiled). "
     "Export or copy it again."
 )
-_GIVE_MPP = "Give its micrometres a pixel with --mpp-override."
+_GIVE_MPP = "Give its micrometres a pixel with `mpp_override`."
 _BROKE = "broke in the middle of reading, and again once reopened. Copy or export it again."
 
 _Place = tuple[tuple[int, int], int, tuple[int, int]]  # what `read_region` takes

@@ -125,7 +125,7 @@ def check_tiles(
     if quick and (approximate or out is not None):
         raise ConfigError(
             "a quick check searches no near-duplicates: got "
-            f"{'--out' if out is not None else '--approximate'} beside --quick. Leave one out."
+            f"{'`out`' if out is not None else '`approximate`'} beside `quick`. Leave one out."
         )
     if out is not None:
         empty_folder(out)
@@ -139,7 +139,7 @@ def check_tiles(
     embed = load_encoder(encoder)
     console.note(
         f"searching {len(tiles)} tiles among themselves: {_duration(_expected(tiles, embed))}; "
-        "--quick looks for equal tiles only"
+        "`quick` looks for equal tiles only"
     )
     searched = look_at(tiles, encoder=embed)
     found = near_duplicates(searched, approximate=approximate)
@@ -181,7 +181,7 @@ def _warnings(tiles: TileSet, found: Duplicates, kinship: Kinship) -> list[str]:
     if across:
         warnings.append(
             f"tiles of different {unit}s show the same tissue ({_pairs(across)}): a split by "
-            f"{unit} leaks. --out FOLDER writes a manifest that keeps them together."
+            f"{unit} leaks. `out` FOLDER writes a manifest that keeps them together."
         )
     if contradict:
         warnings.append(
@@ -195,7 +195,7 @@ def _warnings(tiles: TileSet, found: Duplicates, kinship: Kinship) -> list[str]:
     if within:
         warnings.append(
             f"near-duplicates lie within a {unit} ({_pairs(within)}): tiles held back from a "
-            "training slide would show what was trained on. Train with --siblings 0."
+            "training slide would show what was trained on. Train with `siblings=0`."
         )
     if found.featureless.any():
         warnings.append(

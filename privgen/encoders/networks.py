@@ -112,7 +112,7 @@ def inception_fid(weights: Path | None, device: torch.device) -> Encoder:
         url=module.FID_WEIGHTS_URL,
         sha256=_INCEPTION_SHA256,
         size=_INCEPTION_BYTES,
-        option="--fid-weights FILE",
+        option="`fid_weights`",
     )
     state = load_weights(locate(published, given=weights))
     network = inception_network(state).to(device)

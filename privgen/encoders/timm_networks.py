@@ -78,7 +78,7 @@ def _timm_built(timm: ModuleType, name: str) -> Any:
 
 def _from_hub(name: str, preset: Mapping[str, Any]) -> Path:
     repository = preset.get("hf_hub_id")
-    way_out = f"Download the weights and pass --encoder timm:{name}:FILE"
+    way_out = f"Download the weights and pass `encoder` timm:{name}:FILE"
     if not repository:
         raise WeightsError(f"the hub has no weights for timm's {name}. {way_out}")
     try:

@@ -36,7 +36,7 @@ def torchvision_network(name: str, weights: Path | None, device: torch.device) -
       WeightsError: there are no weights, or they do not fit the network.
     """
     preset = _preset(name)
-    published = published_weights(name, preset, option=f"--encoder torchvision:{name}:FILE")
+    published = published_weights(name, preset, option=f"`encoder` torchvision:{name}:FILE")
     file = weights or locate(published)
     digest = weights_digest(file)
     whose = "" if published.accepts(digest) else f"@{digest[:8]}"

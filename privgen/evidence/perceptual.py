@@ -54,7 +54,7 @@ def load_lpips(weights: Path | None = None) -> Distance:
         url=import_module("torchvision.models").AlexNet_Weights.IMAGENET1K_V1.url,
         sha256=_ALEXNET_SHA256,
         size=_ALEXNET_BYTES,
-        option="--lpips-weights FILE",
+        option="`lpips_weights`",
     )
     network = lpips_network(load_weights(locate(published, given=weights)))
 

@@ -207,7 +207,7 @@ def build_generator(config: TrainConfig, classes: int) -> "nn.Module":
         sides = ", ".join(str(side) for side in chosen.resolutions)
         raise ConfigError(
             f"{config.family} makes tiles of {sides} px: got {config.resolution}. "
-            "Give another --resolution or --family."
+            "Give another `resolution` or `family`."
         )
     return chosen.generator(config, classes)
 

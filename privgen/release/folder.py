@@ -186,7 +186,7 @@ def _files(sample: Sample, folder: Path, format: str, tiles_per_file: int | None
         raise ConfigError(f"format must be png or npz: got {format!r}.")
     if tiles_per_file is not None:
         raise ConfigError(
-            f"a PNG file holds one tile: got {tiles_per_file} tiles per file. Give --format npz, "
+            f"a PNG file holds one tile: got {tiles_per_file} tiles per file. Give `format=npz`, "
             "or leave that out."
         )
     return PngFiles(sample, folder)
@@ -209,7 +209,7 @@ def _begin(folder: Path, parameters: Mapping[str, Any], files: SampleFiles) -> N
         names = _visible(folder)
     except (OSError, ValueError, TypeError) as error:
         raise OutputError(
-            f"cannot tell what {folder} is a sample of: {error}. Give a new --out."
+            f"cannot tell what {folder} is a sample of: {error}. Give a new `out`."
         ) from error
     differing = [
         f"{key} {found.get(key)} there, {parameters.get(key)} asked for"
@@ -219,13 +219,13 @@ def _begin(folder: Path, parameters: Mapping[str, Any], files: SampleFiles) -> N
     if differing:
         raise OutputError(
             f"{folder} holds a sample with other parameters: {'; '.join(differing)}. "
-            "Give a new --out, or the parameters it was begun with."
+            "Give a new `out`, or the parameters it was begun with."
         )
     strangers = [name for name in names if name != PARAMETERS and not files.owns(name)]
     if strangers:
         raise OutputError(
             f"the folder of a sample holds nothing else: {folder} holds {strangers[0]}. "
-            "Give a new --out, or move that away."
+            "Give a new `out`, or move that away."
         )
 
 

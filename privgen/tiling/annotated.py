@@ -63,7 +63,7 @@ def warnings(slides: Iterable[Annotated]) -> list[str]:
         found.append(
             f"slides whose scan has an offset: annotations count {' and '.join(said)}"
             + (f"; {assumed} of them fit both and were taken for QuPath's" if assumed else "")
-            + ". Look at the thumbnails; --annotation-frame bounds or level-0 sets it."
+            + ". Look at the thumbnails; `annotation_frame` bounds or level-0 sets it."
         )
     if document["left_aside"]:
         kinds = ", ".join(f"{n:,} {ASIDE[kind]}" for kind, n in document["left_aside"].items())

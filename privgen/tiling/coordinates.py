@@ -57,13 +57,13 @@ def opened(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise ConfigError(
-            f"--coordinates is a folder of STEM_patches.h5 or STEM.h5: {folder} is none. Give it."
+            f"`coordinates` is a folder of STEM_patches.h5 or STEM.h5: {folder} is none. Give it."
         )
     try:
         import h5py  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "--coordinates needs h5py, which is not installed. Run pip install 'privgen[h5]'."
+            "`coordinates` needs h5py, which is not installed. Run pip install 'privgen[h5]'."
         ) from error
     return folder
 

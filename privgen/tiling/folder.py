@@ -26,7 +26,7 @@ def prepare(out: Path, private: Path, key: Path) -> None:
       ConfigError: they would.
       OutputError: a folder cannot be made, or `out` holds something else.
     """
-    for what, path in (("--private", private), ("--key", key)):
+    for what, path in (("`private`", private), ("`key`", key)):
         if path.resolve().is_relative_to(out.resolve()):
             raise ConfigError(
                 f"{what} must lie outside the tiles, which may be shared: {path} is inside {out}. "
@@ -67,12 +67,12 @@ def claim(out: Path, settings: TilingSettings, stain: Stain | None, names: Names
         before, key = dict(found["settings"]), found["key"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutputError(
-            f"{out / PARAMETERS} cannot be read as a tiling run's. Give a new --out."
+            f"{out / PARAMETERS} cannot be read as a tiling run's. Give a new `out`."
         ) from error
     if key != names.check:
         raise ConfigError(
             f"the slides in {out} have pseudonyms of another key: under this one they would stand "
-            "there twice. Give that key with --key, or a new --out."
+            "there twice. Give that key with `key`, or a new `out`."
         )
     differing = [
         f"{name} {before.get(name)} (now {asked.get(name)})"
@@ -82,7 +82,7 @@ def claim(out: Path, settings: TilingSettings, stain: Stain | None, names: Names
     if differing:
         raise ConfigError(
             f"{out} holds tiles cut otherwise: {', '.join(differing)}. Give the same settings to "
-            "go on, or a new --out."
+            "go on, or a new `out`."
         )
 
 

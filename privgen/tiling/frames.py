@@ -69,6 +69,6 @@ def frame_of(name: str, slide: Slide, regions: Regions, asked: AnnotationFrame) 
             f"the scanned area starts at {area.x}, {area.y} of level 0, and the regions fit it in "
             f"neither frame: {in_cropped:.0%} of their area lies in it counted from its corner "
             f"(QuPath), {in_whole:.0%} counted from level 0's. Give the GeoJSON of this slide, or "
-            "--annotation-frame bounds or level-0.",
+            "`annotation_frame` bounds or level-0.",
         )
     return cropped if in_cropped >= FITS else whole

@@ -39,7 +39,7 @@ THUMBNAILS = "thumbnails"
 
 _MEMORY = (
     "asked for more memory than one slide may have. Copy or export it again, or give a smaller "
-    "--size; other slides are not affected."
+    "`size`; other slides are not affected."
 )
 _OFTEN = 256  # tiles between signs of life
 
@@ -252,7 +252,7 @@ def _labelled(
         raise SlideError(
             str(job.path),
             f"no region covers {least:g} of any of its {len(plan)} tiles{ties}. Check the "
-            "regions, or give a smaller --min-share.",
+            "regions, or give a smaller `min_share`.",
         )
     annotated = Annotated(
         frame=frame.name,

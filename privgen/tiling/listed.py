@@ -60,7 +60,7 @@ def plan_listed(
         raise SlideError(
             path,
             f"its coordinates are of tiles of {coordinates.size} px, and {settings.size} were "
-            f"asked for. Give --size {coordinates.size}.",
+            f"asked for. Give `size` {coordinates.size}.",
         )
     target = slide.mpp * coordinates.side / coordinates.size
     level, scale, mpp = source_of(slide, replace(settings, mpp=target))
@@ -92,7 +92,7 @@ def plan_listed(
         raise SlideError(
             path,
             f"no listed tile has {settings.min_tissue:g} of tissue: the most is "
-            f"{tissue.max():.2f}. Give a smaller --min-tissue.",
+            f"{tissue.max():.2f}. Give a smaller `min_tissue`.",
         )
     x, y, tissue = x[on_tissue], y[on_tissue], tissue[on_tissue]
     order, blocks = blocks_of(x, y, settings, scale, slide.exact(level))

@@ -82,7 +82,7 @@ def load_key(path: Path) -> bytes:
             _write_new_key(path)
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"the key must be a file: {path} is none. Give another --key.")
+            raise ConfigError(f"the key must be a file: {path} is none. Give another `key`.")
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise ConfigError(
                 f"only you may read the key: {path} has mode "
@@ -119,7 +119,7 @@ def _write_new_key(path: Path) -> None:
         return
     except OSError as error:
         raise OutputError(
-            f"the key {path} cannot be written ({error.strerror or error}). Give another --key."
+            f"the key {path} cannot be written ({error.strerror or error}). Give another `key`."
         ) from error
 
 

@@ -109,13 +109,13 @@ def plan_tiles(
             path,
             f"a slide must hold a whole tile of {settings.size} px: it has "
             f"{chosen.width / scale:.0f}x{chosen.height / scale:.0f} px at {mpp:.3g} um a pixel. "
-            "Give a smaller --size or --mpp.",
+            "Give a smaller `size` or `mpp`.",
         )
     if len(across) * len(down) > MAX_CANDIDATES:
         raise SlideError(
             path,
             f"its grid would have {len(across) * len(down):,} tiles; the most is "
-            f"{MAX_CANDIDATES:,}. Give a larger --stride or --mpp.",
+            f"{MAX_CANDIDATES:,}. Give a larger `stride` or `mpp`.",
         )
     x, y = (axis.ravel() for axis in np.meshgrid(across, down))
     candidates = len(x)
@@ -126,7 +126,7 @@ def plan_tiles(
         raise SlideError(
             path,
             f"no tile has {settings.min_tissue:g} of tissue: the most of {candidates} is "
-            f"{tissue.max():.2f}. Leave the slide out, or give a smaller --min-tissue.",
+            f"{tissue.max():.2f}. Leave the slide out, or give a smaller `min_tissue`.",
         )
     x, y, tissue = x[on_tissue], y[on_tissue], tissue[on_tissue]
     order, blocks = blocks_of(x, y, settings, scale, slide.exact(level))
@@ -155,7 +155,7 @@ def require_readable(path: str, size: int, scale: float, mpp: float) -> None:
             path,
             f"its coarsest level that is fine enough has {mpp / scale:.3g} um a pixel, and a tile "
             f"of {size} px at {mpp:.3g} would be read from {size * scale:.0f} px "
-            f"a side; the most is {LARGEST}. Give a smaller --size or --mpp.",
+            f"a side; the most is {LARGEST}. Give a smaller `size` or `mpp`.",
         )
 
 

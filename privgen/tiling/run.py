@@ -119,7 +119,7 @@ class Sources:
         if len(found) > 1:
             raise ConfigError(
                 f"a DICOM series is of one patient: the names of the files in {slide.path.parent} "
-                f"tell {len(found)}. Give --patients, or another --patient-pattern."
+                f"tell {len(found)}. Give `patients`, or another `patient_pattern`."
             )
         return next(iter(found), None)
 
@@ -136,7 +136,7 @@ class Sources:
         """Warnings about micrometres that fit no slide; they name none."""
         known = list(stems)
         idle = sum(not any(_fits(name, stem) for stem in known) for name in self.micrometres)
-        return [f"{idle} of {len(self.micrometres)} --mpp-override fit no slide."] if idle else []
+        return [f"{idle} of {len(self.micrometres)} `mpp_override` fit no slide."] if idle else []
 
     def require_slides(self, stems: Iterable[str]) -> None:
         """Refuse a table of patients that names none of the slides.
@@ -336,7 +336,7 @@ def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -
     if unknown == len(parts):
         warnings.append(
             "no patient is known: the slide will be the unit of splits, and one patient may stand "
-            "on both sides. Give --patients or --patient-pattern."
+            "on both sides. Give `patients` or `patient_pattern`."
         )
     elif unknown:
         warnings.append(
@@ -347,7 +347,7 @@ def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -
     if earlier:
         warnings.append(
             f"the manifest also holds {earlier} slides of earlier runs. To leave them out, start "
-            "with a new --out."
+            "with a new `out`."
         )
     kept = len(every) - len(parts)
     if kept:

@@ -153,7 +153,7 @@ def _checked(given: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def _option(rule: str) -> str:
-    return "--" + rule.replace("_", "-")
+    return f"`{rule}`"
 
 
 def _manifest(folder: Path) -> Path:

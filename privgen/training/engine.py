@@ -88,7 +88,7 @@ class Engine:
             raise ConfigError(
                 "style_mixing and path_weight need a generator with styles: got style_mixing "
                 f"{config.style_mixing:g}, path_weight {config.path_weight:g} and family "
-                f"{config.family}, which has none. Set both to 0, or give another --family."
+                f"{config.family}, which has none. Set both to 0, or give another `family`."
             )
         painter: Any = self.generator.synthesis if styled else self.generator
         self._paint = self._ready(painter)

@@ -173,7 +173,7 @@ class Journal:
         console.warn(
             f"collapse: at {kimg:.1f} kimg synthetic tiles of a class differ {found:.2f} times as "
             "much as real ones. If the grids in fakes/ repeat one picture, stop; try "
-            "--discriminator projected, a higher diversity weight, or lower rates."
+            "`discriminator=projected`, a higher diversity weight, or lower rates."
         )
 
     def grid(self, step: int, generator: LoadedGenerator) -> None:

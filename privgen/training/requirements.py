@@ -45,7 +45,7 @@ def training_arrays(
         more = f" and {len(few) - _LISTED} more" if len(few) > _LISTED else ""
         console.warn(
             f"classes with fewer training tiles than the batch of {config.batch} are easily learnt "
-            f"by heart: {listed}{more}. Add tiles, lower --batch, or read the audit by class."
+            f"by heart: {listed}{more}. Add tiles, lower `batch`, or read the audit by class."
         )
     _require_one_shape(tiles, config.resolution)
     return tiles.load(config.resolution), labels
@@ -58,7 +58,7 @@ def _require_one_shape(tiles: TileSet, resolution: int) -> None:
         if min(width, height) < resolution:
             raise LayoutError(
                 f"tiles must be at least as large as the resolution, {resolution} px: "
-                f"{record.path} is {width}x{height}. Give a lower --resolution."
+                f"{record.path} is {width}x{height}. Give a lower `resolution`."
             )
         shapes.setdefault((width, height), record.path)
     if len(shapes) > 1:
@@ -85,8 +85,8 @@ def same_run(
         config = replace(config, precision=checkpoint.config.precision)
     if checkpoint.config.family != config.family:
         raise CheckpointError(
-            f"the checkpoint holds a {checkpoint.config.family} generator: got --family "
-            f"{config.family}. Leave --family out, or start a new run."
+            f"the checkpoint holds a {checkpoint.config.family} generator: got `family` "
+            f"{config.family}. Leave `family` out, or start a new run."
         )
     changed = checkpoint.config.differences(config)
     if changed:

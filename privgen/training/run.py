@@ -198,7 +198,7 @@ class Run:
                 path = state.selected_path(self._checkpoints, int(self._selected["step"]))
             elif self.config.select_by != "last":
                 console.warn(
-                    f"no measurement passed --select-by {self.config.select_by}, so "
+                    f"no measurement passed `select_by` {self.config.select_by}, so "
                     "generator.safetensors holds the last weights. Read watch.jsonl before you "
                     "share them."
                 )

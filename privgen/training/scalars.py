@@ -27,7 +27,7 @@ class Scalars:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise RuntimeFailure(
-                "--tensorboard needs TensorBoard: pip install 'privgen[tensorboard]'"
+                "`tensorboard` needs TensorBoard: pip install 'privgen[tensorboard]'"
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=after + 1)
 

@@ -144,7 +144,7 @@ def plan_session(
         asked |= {"on_bad_tile": on_bad_tile, "icc": icc}
         return _resumed(data, options, asked, Path(resume))
     if data is None:
-        raise ConfigError("training needs a folder of tiles, or --resume RUN: got neither.")
+        raise ConfigError("training needs a folder of tiles, or `resume` RUN: got neither.")
     config = configure(options)
     if isinstance(data, TileSet):
         tiles = data

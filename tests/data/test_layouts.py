@@ -373,7 +373,7 @@ def test_bad_tile_stops_by_default_and_is_named_with_the_way_out(tmp_path: Path)
     with pytest.raises(TileError) as caught:
         open_tiles(tmp_path)
     assert caught.value.path == str(tmp_path / "normal" / "fake.gif")
-    assert "--on-bad-tile skip" in caught.value.rule
+    assert "on_bad_tile=skip" in caught.value.rule
 
 
 def test_bad_tiles_are_skipped_and_listed_when_asked(tmp_path: Path) -> None:
@@ -472,9 +472,9 @@ def test_colour_profiles_are_said_kept_and_opened_again_the_same_way(tmp_path: P
     stored, applied = open_tiles(tmp_path), open_tiles(tmp_path, icc="apply")
     assert [remark.what for remark in stored.remarks] == [
         "tiles whose colours are others under their colour profile (ICC), taken as stored "
-        "(--icc ignore): 1"
+        "(`icc` ignore): 1"
     ]
-    assert "brought to sRGB by it (--icc apply): 1" in applied.remarks[0].what
+    assert "brought to sRGB by it (`icc` apply): 1" in applied.remarks[0].what
     assert stored.digests[0] == stored.digests[1] == applied.digests[0] != applied.digests[1]
     np.testing.assert_array_equal(stored.load()[0], stored.load()[1])
     assert (applied.load()[1] != stored.load()[1]).any()

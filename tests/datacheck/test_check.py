@@ -246,7 +246,7 @@ def test_quick_check_refuses_what_only_the_search_gives(
 
 
 def test_quick_check_refuses_in_python_too(clean: Path) -> None:
-    with pytest.raises(ConfigError, match="--approximate beside --quick"):
+    with pytest.raises(ConfigError, match="`approximate` beside `quick`"):
         check_tiles(clean, quick=True, approximate=True)
 
 

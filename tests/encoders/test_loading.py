@@ -204,6 +204,6 @@ def test_without_a_network_inception_says_within_seconds_what_to_fetch(
     line = str(caught.value)
     assert time.monotonic() - start < 10
     assert "\n" not in line
-    for part in (url, networks._INCEPTION_SHA256, "$XDG_CACHE_HOME/privgen", "--fid-weights FILE"):
+    for part in (url, networks._INCEPTION_SHA256, "$XDG_CACHE_HOME/privgen", "`fid_weights`"):
         assert part in line
     assert str(tmp_path) not in line

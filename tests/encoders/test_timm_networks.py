@@ -167,7 +167,7 @@ def test_a_weights_file_changes_the_digest(hub: Path, tmp_path: Path) -> None:
         ("timm:zzzzzzzz", ConfigError, "timm.list_models() names them"),
         ("timm:tiny", WeightsError, "404 for model.safetensors or no network"),
         ("timm:tiny", WeightsError, "ask there for access and log in with `hf auth login`"),
-        ("timm:tiny", WeightsError, "pass --encoder timm:tiny:FILE"),
+        ("timm:tiny", WeightsError, "pass `encoder` timm:tiny:FILE"),
         ("timm:no_weights", WeightsError, "the hub has no weights for timm's no_weights"),
         ("timm:hf-hub:nobody/nothing", WeightsError, "no config.json of that repository"),
         ("timm:tiny:missing.pt", WeightsError, "cannot be read from missing.pt"),

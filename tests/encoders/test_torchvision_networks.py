@@ -316,7 +316,7 @@ def test_weights_that_are_not_the_published_ones_are_refused(
     publish(monkeypatch, f"{server}/{copy.name}", weights.stat().st_size)
     with pytest.raises(WeightsError, match="another SHA-256") as caught:
         load_encoder(f"torchvision:{NAME}")
-    assert f"pass --encoder torchvision:{NAME}:FILE" in str(caught.value)
+    assert f"pass `encoder` torchvision:{NAME}:FILE" in str(caught.value)
     assert list((tmp_path / "cache" / "privgen").iterdir()) == []
 
 

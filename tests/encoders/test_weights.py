@@ -79,7 +79,7 @@ def published(server: Server, kind: str = "whole") -> PublishedWeights:
         url=f"http://127.0.0.1:{server.server_port}/{kind}/net-1234.pth",
         sha256=hashlib.sha256(CONTENT).hexdigest(),
         size=len(CONTENT),
-        option="--test-weights FILE",
+        option="`test_weights`",
     )
 
 
@@ -104,7 +104,7 @@ def test_a_bad_download_leaves_nothing_and_says_why(server: Server, kind: str, r
     with pytest.raises(WeightsError, match=reason) as caught:
         locate(published(server, kind))
     assert "\n" not in str(caught.value)
-    assert "--test-weights FILE" in str(caught.value)
+    assert "`test_weights`" in str(caught.value)
     assert list(cache_folder().iterdir()) == []
 
 
@@ -124,7 +124,7 @@ def test_a_server_that_is_not_there_is_left_soon() -> None:
     with pytest.raises(WeightsError, match="could not be fetched"):
         locate(
             PublishedWeights(
-                title="Test", url="http://127.0.0.1:9/a.pth", sha256="0", size=1, option="--x FILE"
+                title="Test", url="http://127.0.0.1:9/a.pth", sha256="0", size=1, option="`x`"
             )
         )
     assert time.monotonic() - start < 5

@@ -97,7 +97,7 @@ def test_without_a_network_lpips_says_within_seconds_what_to_fetch(
         perceptual_diversity(tiles, tiles, seed=0)
     assert time.monotonic() - start < 10
     assert "\n" not in str(caught.value)
-    assert "--lpips-weights FILE" in str(caught.value)
+    assert "`lpips_weights`" in str(caught.value)
 
 
 def test_diversity_is_the_mean_over_pairs_of_a_class() -> None:

@@ -155,7 +155,7 @@ def test_classes_by_region_hold_for_listed_places(slide: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("attributes", "rule"),
     [
-        ({"patch_size": 128}, "Give --size 128"),
+        ({"patch_size": 128}, "Give `size` 128"),
         ({"patch_size": None}, "does not say how large"),
         ({"patch_size_level0": None}, "does not say how large"),
         ({"patch_size_level0": None, "patch_level": 7}, "of level 7; the slide has levels 0 to 2"),

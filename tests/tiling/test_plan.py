@@ -146,5 +146,5 @@ def test_a_grid_of_too_many_tiles_is_refused_before_it_is_made(
         monkeypatch.setattr(plan_module, "MAX_CANDIDATES", most)
         assert planned(slide, settings).candidates == 1024
     monkeypatch.setattr(plan_module, "MAX_CANDIDATES", 1023)
-    with pytest.raises(SlideError, match=r"1,024 tiles; the most is 1,023.*--stride"):
+    with pytest.raises(SlideError, match=r"1,024 tiles; the most is 1,023.*`stride`"):
         planned(slide, settings)

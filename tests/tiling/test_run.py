@@ -337,7 +337,7 @@ def test_the_name_that_fits_a_slide_best_gives_its_scale(
     assert sources.mpp_of("TCGA-BB-0002-01") == 2.0
     assert Sources(labels=open_labels(None)).mpp_of("TCGA") is None
     (warning,) = sources.idle(Path(path).stem for path in slides)
-    assert warning == "1 of 4 --mpp-override fit no slide."
+    assert warning == "1 of 4 `mpp_override` fit no slide."
 
 
 def test_private_files_are_readable_by_their_owner_alone(run: Run, tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_a_folder_with_something_else_in_it_is_refused(run: Run, tmp_path: Path)
 def test_the_key_may_not_lie_among_the_tiles(
     slides: dict[str, NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="--key must lie outside the tiles"):
+    with pytest.raises(ConfigError, match="`key` must lie outside the tiles"):
         tile_slides(list(slides), tmp_path / "out", key=tmp_path / "out" / "key")
     assert not (tmp_path / "out").exists()
 

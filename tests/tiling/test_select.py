@@ -121,7 +121,7 @@ def test_nothing_left_says_what_each_threshold_removes_and_writes_nothing(tmp_pa
     with pytest.raises(ConfigError) as caught:
         select(tiled(tmp_path), min_tissue=0.85, max_white=0.01)
     message = str(caught.value)
-    assert "of 5, --min-tissue 0.85 removes 4, --max-white 0.01 removes 5" in message
+    assert "of 5, `min_tissue` 0.85 removes 4, `max_white` 0.01 removes 5" in message
     assert "\n" not in message
     assert not (tmp_path / "good.csv").exists()
 

@@ -119,7 +119,7 @@ def test_every_changed_key_is_listed_and_those_of_the_budget_may_change() -> Non
 def test_another_family_is_refused_with_both_names() -> None:
     tiles, ledger = _tiles("a", "a", "b", "b"), _ledger("train", "holdout")
     with pytest.raises(
-        CheckpointError, match=r"holds a cdcgan generator: got --family stylegan2\. Leave --family"
+        CheckpointError, match=r"holds a cdcgan generator: got `family` stylegan2\. Leave `family`"
     ):
         same_run(_checkpoint(), replace(CONFIG, family="stylegan2"), tiles, ledger)
 

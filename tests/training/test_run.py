@@ -293,7 +293,7 @@ def test_where_nothing_could_be_chosen_the_last_weights_are_shared_with_a_warnin
     merits += [None] * 4
     path = _train(tmp_path, replace(CHOOSING, select_by="fd,leak"))
     assert path.name == "ckpt-00000004.pt"
-    assert any("no measurement passed --select-by fd,leak" in line for line in warnings)
+    assert any("no measurement passed `select_by` fd,leak" in line for line in warnings)
     assert _selected(tmp_path) == []
 
 

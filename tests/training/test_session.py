@@ -102,7 +102,7 @@ def test_a_resumed_run_keeps_its_split_and_says_what_differs(
 
 
 def test_auto_needs_tiles(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"needs a folder of tiles, or --resume RUN: got neither"):
+    with pytest.raises(ConfigError, match=r"needs a folder of tiles, or `resume` RUN: got neither"):
         plan_session(None, options=OPTIONS, resume="auto", out=tmp_path)
 
 
@@ -135,7 +135,7 @@ def test_a_resumed_run_keeps_its_own_keys_and_refuses_others_in_one_line(
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     for options, kind, message in (
         ({"width": 8, "seed": 3}, ConfigError, r"changed: seed: 0 -> 3; width: 4 -> 8\. Take"),
-        ({"family": "stylegan2"}, CheckpointError, r"cdcgan-2025 generator: got --family styleg"),
+        ({"family": "stylegan2"}, CheckpointError, r"cdcgan-2025 generator: got `family` styleg"),
         ({"resolutoin": 64}, ConfigError, r"did you mean resolution"),
     ):
         with pytest.raises(kind, match=message) as refused:

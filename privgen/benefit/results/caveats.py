@@ -66,7 +66,7 @@ def data_caveats(
     if unit == "tile":
         found.append(
             "the test split names no patients: every tile counts as its own, and all intervals "
-            "are too narrow. Give --group-by."
+            "are too narrow. Give `group_by`."
         )
     thin = {label: len(np.unique(test.groups[test.labels == label])) for label in test.classes}
     named = [label for label, count in thin.items() if count < _CLASS_PATIENTS]

@@ -145,7 +145,7 @@ def _here(setting: Setting, cells: Sequence[Cell], jobs: int) -> Generator[Cell]
                     except BrokenProcessPool as error:
                         raise RuntimeFailure(
                             "a training's process died, or memory ran out. Run the same command "
-                            "again to go on, with fewer --jobs."
+                            "again to go on, with fewer `jobs`."
                         ) from error
                     yield cell
         finally:

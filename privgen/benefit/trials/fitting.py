@@ -244,7 +244,7 @@ def _update(
     value = float(loss.detach())
     if not math.isfinite(value):
         raise NonFiniteLossError(
-            f"classifier training met a loss of {value}. Give larger batches or --size standard."
+            f"classifier training met a loss of {value}. Give larger batches or `size=standard`."
         )
     optimiser.zero_grad()
     torch.autograd.backward(loss)

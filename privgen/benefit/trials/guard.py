@@ -115,7 +115,7 @@ class TestGuard:
             raise RuntimeFailure(
                 f"the test split is read once by each classifier: {name} asked for it again, or "
                 "with other weights. Select on the validation split; a benchmark that was stopped "
-                "and goes on must compute as it began, so on another machine give a new --out."
+                "and goes on must compute as it began, so on another machine give a new `out`."
             )
         self._served.add(name)
 

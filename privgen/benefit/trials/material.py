@@ -52,7 +52,7 @@ def require_square(tiles: TileSet, side: int | None) -> int:
     if height != width or width < SMALLEST_SIDE:
         raise InputError(
             f"classifiers need square tiles of {SMALLEST_SIDE} px or more: got {width}x{height} "
-            "px. Give a larger --resolution, or cut the tiles square."
+            "px. Give a larger `resolution`, or cut the tiles square."
         )
     return int(width)
 
@@ -61,7 +61,7 @@ def enlarged(regimes: Sequence[Regime], side: int) -> list[str]:
     """A warning for each generator whose tiles are smaller than classifiers see them."""
     return [
         f"regime {regime.share:g}: tiles of {source.name} are enlarged from {own} to {side} px, so "
-        "that their blur tells them from real ones. Give a smaller --resolution."
+        "that their blur tells them from real ones. Give a smaller `resolution`."
         for regime in regimes
         for source in regime.generators
         if (own := require_square(source.tiles, None)) < side

@@ -91,7 +91,7 @@ def load_pretrained(network: nn.Module, name: str, weights: str) -> Normalisatio
         state = load_effnet_lite(LITE0).state_dict()
     else:
         preset = models.get_model_weights(name).DEFAULT
-        option = f"--weights {name}=file:FILE#sha256=HEX"
+        option = f"`weights` {name}=file:FILE#sha256=HEX"
         file = locate(published_weights(name, preset, option=option))
         state = read_state(file, name)
     _load_all_but_head(network, as_built_today(state), name, file)

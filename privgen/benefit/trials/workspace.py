@@ -75,12 +75,12 @@ class Workspace:
             if changed:
                 raise OutputError(
                     f"{self.folder} holds another benchmark: {', '.join(sorted(changed))} changed. "
-                    "Repeat the command it was begun with, or give a new --out."
+                    "Repeat the command it was begun with, or give a new `out`."
                 )
         elif any((self.folder / name).exists() for name in _FILES):
             raise OutputError(
                 f"{self.folder} holds results without {_DECIDED}, which says what they are of. "
-                "Give a new --out."
+                "Give a new `out`."
             )
         for name in ("", *_FILES):
             (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
