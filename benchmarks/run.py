@@ -16,6 +16,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from harness import Options, Outcome, machine  # noqa: E402
 
+from privgen import console  # noqa: E402
+
 NAMES = {
     "epsilon": "epsilon",
     "null-calibration": "null_calibration",
@@ -58,7 +60,8 @@ def main() -> int:
         minutes=given.minutes,
     )
     start = time.perf_counter()
-    outcome: Outcome = import_module(NAMES[given.name]).run(options)
+    with console.on_terminal():
+        outcome: Outcome = import_module(NAMES[given.name]).run(options)
     seconds = time.perf_counter() - start
     show(outcome)
     record = {

@@ -1,5 +1,8 @@
 """The only place that prints: people read stderr, programs read JSON on stdout.
 
+A command shows notes, warnings and progress on the terminal (`on_terminal`). In a library call they
+go to the logger `privgen`, where the caller decides: notes and progress are INFO, warnings WARNING.
+
 Names come from files, and files from strangers. Whatever is printed is text and never markup, and
 what would steer a terminal, begin a new line or turn the reading direction is written as an escape.
 
@@ -7,6 +10,7 @@ Every function here raises StreamError where its stream cannot be written.
 """
 
 import json
+import logging
 import os
 import sys
 import time
@@ -45,6 +49,8 @@ BarId: TypeAlias = TaskID
 _stderr = _Screen(stderr=True, highlight=False, soft_wrap=True)
 _last = time.monotonic()
 _spell: Callable[[str], str] = str
+_shown = False
+_LOG = logging.getLogger("privgen")
 
 _MOST = 2000
 """Most characters of an error or a warning; a path may have so many."""
@@ -59,6 +65,17 @@ def plain(text: str) -> str:
         ascii(mark)[1:-1] if unicodedata.category(mark) in _ESCAPED or mark in _DIRECTIONS else mark
         for mark in text
     )
+
+
+@contextmanager
+def on_terminal() -> Iterator[None]:
+    """While this lasts, notes, warnings and progress are shown to a person at a terminal."""
+    global _shown
+    before, _shown = _shown, True
+    try:
+        yield
+    finally:
+        _shown = before
 
 
 @contextmanager
@@ -88,7 +105,6 @@ def _writing(stream: str) -> Iterator[None]:
     try:
         yield
         _last = time.monotonic()
-_spell: Callable[[str], str] = str
     except OSError as error:
         raise StreamError(f"{stream} cannot be written: {error.strerror or error}.") from error
 
@@ -99,14 +115,18 @@ def _rank() -> int:
 
 
 def note(message: str) -> None:
-    """One plain line for the person at the terminal."""
-    if _rank() == 0:
+    """One plain line of what is done."""
+    if not _shown:
+        _LOG.info("%s", plain(message))
+    elif _rank() == 0:
         _say(message)
 
 
 def warn(message: str) -> None:
     """A line that should be read; never stops the work."""
-    if _rank() == 0:
+    if not _shown:
+        _LOG.warning("%s", plain(_fitting(message)))
+    elif _rank() == 0:
         _say(f"warning: {_fitting(message)}", style="yellow")
 
 
@@ -171,8 +191,8 @@ class _Counted(MofNCompleteColumn):
 
 
 def bars() -> Bars | None:
-    """Bars of phases under way, for `phases`; None where stderr is no terminal."""
-    if not _stderr.is_terminal:
+    """Bars of phases under way, for `phases`; None where nobody watches."""
+    if not (_shown and _stderr.is_terminal):
         return None
     return Bars(
         TextColumn("{task.description}", markup=False),

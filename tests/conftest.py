@@ -1,12 +1,31 @@
 """Shared fixtures: where the real tiles are, and one quiet thread setting."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _on_terminal(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is said is shown as a command shows it, so that tests can read it.
+
+    Tests of what a library call says ask for the fixture `as_library`.
+    """
+    if "as_library" in request.fixturenames:
+        yield
+        return
+    console = pytest.importorskip("privgen.console")
+    with console.on_terminal():
+        yield
+
+
+@pytest.fixture
+def as_library() -> None:
+    """No command runs: notes and warnings go to logging."""
 
 
 @pytest.fixture(scope="session")

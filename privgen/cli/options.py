@@ -42,7 +42,7 @@ class Grouped(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         before = _running.set(ctx)
         try:
-            with console.said_as(in_flags):
+            with console.on_terminal(), console.said_as(in_flags):
                 return super().invoke(ctx)
         finally:
             _running.reset(before)
