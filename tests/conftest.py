@@ -18,7 +18,11 @@ def _on_terminal(request: pytest.FixtureRequest) -> Iterator[None]:
     if "as_library" in request.fixturenames:
         yield
         return
-    console = pytest.importorskip("privgen.console")
+    try:
+        from privgen import console
+    except ImportError:  # the tests of `audits` run without what a terminal needs
+        yield
+        return
     with console.on_terminal():
         yield
 

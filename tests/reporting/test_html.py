@@ -25,6 +25,8 @@ from privgen.errors import DiskFullError
 from privgen.reporting import html, words
 from privgen.reporting.writing import write_report
 
+ROOT = Path(__file__).parents[2]
+
 Example = Callable[[str], dict[str, Any]]
 
 
@@ -382,7 +384,7 @@ def test_the_page_does_not_depend_on_the_process(example: Example, tmp_path: Pat
     subprocess.run(
         [sys.executable, "-c", program, str(out)],
         check=True,
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo"},
+        cwd=ROOT,
+        env=os.environ | {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo", "PYTHONPATH": str(ROOT)},
     )
     assert out.read_text(encoding="utf-8") == _render(example("leak"))
