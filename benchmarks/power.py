@@ -23,6 +23,7 @@ from audits import Outcome as Verdict
 from audits.averages import c_t_statistic, is_authentic
 from audits.battery import run_family
 from audits.copying import copy_scores, own_copy_scores
+from audits.copying_rules import CopyingCase
 from audits.family import family, levels
 from audits.intervals import clopper_pearson
 from audits.verdict import copying_verdict
@@ -76,7 +77,7 @@ def judge(seed: Sequence[int], design: Design, kind: Set) -> dict[str, float]:
     policy = Policy()
     results = {result.name: result for result in run_family(data, policy=policy)}
     level = levels(family(data), policy.significance)
-    verdict = copying_verdict(results, {}, policy, level)
+    verdict = copying_verdict(CopyingCase(results=results, mdl80={}, policy=policy, levels=level))
     scores = copy_scores(data.synthetic.embeddings, data.train.embeddings)
     others = copy_scores(data.holdout.embeddings, data.train.embeddings)
     cells = KMeans(3, n_init=1, random_state=0).fit(data.train.embeddings)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from audits import AuditResult, Estimate, Harm, HarmVerdict, Outcome, Policy
+from audits.copying_rules import CopyingCase
+from audits.membership_rules import MembershipCase
 from audits.sentence import overall_verdict
 from audits.verdict import copying_verdict, membership_verdict
 
@@ -85,7 +87,15 @@ def copying(
     if aligned is not None:
         results["aligned_copies"] = aligned
     seen: dict[str, float | None] = dict(ALL_SEEN) if mdl80 is None else mdl80
-    return copying_verdict(results, seen, policy or Policy(), LEVELS, swapped)
+    return copying_verdict(
+        CopyingCase(
+            results=results,
+            mdl80=seen,
+            policy=policy or Policy(),
+            levels=LEVELS,
+            swapped=swapped,
+        )
+    )
 
 
 class TestCopying:
@@ -235,12 +245,14 @@ def membership(
         details={"smallest_p": smallest_p},
     )
     return membership_verdict(
-        harm,
-        [result],
-        policy or Policy(),
-        {name: scale * level for name, level in LEVELS.items()},
-        confounded=confounded,
-        lone_tiles=lone_tiles,
+        MembershipCase(
+            harm=harm,
+            results=[result],
+            policy=policy or Policy(),
+            levels={name: scale * level for name, level in LEVELS.items()},
+            confounded=confounded,
+            lone_tiles=lone_tiles,
+        )
     )
 
 
@@ -253,7 +265,9 @@ class TestMembership:
         ],
     )
     def test_not_measured_is_inconclusive(self, harm: Harm, remedy: str) -> None:
-        verdict = membership_verdict(harm, [], Policy(), LEVELS)
+        verdict = membership_verdict(
+            MembershipCase(harm=harm, results=[], policy=Policy(), levels=LEVELS)
+        )
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert verdict.reason == "Not measured."
         assert verdict.remedy.startswith(remedy)
@@ -353,7 +367,14 @@ class TestMembership:
             )
 
         def judged(*results: AuditResult) -> HarmVerdict:
-            return membership_verdict(Harm.PATIENT_MEMBERSHIP, results, Policy(), LEVELS)
+            return membership_verdict(
+                MembershipCase(
+                    harm=Harm.PATIENT_MEMBERSHIP,
+                    results=results,
+                    policy=Policy(),
+                    levels=LEVELS,
+                )
+            )
 
         plain, shadow = "patient_membership", "patient_membership/shadow"
         leak = judged(attack(plain, 0.55), attack(shadow, 0.58, rejected=True))
