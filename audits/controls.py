@@ -10,6 +10,7 @@ Source: METHODS.md 2.5, 3; Das, Zhang & Tramer 2024, arXiv:2406.16201.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +33,29 @@ _SPLITS = 400
 _RELABELLINGS = 999
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlantedScores:
+    """Scores of the planted copies of one kind.
+
+    Attributes:
+      ratio: `CopyScores.ratio` of each copy, shape (m,).
+      sources: the train tile each is nearest to, shape (m,); against `own` each counts once.
+      proven: which are proven by equal pixels or alignment, shape (m,).
+      patients: of the train tile each was made from, shape (m,).
+    """
+
+    ratio: Floats
+    sources: NDArray[np.intp]
+    proven: NDArray[np.bool_]
+    patients: Strings
+
+
 def power_curve(
     synthetic: Floats,
     holdout: Floats,
     own: Floats,
-    planted: Mapping[str, Floats],
+    planted: Mapping[str, PlantedScores],
     *,
-    sources: Mapping[str, NDArray[np.intp]],
-    proven: Mapping[str, NDArray[np.bool_]],
-    source_patients: Mapping[str, Strings],
     fractions: Sequence[float],
     significance: float,
     rng: np.random.Generator,
@@ -56,11 +71,7 @@ def power_curve(
     Args:
       synthetic, holdout: `CopyScores.ratio` of the audited data, shapes (s,) and (h,).
       own: the same for train tiles against the other train tiles, shape (t,).
-      planted: the same for the copies of each kind, shape (m,).
-      sources: of each kind, the train tile each copy is nearest to, shape (m,); against `own` each
-        counts once.
-      proven: of each kind, which copies are proven by equal pixels or alignment, shape (m,).
-      source_patients: of each kind, the patient of each copy's source, shape (m,).
+      planted: scores of the copies, by kind.
       fractions: shares of synthetic tiles to replace; at least one tile each.
       significance: what p is held against: the weight of `tail_ratio` in the family-wise level, so
         that the curve holds whatever the other tests say (Holm's first step).
@@ -77,23 +88,23 @@ def power_curve(
     ]
     points = []
     seed = int(rng.integers(2**63))
-    for kind, scores in planted.items():
+    for kind, copied in planted.items():
         # Of its own, so that no kind's curve depends on which others were planted.
         rng = np.random.default_rng([seed, *kind.encode()])
         for copies in counts:
             if copies > total:
                 continue
-            chosen = _draw_copies(source_patients[kind], copies, rng)
+            chosen = _draw_copies(copied.patients, copies, rng)
             detected = _both_detect(
                 synthetic,
                 (holdout, own),
-                scores[chosen],
-                sources[kind][chosen],
+                copied.ratio[chosen],
+                copied.sources[chosen],
                 critical,
                 quantiles,
                 rng,
             )
-            hits = int((proven[kind][chosen].any(axis=1) | detected).sum())
+            hits = int((copied.proven[chosen].any(axis=1) | detected).sum())
             low, high = clopper_pearson(hits, DRAWS)
             points.append(
                 PowerPoint(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits.averages import authenticity, c_t, dcr_share
-from audits.controls import power_curve
+from audits.controls import PlantedScores, power_curve
 from audits.copying import (
     CopyScores,
     copy_scores,
@@ -406,35 +406,40 @@ def planted_power(
             fingerprints=train.fingerprints,
         )
         kinds = {"exact": exact, **kinds}
-    ratios, sources, proven, patients = {}, {}, {}, {}
-    for kind, copies in kinds.items():
-        keep = copies.textured
-        if not keep.any():
-            continue
-        if copies.embeddings is None:  # no count can see them
-            ratios[kind], sources[kind] = np.full(int(keep.sum()), np.inf), copies.sources[keep]
-        else:
-            scores = copy_scores(copies.embeddings[keep], train.embeddings)
-            ratios[kind], sources[kind] = scores.ratio, scores.source
-        patients[kind] = train.patients[copies.sources[keep]]
-        proven[kind] = np.zeros(int(keep.sum()), dtype=np.bool_)
-        if copies.fingerprints is not None and train.fingerprints is not None:
-            proven[kind] = np.isin(copies.fingerprints[keep], train.fingerprints)
-        if copies.aligned is not None and alignment is not None and alignment.rejected is not None:
-            proven[kind] |= alike(
-                copies.aligned.inliers,
-                copies.aligned.strength,
-                needed=alignment.details["needed_score"],
-            )[keep]
     return power_curve(
         evidence.matched[0].scores.ratio,
         evidence.matched[1].scores.ratio,
         evidence.own.ratio[evidence.own_textured],
-        ratios,
-        sources=sources,
-        proven=proven,
-        source_patients=patients,
+        {
+            kind: _planted_scores(copies, train, alignment)
+            for kind, copies in kinds.items()
+            if copies.textured.any()
+        },
         fractions=policy.fractions,
         significance=level,
         rng=rng,
+    )
+
+
+def _planted_scores(copies: Planted, train: Tiles, alignment: AuditResult | None) -> PlantedScores:
+    keep = copies.textured
+    if copies.embeddings is None:  # no count can see them
+        ratio, sources = np.full(int(keep.sum()), np.inf), copies.sources[keep]
+    else:
+        scores = copy_scores(copies.embeddings[keep], train.embeddings)
+        ratio, sources = scores.ratio, scores.source
+    proven = np.zeros(int(keep.sum()), dtype=np.bool_)
+    if copies.fingerprints is not None and train.fingerprints is not None:
+        proven = np.isin(copies.fingerprints[keep], train.fingerprints)
+    if copies.aligned is not None and alignment is not None and alignment.rejected is not None:
+        proven |= alike(
+            copies.aligned.inliers,
+            copies.aligned.strength,
+            needed=alignment.details["needed_score"],
+        )[keep]
+    return PlantedScores(
+        ratio=ratio,
+        sources=sources,
+        proven=proven,
+        patients=train.patients[copies.sources[keep]],
     )

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +67,43 @@ def _textured(fingerprints: Strings | None, count: int) -> NDArray[np.bool_]:
     return rows
 
 
+def _embeddings(name: str, given: ArrayLike) -> NDArray[np.float32]:
+    array = np.asarray(given)
+    if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0:
+        raise AuditInputError(
+            f"{name} embeddings must have shape (tiles, features), both at least 1: "
+            f"got {array.shape}."
+        )
+    if array.dtype.kind not in "fiu":
+        raise AuditInputError(
+            f"{name} embeddings must be real numbers: got an array of {array.dtype}."
+        )
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array).all(axis=1)).sum())
+        raise AuditInputError(
+            f"{name} embeddings must be finite: {bad} of {len(array)} rows hold NaN or "
+            "infinity "
+            "(float16 overflow is the usual cause: embed in float32)."
+        )
+    with np.errstate(over="ignore"):
+        found: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(found).all():
+        raise AuditInputError(f"{name} embeddings overflow float32: rescale them.")
+    return found
+
+
+class Columns(TypedDict, total=False):
+    """What may be known of each tile, see `Tiles`; shape (n,) each."""
+
+    labels: ArrayLike | None
+    patients: ArrayLike | None
+    slides: ArrayLike | None
+    fingerprints: ArrayLike | None
+    ids: ArrayLike | None
+    content: ArrayLike | None
+    barcodes: bool
+
+
 class Tiles:
     """Embedded tiles of one role.
 
@@ -90,62 +128,32 @@ class Tiles:
         occurs twice, or a patient or slide that is missing for some tiles.
     """
 
-    def __init__(
-        self,
-        name: str,
-        embeddings: ArrayLike,
-        *,
-        labels: ArrayLike | None = None,
-        patients: ArrayLike | None = None,
-        slides: ArrayLike | None = None,
-        fingerprints: ArrayLike | None = None,
-        ids: ArrayLike | None = None,
-        barcodes: bool = True,
-        content: ArrayLike | None = None,
-    ) -> None:
-        array = np.asarray(embeddings)
-        if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0:
-            raise AuditInputError(
-                f"{name} embeddings must have shape (tiles, features), both at least 1: "
-                f"got {array.shape}."
-            )
-        if array.dtype.kind not in "fiu":
-            raise AuditInputError(
-                f"{name} embeddings must be real numbers: got an array of {array.dtype}."
-            )
-        if not np.isfinite(array).all():
-            bad = int((~np.isfinite(array).all(axis=1)).sum())
-            raise AuditInputError(
-                f"{name} embeddings must be finite: {bad} of {len(array)} rows hold NaN or "
-                "infinity "
-                "(float16 overflow is the usual cause: embed in float32)."
-            )
-        count = len(array)
+    def __init__(self, name: str, embeddings: ArrayLike, **columns: Unpack[Columns]) -> None:
+        if unknown := columns.keys() - Columns.__annotations__.keys():
+            raise TypeError(f"Tiles has no column {min(unknown)!r}")
         self.name = name
-        with np.errstate(over="ignore"):
-            self.embeddings: NDArray[np.float32] = np.ascontiguousarray(array, dtype=np.float32)
-        if not np.isfinite(self.embeddings).all():
-            raise AuditInputError(f"{name} embeddings overflow float32: rescale them.")
-        self.labels = _strings(labels, count, f"{name} labels", "all")
+        self.embeddings = _embeddings(name, embeddings)
+        count = len(self.embeddings)
+
+        def column(key: str) -> Strings | None:
+            values = columns.get(key)
+            return None if values is None else _strings(values, count, f"{name} {key}", "")  # type: ignore[arg-type]
+
+        def owners(key: str, *, barcodes: bool) -> Strings | None:
+            values = columns.get(key)
+            if values is None:
+                return None
+            return _owners(values, count, f"{name} {key}", barcodes=barcodes)  # type: ignore[arg-type]
+
         own = np.char.add(f"{name}-", np.arange(count).astype(np.str_))
-        self.patients = (
-            own
-            if patients is None
-            else _owners(patients, count, f"{name} patients", barcodes=barcodes)
-        )
+        patients = owners("patients", barcodes=columns.get("barcodes", True))
+        slides, ids = owners("slides", barcodes=False), column("ids")
+        self.labels = _strings(columns.get("labels"), count, f"{name} labels", "all")
         self.patients_known = patients is not None
-        self.slides = (
-            self.patients
-            if slides is None
-            else _owners(slides, count, f"{name} slides", barcodes=False)
-        )
-        self.fingerprints = (
-            None
-            if fingerprints is None
-            else _strings(fingerprints, count, f"{name} fingerprints", "")
-        )
-        self.content = None if content is None else _strings(content, count, f"{name} content", "")
-        self.ids = own if ids is None else _strings(ids, count, f"{name} ids", "")
+        self.patients = own if patients is None else patients
+        self.slides = self.patients if slides is None else slides
+        self.fingerprints, self.content = column("fingerprints"), column("content")
+        self.ids = own if ids is None else ids
         distinct, times = np.unique(self.ids, return_counts=True)
         if len(distinct) < count:
             raise AuditInputError(
@@ -328,26 +336,7 @@ class AuditData:
             self._refuse_shared(
                 "fingerprints", self.train.fingerprints[self.train.fingerprints != ""]
             )
-            if self.siblings is not None and self.siblings.fingerprints is not None:
-                own = self.train.fingerprints[self.train.fingerprints != ""]
-                shared = np.intersect1d(own, self.siblings.fingerprints)
-                if len(shared):
-                    raise AuditInputError(
-                        f"siblings must be tiles the generator did not see: {len(shared)} equal "
-                        "train tiles. Hold other tiles back, before training."
-                    )
-        if self.siblings is not None:
-            if not (self.train.patients_known and self.siblings.patients_known):
-                raise AuditInputError(
-                    "siblings need patients, in train as well: got none. Say which tiles are of "
-                    "one patient."
-                )
-            strange = np.setdiff1d(self.siblings.patients, self.train.patients)
-            if len(strange):
-                raise AuditInputError(
-                    f"siblings must be tiles of training patients: {len(strange)} of their "
-                    f"patients are not in train (first: {strange[0]}). Move them to holdout."
-                )
+        self._check_siblings()
         for kind, planted in self.planted.items():
             self._check_planted(kind, planted, width)
         if self.alignment is not None:
@@ -357,6 +346,30 @@ class AuditData:
                     "alignment must have one entry a synthetic tile: got "
                     f"{aligned} for {len(self.synthetic)}."
                 )
+
+    def _check_siblings(self) -> None:
+        siblings = self.siblings
+        if siblings is None:
+            return
+        if self.train.fingerprints is not None and siblings.fingerprints is not None:
+            own = self.train.fingerprints[self.train.fingerprints != ""]
+            shared = np.intersect1d(own, siblings.fingerprints)
+            if len(shared):
+                raise AuditInputError(
+                    f"siblings must be tiles the generator did not see: {len(shared)} equal train "
+                    "tiles. Hold other tiles back, before training."
+                )
+        if not (self.train.patients_known and siblings.patients_known):
+            raise AuditInputError(
+                "siblings need patients, in train as well: got none. Say which tiles are of "
+                "one patient."
+            )
+        strange = np.setdiff1d(siblings.patients, self.train.patients)
+        if len(strange):
+            raise AuditInputError(
+                f"siblings must be tiles of training patients: {len(strange)} of their "
+                f"patients are not in train (first: {strange[0]}). Move them to holdout."
+            )
 
     def _check_planted(self, kind: str, planted: Planted, width: int) -> None:
         count = len(planted.sources)

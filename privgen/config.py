@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, get_args
 from privgen.documents import DocumentError, parse_toml, read_text
 from privgen.errors import ConfigError
 from privgen.limits import TEXT_BYTES, shown
+from privgen.requests import option
 
 RESOLUTIONS = (32, 64, 128, 224, 256)
 """Sides a generator can be trained at, pixels; 224 is for the one family that was published so."""
@@ -21,6 +22,8 @@ Precision = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 DiscriminatorKind = Literal["projected", "own"]
 Loss = Literal["hinge", "logistic", "relativistic"]
 SelectBy = Literal["last", "fd", "fd,leak"]
+
+_WHAT, _HOW, _RUN = "What is trained", "How long and on what", "How it is run"
 
 TOGETHER = 4
 """Neighbours in a batch that a discriminator may compare: 4k .. 4k + 3, or 2k and 2k + 1."""
@@ -86,15 +89,58 @@ class TrainConfig:
       tensorboard: also write scalars for TensorBoard.
     """
 
-    family: str = "cdcgan"
-    discriminator: DiscriminatorKind = "projected"
-    resolution: int = 64
-    minutes: float | None = None
-    kimg: float | None = None
-    batch: int = 16
+    family: str = option(
+        str,
+        "cdcgan, cdcgan-2025, stylegan, stylegan2 or pathologygan.",
+        "cdcgan",
+        panel=_WHAT,
+    )
+    discriminator: DiscriminatorKind = option(
+        DiscriminatorKind,
+        "Judge in frozen features, or by the family's own network.",
+        "projected",
+        panel=_WHAT,
+    )
+    resolution: int = option(
+        int,
+        "Side of a tile: 32, 64, 128 or 256 px; 224 for cdcgan-2025.",
+        64,
+        panel=_WHAT,
+    )
+    minutes: float | None = option(
+        float,
+        "Stop after this many minutes.",
+        None,
+        panel=_HOW,
+        words="10 minutes",
+        printed="never",
+    )
+    kimg: float | None = option(
+        float,
+        "Stop after this many thousand tiles.",
+        None,
+        panel=_HOW,
+    )
+    batch: int = option(
+        int,
+        "Tiles per step, a multiple of 4.",
+        16,
+        panel=_HOW,
+    )
     accumulate: int = 1
-    seed: int = 0
-    class_balance: ClassBalance = "preserve"
+    seed: int = option(
+        int,
+        "Seed of split and run.",
+        0,
+        panel=_HOW,
+        printed="always",
+    )
+    class_balance: ClassBalance = option(
+        ClassBalance,
+        "Classes as frequent as in the data, or equally.",
+        "preserve",
+        panel=_HOW,
+    )
     width: int = 32
     style_dim: int = 128
     head_width: int = 64
@@ -117,18 +163,50 @@ class TrainConfig:
     ada_kimg: float = 100.0
     diversity: float = 1.0
     precision: Precision = "auto"
-    device: str = "auto"
+    device: str = option(
+        str,
+        "auto, cpu, cuda or cuda:N; auto takes cuda where there is one.",
+        "auto",
+        panel=_RUN,
+    )
     threads: int = 0
-    compile: bool = False
-    deterministic: bool = False
+    compile: bool = option(
+        bool,
+        "Use torch.compile; pays on long GPU runs.",
+        False,
+        panel=_RUN,
+    )
+    deterministic: bool = option(
+        bool,
+        "Bit-identical runs on a GPU; slower.",
+        False,
+        panel=_RUN,
+    )
     log_steps: int = 20
     grid_steps: int = 200
-    watch_kimg: float = 4.0
+    watch_kimg: float = option(
+        float,
+        "Measure quality and leakage this often, thousand tiles; 0 never.",
+        4.0,
+        panel=_RUN,
+    )
     watch_count: int = 256
-    select_by: SelectBy = "last"
+    select_by: SelectBy = option(
+        SelectBy,
+        "Weights to share: the last, those nearest to held-out tiles, or the nearest that show no "
+        "leak. Half of the held-out patients are then kept for choosing.",
+        "last",
+        panel=_WHAT,
+    )
     checkpoint_minutes: float = 2.0
     keep_checkpoints: int = 2
-    tensorboard: bool = False
+    tensorboard: bool = option(
+        bool,
+        "Write scalars for TensorBoard too.",
+        False,
+        panel=_RUN,
+        printed="never",
+    )
 
     def __post_init__(self) -> None:
         for key in fields(self):

@@ -41,7 +41,7 @@ CHUNK = 32
 MEAN_LATENTS = 4096
 """Latents the mean style of a class is averaged over."""
 
-Balance = Literal["as-trained", "uniform"]
+Balance = Literal["preserve", "uniform"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +269,7 @@ def label_numbers(
 ) -> NDArray[np.intp]:
     """Class number of each image, a function of its index alone, shape (n,).
 
-    "uniform" takes the classes in turns. "as-trained" follows the golden-ratio sequence through the
+    "uniform" takes the classes in turns. "preserve" follows the golden-ratio sequence through the
     classes' shares, so that the counts of any first n images stay within a few of the exact shares.
 
     Raises:
@@ -279,8 +279,8 @@ def label_numbers(
     classes = len(generator.classes)
     if balance == "uniform":
         return (numbers % np.uint64(classes)).astype(np.intp)
-    if balance != "as-trained":
-        raise ConfigError(f"balance must be as-trained or uniform: got {balance!r}")
+    if balance != "preserve":
+        raise ConfigError(f"balance must be preserve or uniform: got {balance!r}")
     golden = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio; multiplication wraps around
     place = (numbers * golden).astype(np.float64) / 2.0**64
     edges = np.cumsum(generator.class_share)[:-1]
@@ -292,7 +292,7 @@ def iterate(
     count: int,
     *,
     seed: int,
-    balance: Balance = "as-trained",
+    balance: Balance = "preserve",
     truncation: float = 1.0,
     start: int = 0,
     block: int = 16 * CHUNK,
@@ -314,7 +314,7 @@ def sample(
     count: int,
     *,
     seed: int,
-    balance: Balance = "as-trained",
+    balance: Balance = "preserve",
     truncation: float = 1.0,
 ) -> tuple[NDArray[np.uint8], NDArray[np.str_]]:
     """The first `count` images of the sample `seed`.

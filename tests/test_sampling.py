@@ -90,19 +90,19 @@ def test_uniform_labels_take_the_classes_in_turns(generator: LoadedGenerator) ->
 def test_as_trained_labels_follow_the_shares_closely_at_any_count(
     generator: LoadedGenerator,
 ) -> None:
-    labels = label_numbers(generator, range(10_000), balance="as-trained")
+    labels = label_numbers(generator, range(10_000), balance="preserve")
     for count in (50, 333, 10_000):
         found = np.bincount(labels[:count], minlength=3)
         assert np.abs(found - count * np.array(SHARES)).max() <= 4
 
 
 def test_labels_of_distant_images_need_no_counting_up_to_them(generator: LoadedGenerator) -> None:
-    far = label_numbers(generator, [10**12, 10**12 + 1], balance="as-trained")
+    far = label_numbers(generator, [10**12, 10**12 + 1], balance="preserve")
     assert set(far) <= {0, 1, 2}
 
 
 def test_an_unknown_balance_is_refused(generator: LoadedGenerator) -> None:
-    with pytest.raises(ConfigError, match="must be as-trained or uniform: got 'equal'"):
+    with pytest.raises(ConfigError, match="must be preserve or uniform: got 'equal'"):
         sample(generator, 1, seed=0, balance="equal")  # type: ignore[arg-type]
 
 

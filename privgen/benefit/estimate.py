@@ -12,7 +12,7 @@ from privgen.benefit.arms import Composition
 from privgen.benefit.plan import Cell, Plan
 from privgen.benefit.trials.classifiers import build, uses_bfloat16
 from privgen.benefit.trials.execution import VIEWS, default_jobs
-from privgen.benefit.trials.fitting import fit, predict
+from privgen.benefit.trials.fitting import Trial, fit, predict
 from privgen.benefit.trials.material import require_square
 from privgen.compute.devices import choose_device, threads
 from privgen.data.tileset import TileSet
@@ -98,15 +98,17 @@ def _measured(
     with threads(1) if device.type == "cpu" else nullcontext():
         fit(
             network,
+            Trial(
+                recipe=plan.recipe.short(_TRIAL_UPDATES),
+                seed=0,
+                augment=False,
+                bfloat16=uses_bfloat16(model, device),
+                device=device,
+            ),
             tiles=tiles,
             composition=Composition(rows=rows, labels=labels),
             validation=tiles[:1],
             validation_labels=labels[:1],
-            recipe=plan.recipe.short(_TRIAL_UPDATES),
-            seed=0,
-            augment=False,
-            bfloat16=uses_bfloat16(model, device),
-            device=device,
             on_update=lambda: moments.append(time.perf_counter()),
         )
         start = time.perf_counter()

@@ -3,8 +3,8 @@
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 from privgen.benefit.arms import ARMS, BASELINE, FILTERED, Arm
 from privgen.benefit.requests import FULL
@@ -109,6 +109,41 @@ class Plan:
         ):
             if value < least:
                 raise ConfigError(f"{name} must be {least} or more: got {value}.")
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        updates: int = 150,
+        batch: int = 32,
+        evaluations: int = 3,
+        weights: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """A plan from plain values.
+
+        Args:
+          updates: optimiser updates of every training.
+          batch: tiles per update.
+          evaluations: checkpoints compared on the validation split, 2 or more.
+          weights: what to start models from, see `pretrained`; from scratch where it names none.
+          options: other fields of this class.
+
+        Raises:
+          ConfigError: an option is unknown or out of range.
+        """
+        recipe = Recipe(updates=updates, batch=batch, evaluations=evaluations)
+        lists: dict[str, Any] = {
+            name: tuple(options.pop(name))
+            for name in ("models", "ratios", "seeds", "arms")
+            if name in options
+        }
+        known = {field.name for field in fields(cls)}
+        for name in options:
+            if name not in known:
+                raise ConfigError(f"augment_bench has no parameter {name!r}.")
+        pairs = tuple(sorted((weights or {}).items()))
+        return cls(recipe=recipe, weights=pairs, **lists, **options)
 
     @property
     def primary_ratio(self) -> float:

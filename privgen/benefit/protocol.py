@@ -14,22 +14,21 @@ Source: METHODS.md 7.
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privgen.benefit.arms import ARMS
-from privgen.benefit.plan import RATIOS, Plan
+from privgen.benefit.plan import Plan
 from privgen.benefit.regimes import Regime, check_parts
-from privgen.benefit.results.assembly import Finished, assemble
+from privgen.benefit.results.assembly import Finished, Tested, assemble
 from privgen.benefit.results.caveats import require_patients
 from privgen.benefit.results.records import BenchReport
-from privgen.benefit.trials.classifiers import FAMILIES, uses_bfloat16
+from privgen.benefit.trials.classifiers import uses_bfloat16
 from privgen.benefit.trials.execution import Setting, default_jobs, histogram_name, run_cells
-from privgen.benefit.trials.fitting import Recipe
 from privgen.benefit.trials.guard import TestGuard
 from privgen.benefit.trials.histogram import colour_histograms, fit_histogram
 from privgen.benefit.trials.material import (
@@ -51,21 +50,11 @@ def augment_bench(
     regimes: Sequence[Regime],
     validation: TileSet,
     test: TileSet,
-    models: Sequence[str] = FAMILIES,
-    ratios: Sequence[float] = RATIOS,
-    seeds: Sequence[int] = (0, 1, 2, 3, 4),
-    updates: int = 150,
-    batch: int = 32,
-    evaluations: int = 3,
     side: int | None = None,
-    size: str = "small",
-    weights: Mapping[str, str] | None = None,
-    arms: Sequence[str] = tuple(ARMS),
-    device: str = "auto",
-    seed: int = 0,
     jobs: int | None = None,
     scheduler: str | None = None,
     folder: Path | None = None,
+    **options: Any,
 ) -> BenchReport:
     """Train every model in every arm and compare them on the test patients.
 
@@ -73,21 +62,12 @@ def augment_bench(
       regimes: real training tiles, and synthetic ones by generators that saw no others.
       validation: real tiles of other patients, on which checkpoints are chosen.
       test: real tiles of further patients, read once by each trained classifier.
-      models: of `classifiers.MODELS`.
-      ratios: synthetic tiles for each real training tile.
-      seeds: of the trainings, 2 or more; the same initial weights and test patients in every arm.
-      updates: optimiser updates of every training.
-      batch: tiles an update.
-      evaluations: checkpoints compared on the validation split, 2 or more.
       side: pixels at which all tiles are seen; the training tiles' own when None.
-      size: of networks named by their family alone, see `classifiers`.
-      weights: what to start models from, see `pretrained`; from scratch where it names none.
-      arms: of `arms.ARMS`; `real` must be among them.
-      device: "auto", "cpu", "cuda" or "cuda:N".
-      seed: of everything random, together with `seeds`.
-      jobs: processes of this machine; one a core when None, and one on a GPU.
+      jobs: processes of this machine; one per core when None, and one on a GPU.
       scheduler: address of a Dask scheduler whose workers train instead; needs `folder`.
-      folder: private; keeps each training's result, so that a run that was stopped can go on.
+      folder: private; keeps each training's result, so that a run that was stopped can resume.
+      options: which trainings: models, arms, ratios, seeds, updates, batch, evaluations, size,
+        weights, device, seed, as `Plan.of`.
 
     Returns:
       The report. The same arguments give the same report on the same machine, whatever `jobs` is.
@@ -101,19 +81,8 @@ def augment_bench(
 
     Source: METHODS.md 7.
     """
-    plan = Plan(
-        models=tuple(models),
-        ratios=tuple(ratios),
-        seeds=tuple(seeds),
-        arms=tuple(arms),
-        recipe=Recipe(updates=updates, batch=batch, evaluations=evaluations),
-        size=size,
-        weights=tuple(sorted((weights or {}).items())),
-        device=device,
-        seed=seed,
-    )
     finished = carry_out(
-        plan,
+        Plan.of(**options),
         regimes=regimes,
         validation=validation,
         test=test,
@@ -176,10 +145,7 @@ def carry_out(
     return assemble(
         plan,
         regimes,
-        results=results,
-        colours=colours,
-        labels=labels,
-        kept=kept,
+        Tested(results=results, colours=colours, labels=labels, kept=kept),
         validation=validation,
         test=test,
         side=side,

@@ -77,13 +77,6 @@ class Icc(StrEnum):
     ignore = "ignore"
 
 
-class Balance(StrEnum):
-    """How classes are drawn."""
-
-    preserve = "preserve"
-    uniform = "uniform"
-
-
 def reported(command: Callable[P, int]) -> Callable[P, None]:
     """Turn a command's result or error into one line and an exit code."""
 

@@ -1,74 +1,40 @@
 """`privgen sample` and `privgen export`."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from privgen import console
-from privgen.cli.base import Balance, Json, Seed, app, reported, require_paths
-from privgen.cli.options import Grouped
-
-
-class Format(StrEnum):
-    """How synthetic tiles are written."""
-
-    png = "png"
-    npz = "npz"
+from privgen.cli.base import Json, app, reported, require_paths
+from privgen.cli.options import Grouped, from_requests
+from privgen.release.requests import SampleRequest
+from privgen.requests import made
 
 
 @app.command(cls=Grouped)
 @reported
+@from_requests(SampleRequest)
 def sample(
+    given: dict[str, Any],
     generator: Annotated[Path, typer.Argument(help="A .pt checkpoint or .safetensors file.")],
     out: Annotated[
         Path,
         typer.Option(help="Empty or new folder for the tiles, or one this command began."),
     ],
-    count: Annotated[int, typer.Option(help="Tiles of the whole sample.", min=1)] = 1000,
-    balance: Annotated[
-        Balance, typer.Option(help="Classes as frequent as in training, or equally frequent.")
-    ] = Balance.preserve,
-    truncation: Annotated[
-        float,
-        typer.Option(
-            help="Below 1, tiles nearer to the mean of their class: less diverse, leaks no less. "
-            "Audit what you release.",
-            min=0.0,
-            max=1.0,
-        ),
-    ] = 1.0,
-    format: Annotated[
-        Format, typer.Option(help="PNG in class folders, or numbered .npz files, for very many.")
-    ] = Format.png,
-    tiles_per_file: Annotated[
-        int | None,
-        typer.Option(help="Tiles of an .npz file, a multiple of 32. [default: 256 MiB or 9984]"),
-    ] = None,
     shard: Annotated[
         str, typer.Option(help="Write only part K of N, say 2/8; all parts make the whole sample.")
     ] = "1/1",
-    seed: Seed = 0,
     json: Json = False,
 ) -> int:
-    """Write synthetic tiles. The same command again goes on where it was stopped."""
+    """Write synthetic tiles. The same command again resumes where it was stopped."""
+    request = made(SampleRequest, given)
     require_paths(generator)
     from privgen.release.folder import Part, write_samples
     from privgen.sampling import load_generator
 
     part = Part.parse(shard)
-    written = write_samples(
-        load_generator(generator),
-        out,
-        count=count,
-        seed=seed,
-        balance="uniform" if balance is Balance.uniform else "as-trained",
-        truncation=truncation,
-        format=format.value,
-        tiles_per_file=tiles_per_file,
-        part=part,
-    )
+    written = write_samples(load_generator(generator), out, request, part=part)
     tiles = written.made + written.kept
     done = f"{written.made} made, {written.kept} were there" if written.made else "nothing to do"
     console.note(f"{tiles} synthetic tiles in {out} ({done})")

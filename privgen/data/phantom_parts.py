@@ -4,6 +4,8 @@ Each function paints one structure on a `Canvas` in haematoxylin and eosin, over
 Lengths are micrometres; angles are radians.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,14 +13,27 @@ from privgen.data.phantom_canvas import FIELD, Canvas, Map, Points, smoothstep
 from privgen.data.phantom_patient import Patient
 
 
+@dataclass(frozen=True, eq=False)
+class Nuclei:
+    """Where nuclei lie, and their shape.
+
+    Attributes:
+      x, y: centres, shape (k,).
+      long, short: semi-axes before the patient's size, one number or shape (k,).
+      angle: of the long axis, shape (k,).
+    """
+
+    x: Points
+    y: Points
+    long: Points | float
+    short: Points | float
+    angle: Points
+
+
 def paint_nuclei(
     canvas: Canvas,
     patient: Patient,
-    x: Points,
-    y: Points,
-    long: Points | float,
-    short: Points | float,
-    angle: Points,
+    nuclei: Nuclei,
     *,
     where: NDArray[np.bool_] | None = None,
     tone: float,
@@ -30,8 +45,7 @@ def paint_nuclei(
     Args:
       canvas: painted in place.
       patient: gives size, texture and its grain.
-      x, y, angle: shape (k,).
-      long, short: semi-axes before the patient's size, one number or shape (k,).
+      nuclei: k of them.
       where: which of the k to paint, shape (k,); the others use up random numbers all the same,
         so that a cell more or less at a border changes nothing else.
       tone: haematoxylin of a typical nucleus.
@@ -39,11 +53,19 @@ def paint_nuclei(
       open_chromatin: how much paler the middle is than the rim, 0 to 1.
     """
     rng = canvas.rng
-    swell = patient.nucleus * np.exp(rng.normal(0, 0.6 * vary, x.size))
-    tones = (tone * np.exp(rng.normal(0, vary, x.size))).astype(np.float32)
+    swell = patient.nucleus * np.exp(rng.normal(0, 0.6 * vary, nuclei.x.size))
+    tones = (tone * np.exp(rng.normal(0, vary, nuclei.x.size))).astype(np.float32)
     clumps = canvas.noise(patient.grain)
     ragged = 0.10 * canvas.noise(3.5)
-    depth, owner = canvas.stamp(x, y, long * swell, short * swell, angle, ragged, where=where)
+    depth, owner = canvas.stamp(
+        nuclei.x,
+        nuclei.y,
+        nuclei.long * swell,
+        nuclei.short * swell,
+        nuclei.angle,
+        ragged,
+        where=where,
+    )
     if not (owner >= 0).any():
         return
     rim = np.exp(-np.square(np.clip(depth, 0, None) / 0.9))
@@ -81,8 +103,8 @@ def paint_collagen(canvas: Canvas, patient: Patient, spacing: float, loose: floa
     x, y = canvas.scatter(spacing * patient.spacing, disorder=0.4)
     turn = angle - tilt(canvas, bend, angle, x, y) + rng.normal(0, 0.12, x.size)
     spindle = rng.random(x.size) < rng.uniform(0.65, 0.95)
-    paint_nuclei(canvas, patient, x, y, 5.4, 1.35, turn, where=spindle, tone=1.15)
-    paint_nuclei(canvas, patient, x, y, 3.1, 2.9, turn, where=~spindle, tone=1.35)
+    paint_nuclei(canvas, patient, Nuclei(x, y, 5.4, 1.35, turn), where=spindle, tone=1.15)
+    paint_nuclei(canvas, patient, Nuclei(x, y, 3.1, 2.9, turn), where=~spindle, tone=1.35)
 
 
 def paint_capillary(canvas: Canvas) -> None:
@@ -107,8 +129,8 @@ def paint_lamina(canvas: Canvas, patient: Patient, outside: Map) -> None:
     keep = (canvas.at(outside, x, y) > 3.0) & (rng.random(x.size) < rng.uniform(0.55, 0.95))
     turn = rng.uniform(0, np.pi, x.size)
     slim = rng.random(x.size) < 0.3
-    paint_nuclei(canvas, patient, x, y, 4.6, 1.4, turn, where=keep & slim, tone=1.1)
-    paint_nuclei(canvas, patient, x, y, 3.2, 2.7, turn, where=keep & ~slim, tone=1.3)
+    paint_nuclei(canvas, patient, Nuclei(x, y, 4.6, 1.4, turn), where=keep & slim, tone=1.1)
+    paint_nuclei(canvas, patient, Nuclei(x, y, 3.2, 2.7, turn), where=keep & ~slim, tone=1.3)
 
 
 class Crypt:
@@ -179,7 +201,7 @@ class Crypt:
         nx, ny, outward = self.place(turn + 0.3 / cells, 0.87 + rng.normal(0, 0.03, cells))
         flat = full & (rng.random(cells) < 0.6)
         long, short = np.where(flat, 2.2, 3.7), np.where(flat, 3.2, 2.3)
-        paint_nuclei(canvas, patient, nx, ny, long, short, outward, tone=1.1)
+        paint_nuclei(canvas, patient, Nuclei(nx, ny, long, short, outward), tone=1.1)
 
 
 def slope(canvas: Canvas, values: Map, x: Points, y: Points) -> tuple[Points, Points]:

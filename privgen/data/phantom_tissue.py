@@ -15,6 +15,7 @@ import numpy as np
 from privgen.data.phantom_canvas import FIELD, Canvas, smoothstep
 from privgen.data.phantom_parts import (
     Crypt,
+    Nuclei,
     paint_capillary,
     paint_collagen,
     paint_ground,
@@ -47,7 +48,7 @@ def paint_adipose(canvas: Canvas, patient: Patient) -> None:
     keep = (canvas.at(wall, x, y) < 1.8) & (rng.random(x.size) < rng.uniform(0.08, 0.4))
     across_x, across_y = slope(canvas, wall, x, y)
     angle = np.arctan2(across_y, across_x) + np.pi / 2
-    paint_nuclei(canvas, patient, x, y, 3.4, 1.5, angle, where=keep, tone=1.1)
+    paint_nuclei(canvas, patient, Nuclei(x, y, 3.4, 1.5, angle), where=keep, tone=1.1)
 
 
 def paint_background(canvas: Canvas, patient: Patient) -> None:
@@ -100,8 +101,10 @@ def paint_lymphocytes(canvas: Canvas, patient: Patient) -> None:
     keep = rng.random(x.size) < 0.93 - 0.12 * np.clip(sparse, 0, 3)
     pale = (rng.random(x.size) < rng.uniform(0.02, 0.22)) & keep
     turn = rng.uniform(0, np.pi, x.size)
-    paint_nuclei(canvas, patient, x, y, 4.6, 3.6, turn, where=pale, tone=0.7)
-    paint_nuclei(canvas, patient, x, y, 3.3, 3.0, turn, where=keep & ~pale, tone=1.35, vary=0.14)
+    paint_nuclei(canvas, patient, Nuclei(x, y, 4.6, 3.6, turn), where=pale, tone=0.7)
+    paint_nuclei(
+        canvas, patient, Nuclei(x, y, 3.3, 3.0, turn), where=keep & ~pale, tone=1.35, vary=0.14
+    )
 
 
 def paint_mucus(canvas: Canvas, patient: Patient) -> None:
@@ -130,7 +133,7 @@ def paint_mucus(canvas: Canvas, patient: Patient) -> None:
     turn = rng.uniform(0, np.pi, x.size)
     depth, _ = canvas.stamp(x, y, 6.5, 5.5, turn, 0.1 * canvas.noise(4.0), where=keep)
     canvas.blend(0.7 * canvas.cover(depth, 1.5), 0.2, rng.uniform(0.3, 0.6))
-    paint_nuclei(canvas, patient, x, y, 3.4, 2.9, turn, where=keep, tone=1.1)
+    paint_nuclei(canvas, patient, Nuclei(x, y, 3.4, 2.9, turn), where=keep, tone=1.1)
 
 
 def paint_muscle(canvas: Canvas, patient: Patient) -> None:
@@ -147,7 +150,7 @@ def paint_muscle(canvas: Canvas, patient: Patient) -> None:
     canvas.blend(smoothstep(cleft - 0.15 * fine, 0.1, 0.9) * rng.uniform(0.3, 1.0), 0.03, 0.07)
     x, y = canvas.scatter(rng.uniform(12, 19) * patient.spacing, disorder=0.4)
     turn = angle - tilt(canvas, bend, angle, x, y) + rng.normal(0, 0.05, x.size)
-    paint_nuclei(canvas, patient, x, y, 7.5, 1.6, turn, tone=1.0, vary=0.22)
+    paint_nuclei(canvas, patient, Nuclei(x, y, 7.5, 1.6, turn), tone=1.0, vary=0.22)
 
 
 def paint_mucosa(canvas: Canvas, patient: Patient) -> None:
@@ -208,11 +211,7 @@ def paint_tumour(canvas: Canvas, patient: Patient) -> None:
     paint_nuclei(
         canvas,
         patient,
-        x,
-        y,
-        long,
-        short,
-        angle,
+        Nuclei(x, y, long, short, angle),
         where=keep,
         tone=1.0,
         vary=0.25,

@@ -28,9 +28,12 @@ from privgen.encoders.loading import Encoder
 from privgen.encoders.orbit import Whitening, fingerprint
 from privgen.errors import InputError
 from privgen.evidence.copy_kinds import AUDITED_KINDS, KINDS
-from privgen.evidence.planted_copies import PLANTED_PER_KIND, planted_copies
+from privgen.evidence.planted_copies import PLANTED_PER_KIND, Look, Sources, planted_copies
 from privgen.phases import phase
 from privgen.pipelines.decision import Harmonise, Pipeline, inspect
+
+REQUIRED, OPTIONAL = ("train", "holdout", "synthetic"), ("siblings", "reference")
+"""Roles of an audit."""
 
 FIDELITY_ROLES = ("train", "holdout", "synthetic")
 """Roles a fidelity metric compares."""
@@ -71,11 +74,6 @@ class _Embedded:
 
 def collect(
     *,
-    train: TileSet,
-    holdout: TileSet,
-    synthetic: TileSet,
-    siblings: TileSet | None = None,
-    reference: TileSet | None = None,
     encoder: Encoder,
     seed: int,
     side: int | None = None,
@@ -83,6 +81,7 @@ def collect(
     cache: EmbeddingCache | None = None,
     planted_per_kind: int = PLANTED_PER_KIND,
     harmonise: Harmonise = "auto",
+    **given: TileSet | None,
 ) -> Evidence:
     """Gather the evidence of one audit.
 
@@ -97,8 +96,6 @@ def collect(
     columns.
 
     Args:
-      train, holdout, synthetic, siblings, reference: tiles by role; an empty optional role counts
-        as absent.
       encoder: embeds every tile.
       seed: of the planted copies.
       side: pixels a side; None takes the smallest tile there is.
@@ -107,6 +104,8 @@ def collect(
       cache: keeps embeddings for the next audit, and takes from there what it has.
       planted_per_kind: most planted copies of each kind, spread over the train patients.
       harmonise: "auto", or "off" to embed the tiles as they are and say where that misleads.
+      given: tiles by role: train, holdout and synthetic, and where there are any siblings and
+        reference; an empty one of these two counts as absent.
 
     Raises:
       InputError: a required role is empty, or the tiles cannot be embedded.
@@ -114,12 +113,7 @@ def collect(
 
     Source: METHODS.md 1.2, 3.
     """
-    optional = {"siblings": siblings, "reference": reference}
-    roles = {"train": train, "holdout": holdout, "synthetic": synthetic}
-    for role, tiles in roles.items():
-        if len(tiles) == 0:
-            raise InputError(f"an audit needs {role} tiles: got none. Add some.")
-    roles |= {role: tiles for role, tiles in optional.items() if tiles is not None and len(tiles)}
+    roles = _present(given)
     side = side or min(native_side(tiles) for tiles in roles.values())
     with phase("looking for traces of files and scaling"):
         pipeline = inspect(roles, side=side, harmonise=harmonise)
@@ -137,29 +131,16 @@ def collect(
     }
     with phase("whitening"):
         whitening = Whitening.fit(np.concatenate([found.mean for found in embedded.values()]))
-    judged = {
-        role: Tiles(
-            role,
-            whitening.apply(embedded[role].mean),
-            labels=tiles.labels,
-            patients=None if tiles.group_unit == "tile" else tiles.groups,
-            slides=None if tiles.group_unit == "tile" else tiles.slides,
-            fingerprints=embedded[role].fingerprints,
-            barcodes=tiles.group_unit == "patient",
-            content=tiles.digests,
-        )
-        for role, tiles in roles.items()
-    }
+    judged = {role: _tiles(role, tiles, embedded[role], whitening) for role, tiles in roles.items()}
     searched = _searched(embedded, judged, seed) if search else {}
     planted = planted_copies(
-        train,
-        holdout,
-        embedded["train"].mean,
-        embedded["train"].fingerprints,
-        encoder=encoder,
-        whitening=whitening,
-        side=side,
-        step=pipeline.step,
+        Sources(
+            tiles=roles["train"],
+            means=embedded["train"].mean,
+            fingerprints=embedded["train"].fingerprints,
+        ),
+        roles["holdout"],
+        Look(encoder=encoder, whitening=whitening, side=side, step=pipeline.step),
         kinds=KINDS if search else AUDITED_KINDS,
         count=planted_per_kind,
         seed=seed,
@@ -186,6 +167,42 @@ def collect(
         pipeline=pipeline,
         searched=searched,
     )
+
+
+def _tiles(role: str, tiles: TileSet, embedded: "_Embedded", whitening: Whitening) -> Tiles:
+    """One role as `audits` takes it."""
+    alone = tiles.group_unit == "tile"
+    return Tiles(
+        role,
+        whitening.apply(embedded.mean),
+        labels=tiles.labels,
+        patients=None if alone else tiles.groups,
+        slides=None if alone else tiles.slides,
+        fingerprints=embedded.fingerprints,
+        barcodes=tiles.group_unit == "patient",
+        content=tiles.digests,
+    )
+
+
+def _present(given: Mapping[str, TileSet | None]) -> dict[str, TileSet]:
+    """The roles that hold tiles, in their order.
+
+    Raises:
+      InputError: a required one is missing or empty.
+    """
+    roles: dict[str, TileSet] = {}
+    for role in REQUIRED:
+        tiles = given.get(role)
+        if tiles is None or not len(tiles):
+            raise InputError(f"an audit needs {role} tiles: got none. Add some.")
+        roles[role] = tiles
+    for role in OPTIONAL:
+        tiles = given.get(role)
+        if tiles is not None and len(tiles):
+            roles[role] = tiles
+    if unknown := given.keys() - {*REQUIRED, *OPTIONAL}:
+        raise InputError(f"an audit has no role {', '.join(sorted(unknown))}.")
+    return roles
 
 
 def _through(tiles: TileSet, pipeline: Pipeline) -> TileSet:

@@ -4,7 +4,7 @@ Source: METHODS.md 3.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +28,42 @@ costs 8 embeddings, and a search where tiles are aligned."""
 _PARTNERS = 60
 
 
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How the tiles of an audit are looked at.
+
+    Attributes:
+      encoder, whitening: that embed them.
+      side: pixels a side.
+      step: what all tiles went through before they were embedded.
+    """
+
+    encoder: Encoder
+    whitening: Whitening
+    side: int
+    step: Step | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sources:
+    """Train tiles to make copies of.
+
+    Attributes:
+      tiles: n tiles.
+      means: their orbit means before whitening, shape (n, d).
+      fingerprints: theirs, shape (n,); "" for featureless tiles, which are not copied.
+    """
+
+    tiles: TileSet
+    means: NDArray[np.float32]
+    fingerprints: NDArray[np.str_]
+
+
 def planted_copies(
-    train: TileSet,
+    train: Sources,
     partners: TileSet,
-    means: NDArray[np.float32],
-    fingerprints: NDArray[np.str_],
+    look: Look,
     *,
-    encoder: Encoder,
-    whitening: Whitening,
-    side: int,
-    step: Step | None,
     kinds: Sequence[str],
     count: int,
     seed: int,
@@ -50,23 +76,22 @@ def planted_copies(
     the report says.
 
     Args:
-      train: n tiles.
+      train: what is copied.
       partners: what blends are blended with, tiles of other patients: with a train tile for the
         other half, either half would prove a copy.
-      means: their orbit means before whitening, shape (n, d).
-      fingerprints: theirs, shape (n,); "" for featureless tiles, which are not copied.
-      encoder, whitening, side: of the audit.
-      step: what all tiles of the audit went through before they were embedded.
+      look: how the audit looks at tiles.
       kinds: of `plants.KINDS`; which others there are changes nothing about a kind.
       count: most copies of each of `plants.AUDITED_KINDS`, a quarter (at least 1) of the others;
         spread over the patients.
       seed: of sources and alterations.
       search: among the train tiles; None aligns nothing.
     """
+    side, step, whitening = look.side, look.step, look.whitening
     rng = np.random.default_rng(seed)
-    textured = np.flatnonzero(fingerprints != "")
-    drawn = spread(train.groups, textured, count, rng)
-    tiles = train.subset(drawn).load(side)
+    means = train.means
+    textured = np.flatnonzero(train.fingerprints != "")
+    drawn = spread(train.tiles.groups, textured, count, rng)
+    tiles = train.tiles.subset(drawn).load(side)
     others = partners.subset(np.sort(rng.permutation(len(partners))[:_PARTNERS])).load(side)
     planted, described = {}, []
     with phase("planting copies", total=len(kinds)) as planting:
@@ -82,7 +107,7 @@ def planted_copies(
                 mean = means[sources]
                 if len(altered):
                     looked = copies[altered] if step is None else step.apply(copies[altered])
-                    mean[altered] = embed_orbit(encoder, looked).mean
+                    mean[altered] = embed_orbit(look.encoder, looked).mean
                 embeddings = whitening.apply(mean)
             planted[kind] = Planted(
                 embeddings=embeddings,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from privgen import console
 from privgen.errors import ConfigError, Interrupted, OutputError
@@ -24,9 +24,9 @@ from privgen.files import empty_folder, sweep_partial_files, write_json
 from privgen.phases import phase
 from privgen.release.image_files import NpzFiles, PngFiles, Sample, SampleFiles
 from privgen.release.probing import probed
-from privgen.sampling import Balance, LoadedGenerator, label_numbers, require_truncation
-
-Format = Literal["png", "npz"]
+from privgen.release.requests import SampleRequest
+from privgen.requests import made
+from privgen.sampling import LoadedGenerator, label_numbers
 
 PARAMETERS = "sample.json"
 """Name of the file that says what a folder is a sample of."""
@@ -100,15 +100,12 @@ class Written:
 
 def write_samples(
     generator: LoadedGenerator,
-    folder: Path,
+    folder: Path | str,
+    request: SampleRequest | None = None,
+    /,
     *,
-    count: int,
-    seed: int,
-    balance: Balance = "as-trained",
-    truncation: float = 1.0,
-    format: Format = "png",
-    tiles_per_file: int | None = None,
     part: Part = WHOLE,
+    **options: Any,
 ) -> Written:
     """Write a sample, or go on with it where an earlier call stopped; memory stays bounded.
 
@@ -116,11 +113,9 @@ def write_samples(
       generator: any.
       folder: empty, new, or begun by the same call. What a killed call left half written is swept
         away by a call for the whole sample, so let no other write there meanwhile.
-      count: images of the whole sample, 1 or more.
-      seed, balance, truncation: as `privgen.sampling.sample`.
-      format: "png" or "npz", see `privgen.release.image_files`.
-      tiles_per_file: of an npz file, a multiple of `privgen.sampling.CHUNK`; None chooses.
+      request: how many tiles, and how they are drawn and kept; or give its fields as options.
       part: which part of the sample to write.
+      options: fields of `SampleRequest`.
 
     Raises:
       ConfigError: an option is out of range, or a class name cannot be a folder's.
@@ -130,14 +125,17 @@ def write_samples(
       DiskFullError: no space is left.
       Interrupted: Ctrl-C; the same call goes on.
     """
-    if count < 1:
-        raise ConfigError(f"a sample has 1 tile or more: got {count}. Give another count.")
-    require_truncation(truncation)
-    label_numbers(generator, [], balance=balance)
+    asked = made(SampleRequest, options) if request is None else request
+    folder, count = Path(folder), asked.count
+    label_numbers(generator, [], balance=asked.balance)
     sample = Sample(
-        generator=generator, count=count, seed=seed, balance=balance, truncation=truncation
+        generator=generator,
+        count=count,
+        seed=asked.seed,
+        balance=asked.balance,
+        truncation=asked.truncation,
     )
-    files = _files(sample, folder, format, tiles_per_file)
+    files = _files(sample, folder, asked.format, asked.tiles_per_file)
     parameters = {
         "schema": "privgen-sample/1",
         "privgen_version": version("privgen"),
@@ -145,36 +143,36 @@ def write_samples(
         "family": generator.family,
         "resolution": generator.resolution,
         "count": count,
-        "seed": seed,
-        "balance": balance,
-        "truncation": float(truncation),
-        "format": format,
-        "tiles_per_file": files.unit if format == "npz" else None,
+        "seed": asked.seed,
+        "balance": asked.balance,
+        "truncation": float(asked.truncation),
+        "format": asked.format,
+        "tiles_per_file": files.unit if asked.format == "npz" else None,
     }
-    probed(generator, seed=seed, truncation=truncation)
+    probed(generator, seed=asked.seed, truncation=asked.truncation)
     _begin(folder, parameters, files)
     if part == WHOLE:
         for place in files.folders():
             sweep_partial_files(place)
     first, end = part.images(count, files.unit)
     files.prepare(first, end)
-    made = 0
+    new = 0
     try:
         with phase("sampling", total=end - first) as sampling:
             for start in range(first, end, files.unit):
                 stop = min(start + files.unit, end)
-                made += files.write(start, stop)
+                new += files.write(start, stop)
                 sampling.advance(stop - start)
     except KeyboardInterrupt as error:
         raise Interrupted(
-            f"interrupted after {made} new tiles; the same command goes on where it stopped."
+            f"interrupted after {new} new tiles; the same command goes on where it stopped."
         ) from error
     if sample.constants.count:
         console.warn(sample.constants.sentence())
     return Written(
         classes=sample.classes(first, end),
-        made=made,
-        kept=end - first - made,
+        made=new,
+        kept=end - first - new,
         constant=sample.constants.count,
     )
 

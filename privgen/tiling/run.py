@@ -157,34 +157,56 @@ def _fits(name: str, stem: str) -> bool:
     return stem.startswith(name) or fnmatchcase(stem, name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a run writes.
+
+    Attributes:
+      out: new, empty, or the folder of the same run.
+      private: folder of the thumbnails and the summary, mode 0700.
+      key: file of the pseudonyms' key, made where it is missing; not inside `out`.
+    """
+
+    out: Path
+    private: Path
+    key: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hands:
+    """Who cuts.
+
+    Attributes:
+      workers: slides at a time on this machine.
+      threads: of each slide.
+      scheduler: address of a Dask scheduler, whose workers see the same folders; then `workers` and
+        this machine are left out.
+    """
+
+    workers: int = 1
+    threads: int = 1
+    scheduler: str | None = None
+
+
 def run(
     slides: Sequence[Path],
-    out: Path,
     settings: TilingSettings,
     sources: Sources,
+    places: Places,
     *,
-    private: Path,
-    key: Path,
     stain: Stain | None = None,
-    workers: int = 1,
-    threads: int = 1,
-    scheduler: str | None = None,
+    hands: Hands | None = None,
     progress: Progress = lambda done: None,
 ) -> Tiled:
-    """Cut slides into tiles, or go on with that.
+    """Cut slides into tiles, or resume.
 
     Args:
       slides: files, or folders of DICOM series; one that cannot be used costs itself alone.
-      out: new, empty, or the folder of the same run.
       settings: what to cut.
-      sources: classes, patients and micrometres a pixel.
-      private: folder of the thumbnails and the summary, mode 0700.
-      key: file of the pseudonyms' key, made where it is missing; not inside `out`.
+      sources: classes, patients and micrometres per pixel.
+      places: where to write.
       stain: stain normalisation.
-      workers: slides at a time on this machine.
-      threads: a slide's.
-      scheduler: address of a Dask scheduler, whose workers see the same folders; then `workers` and
-        this machine are left out.
+      hands: who cuts; this process alone when None.
       progress: called with the slides done, fractions included.
 
     Raises:
@@ -193,64 +215,86 @@ def run(
     """
     if not slides:
         raise ConfigError("at least one slide is needed. Name files.")
+    hands = hands or Hands()
+    out, private = places.out, places.private
     gathered = gather(slides)
     given = gathered.slides
     gathered.require_clear(sources.patients, sources.labels.table)
     sources.require_slides(stem for slide in given for stem in slide.stems)
     if stain is not None:
         load_normaliser(*stain)  # refused here, once, instead of for every slide
-    prepare(out, private, key)
+    prepare(out, private, places.key)
     with locked(out, purpose="tiling"):
-        names = Names(load_key(key))
+        names = Names(load_key(places.key))
         claim(out, settings, stain, names)
         for folder in (out, out / FOLDER, out / SHARDS, private, private / THUMBNAILS):
             if folder.is_dir():
                 sweep_partial_files(folder)
+        asked = _Asked(settings, sources, places, stain, hands.threads, names)
         jobs: dict[str, Job] = {}
         outcomes: list[Outcome] = []
-        paths: dict[str, Path] = {}
-        owners: set[str] = set()
         for one in given:
-            slide = names.pseudonym("slide", one.name)
-            paths[slide] = one.path
-            owner = sources.patient_of(one)
-            owners |= set() if owner is None else {owner}
-            try:
-                label, regions = sources.labels.of_slide(*one.stems)
-                coordinates = sources.coordinates_of(one)
-            except SlideError as error:
-                before = read_part(out, slide)
-                if before is not None:  # of a run whose table named it
-                    before.withdraw(out)
-                outcomes.append(Outcome(slide=slide, rule=error.rule, exit_code=error.exit_code))
-                continue
-            jobs[slide] = Job(
-                path=one.path.resolve(),
-                files=tuple(path.resolve() for path in one.files) if one.series else (),
-                slide=slide,
-                patient=None if owner is None else names.pseudonym("patient", owner),
-                label=label,
-                regions=None if regions is None else regions.resolve(),
-                coordinates=coordinates,
-                classes=sources.labels.classes,
-                mpp=sources.mpp_of(*one.stems),
-                settings=settings,
-                stain=None if stain is None else (stain[0], stain[1].resolve()),
-                out=out.resolve(),
-                private=private.resolve(),
-                threads=threads,
-            )
+            job = _job(one, asked)
+            if isinstance(job, Outcome):
+                outcomes.append(job)
+            else:
+                jobs[job.slide] = job
         for outcome in outcomes:
             _log(out, outcome)
         # The largest first: the last to end is then a small one.
         ordered = sorted(jobs.values(), key=lambda job: (-job.size, job.slide))
-        with closing(_carried_out(ordered, workers, scheduler, progress)) as ended:
+        with closing(_carried_out(ordered, hands.workers, hands.scheduler, progress)) as ended:
             for outcome in ended:
                 _log(out, outcome)
                 outcomes.append(outcome)
         idle = sources.idle(stem for slide in given for stem in slide.stems)
-        warnings = [*gathered.warnings, *idle, *_alike(owners)]
+        owners = {sources.patient_of(one) for one in given} - {None}
+        warnings = [*gathered.warnings, *idle, *_alike({str(owner) for owner in owners})]
+        paths = {names.pseudonym("slide", one.name): one.path for one in given}
         return _finish(out, private, settings, stain, names, outcomes, paths, warnings)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What every slide of a run is cut by."""
+
+    settings: TilingSettings
+    sources: Sources
+    places: Places
+    stain: Stain | None
+    threads: int
+    names: Names
+
+
+def _job(one: Given, asked: _Asked) -> Job | Outcome:
+    """What is to be done with one slide, or why it cannot be."""
+    sources, places, stain = asked.sources, asked.places, asked.stain
+    slide = asked.names.pseudonym("slide", one.name)
+    owner = sources.patient_of(one)
+    try:
+        label, regions = sources.labels.of_slide(*one.stems)
+        coordinates = sources.coordinates_of(one)
+    except SlideError as error:
+        before = read_part(places.out, slide)
+        if before is not None:  # of a run whose table named it
+            before.withdraw(places.out)
+        return Outcome(slide=slide, rule=error.rule, exit_code=error.exit_code)
+    return Job(
+        path=one.path.resolve(),
+        files=tuple(path.resolve() for path in one.files) if one.series else (),
+        slide=slide,
+        patient=None if owner is None else asked.names.pseudonym("patient", owner),
+        label=label,
+        regions=None if regions is None else regions.resolve(),
+        coordinates=coordinates,
+        classes=sources.labels.classes,
+        mpp=sources.mpp_of(*one.stems),
+        settings=asked.settings,
+        stain=None if stain is None else (stain[0], stain[1].resolve()),
+        out=places.out.resolve(),
+        private=places.private.resolve(),
+        threads=asked.threads,
+    )
 
 
 def _alike(owners: set[str]) -> list[str]:

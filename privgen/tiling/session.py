@@ -13,7 +13,7 @@ from privgen.tiling.lanes import Progress
 from privgen.tiling.names import patient_pattern as compiled
 from privgen.tiling.names import read_slide_table
 from privgen.tiling.requests import TilingRequest
-from privgen.tiling.run import Sources, Tiled, run
+from privgen.tiling.run import Hands, Places, Sources, Tiled, run
 from privgen.tiling.settings import settings_of
 
 
@@ -50,7 +50,6 @@ def tile_slides(
     target = None if asked.stain_target is None else Path(asked.stain_target)
     return run(
         [Path(slide) for slide in slides],
-        out,
         settings_of(asked),
         Sources(
             labels=open_labels(None if asked.labels is None else Path(asked.labels)),
@@ -61,11 +60,14 @@ def tile_slides(
             micrometres=asked.micrometres,
             coordinates=None if asked.coordinates is None else opened(Path(asked.coordinates)),
         ),
-        private=hidden,
-        key=hidden / "key" if asked.key is None else Path(asked.key),
+        Places(
+            out=out, private=hidden, key=hidden / "key" if asked.key is None else Path(asked.key)
+        ),
         stain=None if asked.stain is None or target is None else (asked.stain, target),
-        workers=count,
-        threads=1 if asked.scheduler else max(1, cores() // count),
-        scheduler=asked.scheduler,
+        hands=Hands(
+            workers=count,
+            threads=1 if asked.scheduler else max(1, cores() // count),
+            scheduler=asked.scheduler,
+        ),
         progress=progress,
     )

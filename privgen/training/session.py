@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,20 +20,19 @@ from privgen.checkpoints.state import (
 )
 from privgen.compute.processes import join
 from privgen.config import RUNTIME_KEYS, TrainConfig
-from privgen.data.colour import Icc
-from privgen.data.layouts import open_tiles
 from privgen.data.remarks import cautions
+from privgen.data.sources import Source, open_source
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import new_run_folder
 from privgen.models.presets import configure
+from privgen.requests import made
 from privgen.training import dry_run, loop
+from privgen.training.requests import SessionRequest
 
 HOLDOUT, SIBLINGS = 0.35, 0.1
 """Shares of a split where none are asked for."""
-
-OnBadTile = Literal["error", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,83 +107,84 @@ class Session:
 
 
 def plan_session(
-    data: Path | str | TileSet | None,
+    data: Source | None = None,
+    /,
     *,
     options: Mapping[str, Any],
-    holdout: float | None = None,
-    siblings: float | None = None,
-    group_by: str | None = None,
-    on_bad_tile: OnBadTile | None = None,
-    icc: Icc | None = None,
-    resume: Path | str | None = None,
     out: Path = Path("runs"),
+    **asked: Any,
 ) -> Session:
     """Prepare a session; reads everything, writes nothing.
 
     Args:
       data: tiles to split and train on; None when resuming data that are where they were.
       options: fields of `TrainConfig`, over the family's preset; see there for the default budget.
-      holdout, siblings: shares, as `split_by_patient`, `HOLDOUT` and `SIBLINGS` when None; the
-        split's seed is the run's. Where the generator file is selected by what is measured on
-        held-out tiles, half of the holdout becomes the reference role, and selection sees that half
-        alone: the audit's holdout must not have chosen what it judges.
-      group_by, on_bad_tile, icc: as `open_tiles`; None means recognised, "error" and "ignore".
-      resume: run folder or checkpoint to go on from, with its own configuration and split; "auto"
-        takes the newest unfinished run in `out` of these tiles and of all that `options` say, and
-        starts a new one where there is none, so that a requeued job can repeat its command.
-      out: where "auto" looks.
+      out: where `resume="auto"` looks.
+      asked: further fields of `SessionRequest`.
 
     Raises:
       InputError: data, options or checkpoint cannot be used.
     """
+    return plan_request(made(SessionRequest, {"data": data, **asked}), options, out)
+
+
+def plan_request(
+    request: SessionRequest, options: Mapping[str, Any], out: Path = Path("runs")
+) -> Session:
+    """`plan_session` of a request.
+
+    The split's seed is the run's. Where the generator file is selected by what is measured on
+    held-out tiles, half of the holdout becomes the reference role, and selection sees that half
+    alone: the audit's holdout must not have chosen what it judges.
+
+    `resume="auto"` takes the newest unfinished run in `out` of these tiles and of all that
+    `options` say, and starts a new one where there is none, so that a requeued job can repeat its
+    command.
+    """
+    data, resume = request.data, request.resume
     if resume == "auto":
-        resume = None if data is None else _unfinished(out, data, options)
+        resume = _unfinished(out, data, options)
     if resume is not None:
-        asked: dict[str, Any] = {"holdout": holdout, "siblings": siblings, "group_by": group_by}
-        asked |= {"on_bad_tile": on_bad_tile, "icc": icc}
-        return _resumed(data, options, asked, Path(resume))
-    if data is None:
-        raise ConfigError("training needs a folder of tiles, or `resume` RUN: got neither.")
+        return _resumed(request, options, Path(resume))
     config = configure(options)
-    if isinstance(data, TileSet):
-        tiles = data
-    else:
-        tiles = open_tiles(
-            Path(data),
-            group_by=group_by,
-            on_bad_tile=on_bad_tile or "error",
-            icc=icc or "ignore",
-        )
+    tiles = open_source(
+        data,
+        "data",
+        group_by=request.group_by,
+        on_bad_tile=request.on_bad_tile or "error",
+        icc=request.icc or "ignore",
+        min_classes=2,
+    )
     for remark in cautions(tiles):
         console.warn(f"{remark}.")
-    held = HOLDOUT if holdout is None else holdout
+    held = HOLDOUT if request.holdout is None else request.holdout
     kept = 0.0 if config.select_by == "last" else held / 2
     shares = {
         "holdout": held - kept,
         "reference": kept,
-        "siblings": SIBLINGS if siblings is None else siblings,
+        "siblings": SIBLINGS if request.siblings is None else request.siblings,
     }
     split = split_by_patient(tiles, seed=config.seed, **shares)
     ledger = ledger_of(
         tiles,
         split,
         parameters={"seed": config.seed, **shares},
-        group_by=group_by,
-        on_bad_tile=on_bad_tile or "error",
+        group_by=request.group_by,
+        on_bad_tile=request.on_bad_tile or "error",
     )
     roles = {role: tiles.subset(rows) for role, rows in split.roles().items() if len(rows)}
     return Session(config=config, roles=roles, ledger=ledger, name=_name(data))
 
 
-def _name(data: Path | str | TileSet) -> str:
-    return "tiles" if isinstance(data, TileSet) else Path(data).resolve().stem
+def _name(data: Source) -> str:
+    return Path(data).resolve().stem if isinstance(data, str | Path) else "tiles"
 
 
-def _unfinished(out: Path, data: Path | str | TileSet, options: Mapping[str, Any]) -> Path | None:
+def _unfinished(out: Path, data: Source, options: Mapping[str, Any]) -> Path | None:
     """The newest run in `out` of these tiles and options that was begun and not finished."""
     wanted = re.compile(rf"\d{{5}}-{re.escape(_name(data))}-.*")
     runs = [f for f in out.iterdir() if wanted.fullmatch(f.name)] if out.is_dir() else []
-    place = None if isinstance(data, TileSet) else str(Path(data).resolve())
+    place = str(Path(data).resolve()) if isinstance(data, str | Path) else None
     asked = configure(options).to_dict()
     settled = [key for key in ("family", *options) if key not in RUNTIME_KEYS]
     for folder in sorted(runs, reverse=True):
@@ -199,7 +199,7 @@ def _unfinished(out: Path, data: Path | str | TileSet, options: Mapping[str, Any
     return None
 
 
-def _require_same_split(asked: Mapping[str, Any], ledger: Ledger) -> None:
+def _require_same_split(request: SessionRequest, ledger: Ledger) -> None:
     """ConfigError where the split asked for is not the run's."""
     kept = {
         "holdout": ledger.split.get("holdout", 0.0) + ledger.split.get("reference", 0.0),
@@ -209,9 +209,9 @@ def _require_same_split(asked: Mapping[str, Any], ledger: Ledger) -> None:
         "icc": ledger.icc,
     }
     changed = [
-        f"{key}: {kept[key]} -> {value}"
-        for key, value in asked.items()
-        if value is not None and value != kept[key]
+        f"{key}: {theirs} -> {value}"
+        for key, theirs in kept.items()
+        if (value := getattr(request, key)) is not None and value != theirs
     ]
     if changed:
         raise ConfigError(
@@ -220,14 +220,10 @@ def _require_same_split(asked: Mapping[str, Any], ledger: Ledger) -> None:
         )
 
 
-def _resumed(
-    data: Path | str | TileSet | None,
-    options: Mapping[str, Any],
-    asked: Mapping[str, Any],
-    resume: Path,
-) -> Session:
+def _resumed(request: SessionRequest, options: Mapping[str, Any], resume: Path) -> Session:
     checkpoint = load_checkpoint(resume)
-    _require_same_split(asked, checkpoint.ledger)
+    data = request.data
+    _require_same_split(request, checkpoint.ledger)
     if resume.is_file() and resume.resolve().parent.name != CHECKPOINTS:
         raise ConfigError(
             f"a checkpoint to go on from must lie in {CHECKPOINTS}/ of its run folder, where the "
@@ -251,23 +247,21 @@ def _resumed(
 
 
 def train(
-    data: Path | str | TileSet,
+    data: Source | None = None,
+    /,
     *,
     out: Path | str = "runs",
-    holdout: float | None = None,
-    siblings: float | None = None,
-    group_by: str | None = None,
-    on_bad_tile: OnBadTile | None = None,
-    resume: Path | str | None = None,
     config: Mapping[str, Any] | None = None,
+    **asked: Any,
 ) -> Path:
     """Train a generator on some patients of a set and keep the others for its audit.
 
     Args:
-      data: a folder, manifest, archive or tile set.
+      data: a folder, manifest, archive or tile set, or tiles in memory (`data.sources.Source`).
       out: gets a numbered run folder.
-      holdout, siblings, group_by, on_bad_tile, resume: as `plan_session`.
       config: fields of `TrainConfig`, such as `{"resolution": 64, "minutes": 10}`.
+      asked: further fields of `SessionRequest`: holdout, siblings, group_by, on_bad_tile, icc,
+        resume.
 
     Returns:
       The last checkpoint; `privgen.audit(generator=...)` takes it.
@@ -276,14 +270,4 @@ def train(
       InputError: data, options or checkpoint cannot be used.
       RuntimeFailure, Interrupted: training stopped; what was reached is saved.
     """
-    session = plan_session(
-        data,
-        options=config or {},
-        holdout=holdout,
-        siblings=siblings,
-        group_by=group_by,
-        on_bad_tile=on_bad_tile,
-        resume=resume,
-        out=Path(out),
-    )
-    return session.run(Path(out))
+    return plan_session(data, options=config or {}, out=Path(out), **asked).run(Path(out))

@@ -161,7 +161,7 @@ class Watch:
           `fires`: p, and for copies `own_p` too, is `SIGNIFICANCE` or less.
         """
         indices = np.arange(self._config.watch_count)
-        numbers = label_numbers(generator, indices, balance="as-trained")
+        numbers = label_numbers(generator, indices, balance="preserve")
         pixels = generator.generate(self._seed, indices, numbers)
         labels = np.array(generator.classes)[numbers]
         features = self._encoder.embed(pixels)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from audits import AuditInputError, AuditResult, Estimate, PowerPoint, Tiles
 from audits.controls import (
+    PlantedScores,
     attack_minus_blind,
     blind_baseline,
     minimum_detectable,
@@ -39,11 +40,13 @@ def curve(
         synthetic,
         holdout,
         holdout if own is None else own,
-        {"exact": copies},
-        sources={"exact": np.arange(count) if sources is None else sources},
-        proven={"exact": np.full(count, proven)},
-        source_patients={
-            "exact": np.arange(count).astype(np.str_) if patients is None else patients
+        {
+            "exact": PlantedScores(
+                ratio=copies,
+                sources=np.arange(count) if sources is None else sources,
+                proven=np.full(count, proven),
+                patients=np.arange(count).astype(np.str_) if patients is None else patients,
+            )
         },
         fractions=fractions,
         significance=significance,
@@ -144,10 +147,14 @@ class TestPowerCurve:
             rng.random(50) + 1,
             rng.random(50) + 1,
             rng.random(50) + 1,
-            {"exact": copies},
-            sources={"exact": np.arange(100)},
-            proven={"exact": copies == 0},
-            source_patients={"exact": patients},
+            {
+                "exact": PlantedScores(
+                    ratio=copies,
+                    sources=np.arange(100),
+                    proven=copies == 0,
+                    patients=patients,
+                )
+            },
             fractions=(0.02,),
             significance=0.001,
             rng=rng,

@@ -14,6 +14,7 @@ import torch
 from privgen.benefit.protocol import BenchReport
 from privgen.benefit.trials import execution
 from privgen.benefit.trials.execution import VIEWS, default_jobs
+from privgen.benefit.trials.fitting import Trial
 from privgen.benefit.trials.stress import STRESSES
 from privgen.benefit.trials.workspace import Workspace
 from privgen.compute.cores import cores
@@ -96,8 +97,8 @@ def test_a_tested_classifier_cannot_be_replaced_by_a_better_one(
     min((tmp_path / "cells").iterdir()).unlink()
     fit = execution.fit
 
-    def better(*arguments: Any, **options: Any) -> Any:
-        return fit(*arguments, **options | {"seed": 99})
+    def better(model: Any, trial: Trial, **options: Any) -> Any:
+        return fit(model, replace(trial, seed=99), **options)
 
     monkeypatch.setattr(execution, "fit", better)
     with pytest.raises(RuntimeFailure, match="read once by each classifier"):

@@ -11,7 +11,7 @@ from privgen.benefit.arms import Composition
 from privgen.benefit.trials import fitting
 from privgen.benefit.trials.augmentation import augment
 from privgen.benefit.trials.classifiers import build
-from privgen.benefit.trials.fitting import Fitted, Recipe, fit, predict
+from privgen.benefit.trials.fitting import Fitted, Recipe, Trial, fit, predict
 from privgen.data.tileset import TileSet
 from privgen.draws import Purpose, stream
 from privgen.errors import NonFiniteLossError
@@ -36,15 +36,11 @@ def train(
     real, validation = textures("train"), textures("choose", patients=2)
     return fit(
         build(family, classes=3, side=16, seed=seed, size="small"),
+        Trial(recipe=recipe, seed=seed, augment=augment, bfloat16=False, device=CPU),
         tiles=real.load(),
         composition=Composition(rows=np.arange(len(real)), labels=numbers(real)),
         validation=validation.load(),
         validation_labels=numbers(validation),
-        recipe=recipe,
-        seed=seed,
-        augment=augment,
-        bfloat16=False,
-        device=CPU,
         on_update=on_update,
     )
 

@@ -16,7 +16,7 @@ from privgen.benefit.plan import Cell
 from privgen.benefit.protocol import BenchReport
 from privgen.benefit.regimes import Regime, Source, cut
 from privgen.benefit.trials import execution
-from privgen.benefit.trials.fitting import Fitted
+from privgen.benefit.trials.fitting import Fitted, Trial
 from privgen.benefit.trials.guard import TestGuard
 from privgen.benefit.trials.stress import STRESSES
 from privgen.data.tileset import TileSet
@@ -174,9 +174,9 @@ def watched(bench: Bench, material: Material) -> Iterator[Watched]:
         seen.starts.append(float(sum(p.detach().double().abs().sum() for p in model.parameters())))
         return model
 
-    def spied_fit(model: nn.Module, **options: Any) -> Fitted:
-        seen.fits.append(options)
-        return fit(model, **options)
+    def spied_fit(model: nn.Module, trial: Trial, **options: Any) -> Fitted:
+        seen.fits.append({**options, **vars(trial)})
+        return fit(model, trial, **options)
 
     with pytest.MonkeyPatch.context() as patch, counted_steps() as steps:
         patch.setattr(execution, "run_cell", spied_cell)

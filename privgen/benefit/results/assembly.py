@@ -48,14 +48,28 @@ class Finished:
     kept: Mapping[tuple[float, int], NDArray[np.bool_]]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tested:
+    """What the trainings of a benchmark gave.
+
+    Attributes:
+      results: of all trainings, in the plan's order.
+      colours: probabilities of the colour histogram on the test split, by regime.
+      labels: true class of each test tile, shape (n,).
+      kept: what the filter kept, by regime and generator.
+    """
+
+    results: Sequence[CellResult]
+    colours: Mapping[float, NDArray[np.float64]]
+    labels: NDArray[np.intp]
+    kept: Mapping[tuple[float, int], Kept]
+
+
 def assemble(
     plan: Plan,
     regimes: Sequence[Regime],
+    tested: Tested,
     *,
-    results: Sequence[CellResult],
-    colours: Mapping[float, NDArray[np.float64]],
-    labels: NDArray[np.intp],
-    kept: Mapping[tuple[float, int], Kept],
     validation: TileSet,
     test: TileSet,
     side: int,
@@ -65,13 +79,11 @@ def assemble(
     Args:
       plan: its options.
       regimes: its tiles, smallest share first.
-      results: of all trainings, in the plan's order.
-      colours: probabilities of the colour histogram on the test split, by regime.
-      labels: true class of each test tile, shape (n,).
-      kept: what the filter kept, by regime and generator.
+      tested: what the trainings gave.
       validation, test: the splits.
       side: pixels a side at which tiles were seen.
     """
+    results, labels, kept = tested.results, tested.labels, tested.kept
     classes = regimes[-1].train.classes
     resamples = resample_patients(
         test.groups, labels=labels, draws=DRAWS, rng=np.random.default_rng(plan.seed)
@@ -79,7 +91,7 @@ def assemble(
     rows, differences = summarise(results, labels=labels, resamples=resamples)
     histograms = tuple(
         histogram_row(share, probabilities, labels=labels, resamples=resamples)
-        for share, probabilities in colours.items()
+        for share, probabilities in tested.colours.items()
     )
     columns, cells = cells_table(results, labels=labels)
     masks = {key: found.kept for key, found in kept.items()}
@@ -103,20 +115,7 @@ def assemble(
         ),
         warnings=(
             *enlarged(regimes, side),
-            *data_caveats(
-                train={regime.share: regime.train for regime in regimes},
-                validation=validation,
-                test=test,
-                synthetic={
-                    regime.share: [one.tiles for one in regime.generators] for regime in regimes
-                },
-                kept={
-                    regime.share: [masks[regime.share, g] for g in range(len(regime.generators))]
-                    for regime in regimes
-                }
-                if masks
-                else None,
-            ),
+            *_data_caveats(regimes, masks, validation=validation, test=test),
             *result_caveats(
                 rows,
                 differences,
@@ -136,6 +135,32 @@ def assemble(
         seed=plan.seed,
     )
     return Finished(report=report, columns=columns, rows=cells, kept=masks)
+
+
+def _data_caveats(
+    regimes: Sequence[Regime],
+    masks: Mapping[tuple[float, int], NDArray[np.bool_]],
+    *,
+    validation: TileSet,
+    test: TileSet,
+) -> list[str]:
+    """What limits the benchmark in its tiles."""
+    kept = {
+        regime.share: [masks[regime.share, g] for g in range(len(regime.generators))]
+        for regime in regimes
+        if masks
+    }
+    return list(
+        data_caveats(
+            train={regime.share: regime.train for regime in regimes},
+            validation=validation,
+            test=test,
+            synthetic={
+                regime.share: [one.tiles for one in regime.generators] for regime in regimes
+            },
+            kept=kept or None,
+        )
+    )
 
 
 def _regime_row(regime: Regime, kept: Mapping[tuple[float, int], Kept]) -> RegimeRow:

@@ -28,7 +28,7 @@ from privgen.benefit.plan import Cell, Plan
 from privgen.benefit.results.records import CellResult
 from privgen.benefit.trials import histogram
 from privgen.benefit.trials.classifiers import build
-from privgen.benefit.trials.fitting import fit, predict
+from privgen.benefit.trials.fitting import Trial, fit, predict
 from privgen.benefit.trials.guard import CLEAN, TestGuard
 from privgen.benefit.trials.stress import STRESSES
 from privgen.benefit.trials.workspace import Workspace
@@ -209,15 +209,17 @@ def _train_and_test(setting: Setting, cell: Cell) -> None:
                 size=plan.size,
                 weights=plan.weights_of(cell.model),
             ),
+            Trial(
+                recipe=plan.recipe,
+                seed=int(order.generate_state(1)[0]),
+                augment=arm.augment,
+                bfloat16=cell.model in setting.bfloat16,
+                device=device,
+            ),
             tiles=tiles,
             composition=composition,
             validation=workspace.get("validation"),
             validation_labels=workspace.get("validation-labels"),
-            recipe=plan.recipe,
-            seed=int(order.generate_state(1)[0]),
-            augment=arm.augment,
-            bfloat16=cell.model in setting.bfloat16,
-            device=device,
             on_update=lambda: _stay(setting),
         )
         views = _guard(setting).test(cell.name, fitted.model, predict)

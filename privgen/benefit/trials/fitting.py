@@ -104,39 +104,51 @@ class Fitted:
     train_accuracy: float
 
 
-def fit(
-    model: nn.Module,
-    *,
-    tiles: Tiles,
-    composition: Composition,
-    validation: Tiles,
-    validation_labels: Indices,
-    recipe: Recipe,
-    seed: int,
-    augment: bool,
-    bfloat16: bool,
-    device: torch.device,
-    on_update: Callable[[], None],
-) -> Fitted:
-    """Train a classifier and keep its best checkpoint on the validation split.
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How one classifier is trained.
 
-    Args:
-      model: as `classifiers.build` gives it; trained in place.
-      tiles: the pool, shape (m, side, side, 3).
-      composition: which rows of the pool it is trained on, and as what.
-      validation: shape (v, side, side, 3).
-      validation_labels: shape (v,).
+    Attributes:
       recipe: the same for every arm.
       seed: of the order of the tiles, augmentation and dropout; the caller's random state is left
         as it was.
       augment: whether every tile is augmented anew each time it is shown, see `augmentation`.
       bfloat16: whether updates run under bfloat16 autocast; predictions are float32.
       device: where.
+    """
+
+    recipe: Recipe
+    seed: int
+    augment: bool
+    bfloat16: bool
+    device: torch.device
+
+
+def fit(
+    model: nn.Module,
+    trial: Trial,
+    *,
+    tiles: Tiles,
+    composition: Composition,
+    validation: Tiles,
+    validation_labels: Indices,
+    on_update: Callable[[], None],
+) -> Fitted:
+    """Train a classifier and keep its best checkpoint on the validation split.
+
+    Args:
+      model: as `classifiers.build` gives it; trained in place.
+      trial: how it is trained.
+      tiles: the pool, shape (m, side, side, 3).
+      composition: which rows of the pool it is trained on, and as what.
+      validation: shape (v, side, side, 3).
+      validation_labels: shape (v,).
       on_update: called after every update.
 
     Raises:
       NonFiniteLossError: the loss became NaN or infinite.
     """
+    recipe, seed, device = trial.recipe, trial.seed, trial.device
     model.to(device)
     optimiser = torch.optim.AdamW(
         model.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True
@@ -156,7 +168,7 @@ def fit(
                 _set_rate(optimiser, recipe, made)
                 batch = next(batches)
                 shown = tiles[composition.rows[batch]]
-                if augment:
+                if trial.augment:
                     shown = augmented(shown, stream(seed, made, Purpose.AUGMENT))
                 losses.append(
                     _update(
@@ -165,7 +177,7 @@ def fit(
                         shown,
                         composition.labels[batch],
                         smoothing=recipe.label_smoothing,
-                        bfloat16=bfloat16,
+                        bfloat16=trial.bfloat16,
                     )
                 )
                 made += 1

@@ -1,0 +1,75 @@
+"""What `privgen train` is asked for beside the configuration: tiles, and how they are split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from privgen.errors import ConfigError
+from privgen.requests import check, option
+
+if TYPE_CHECKING:
+    from privgen.data.sources import Source
+
+OnBadTile = Literal["error", "skip"]
+Icc = Literal["apply", "ignore"]
+
+_SPLIT, _FILES = "How patients are split", "How files are read"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRequest:
+    """The tiles of a training, and which of them the generator may see.
+
+    What is None was not asked for: a resumed run keeps its own.
+    """
+
+    data: "Source | None" = option(
+        Path,
+        "Tiles: class folders, manifest.csv or .npz.",
+        place="DATA",
+        argument=True,
+        python=True,
+    )
+    holdout: float | None = option(
+        float,
+        "Share of tiles, by patient, kept for the audit.",
+        low=0.05,
+        high=0.9,
+        panel=_SPLIT,
+        words="0.35",
+    )
+    siblings: float | None = option(
+        float,
+        "Share of each training slide held back.",
+        low=0.0,
+        high=0.5,
+        panel=_SPLIT,
+        words="0.1",
+    )
+    group_by: str | None = option(
+        str,
+        "Manifest column that names the patient: patient, slide or source_image.",
+        panel=_FILES,
+        words="recognised",
+    )
+    on_bad_tile: OnBadTile | None = option(
+        OnBadTile, "Stop at an unusable image, or skip and count it.", panel=_FILES, words="error"
+    )
+    icc: Icc | None = option(
+        Icc,
+        "Colour profiles (ICC) of image files: bring their colours to sRGB, or not.",
+        panel=_FILES,
+        words="ignore",
+    )
+    resume: Path | str | None = option(
+        str,
+        "Run folder or checkpoint to resume; auto resumes the newest unfinished run of these tiles "
+        "in --out, or starts one.",
+        place="RUN",
+        python=True,
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.data is None and self.resume in (None, "auto"):
+            raise ConfigError("training needs a folder of tiles, or `resume` RUN: got neither.")
