@@ -26,13 +26,15 @@ SAMPLES = 400
 BENCH_UPDATES = 40
 
 
-def run_demo(out: Path, *, seed: int = 0, minutes: float = 1.5) -> Audit:
+def run_demo(out: Path, *, seed: int = 0, minutes: float = 1.5, kimg: float | None = None) -> Audit:
     """Run every stage into `out`; the report holds the audit and the bench.
 
     Args:
       out: empty or new folder; gets tiles/, runs/, synthetic/, report.json and report.html.
       seed: of every stage.
       minutes: of training.
+      kimg: thousand tiles shown in training instead, so that another machine, or a slower hour,
+        gives the same generator. The report's command names those that were reached.
 
     Raises:
       OutputError: `out` is not empty.
@@ -44,14 +46,15 @@ def run_demo(out: Path, *, seed: int = 0, minutes: float = 1.5) -> Audit:
     folder.mkdir()
     write_phantom(folder, tiles)
 
-    console.note(f"2/5 training for {minutes:g} minutes")
-    config = {"resolution": SIDE, "minutes": minutes, "seed": seed, "class_balance": "uniform"}
-    checkpoint = train(folder, out=out / "runs", config=config)
+    budget = {"minutes": minutes} if kimg is None else {"kimg": kimg}
+    console.note(f"2/5 training for {', '.join(f'{n:g} {unit}' for unit, n in budget.items())}")
+    # One thread: with more, rounding depends on how many a machine has.
+    config = {"resolution": SIDE, "seed": seed, "class_balance": "uniform", "threads": 1}
+    checkpoint = train(folder, out=out / "runs", config=config | budget)
+    generator = load_generator(checkpoint)
 
     console.note(f"3/5 sampling {SAMPLES} synthetic tiles")
-    write_samples(
-        load_generator(checkpoint), out / "synthetic", count=SAMPLES, seed=seed, balance="uniform"
-    )
+    write_samples(generator, out / "synthetic", count=SAMPLES, seed=seed, balance="uniform")
 
     console.note("4/5 audit")
     result = audit(generator=checkpoint, count=SAMPLES, seed=seed)
@@ -71,7 +74,8 @@ def run_demo(out: Path, *, seed: int = 0, minutes: float = 1.5) -> Audit:
     ).run(None)
     content = bench.document["augment_bench"]
     print_bench(content)
-    reproduce = {"command": f"privgen demo --seed {seed} --minutes {minutes:g}", "seed": seed}
+    command = f"privgen demo --seed {seed} --kimg {generator.kimg:g}"
+    reproduce = {"command": command, "seed": seed}
     document = {**result.document, "augment_bench": content, "reproduce": reproduce}
     write_report(document, out)
     return replace(result, document=document)

@@ -190,7 +190,7 @@ def _words(name: str, value: Any, described: Option) -> Iterator[str]:
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(_text(item) for item in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def flag(name: str) -> str:

@@ -26,6 +26,10 @@ def demo(
     ),
     seed: Seed = 0,
     minutes: Annotated[float, typer.Option(help="Training time, minutes.", min=0.05)] = 1.5,
+    kimg: Annotated[
+        float | None,
+        typer.Option(help="Thousand tiles shown in training, in place of minutes.", min=0.016),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Run everything on procedural tissue: train, sample, audit, augment-bench, report.
@@ -34,7 +38,7 @@ def demo(
     """
     from privgen.demo import run_demo
 
-    result = run_demo(out, seed=seed, minutes=minutes)
+    result = run_demo(out, seed=seed, minutes=minutes, kimg=kimg)
     return finish_audit(result.document, result.verdict.outcome, out, json)
 
 

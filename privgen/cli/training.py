@@ -35,6 +35,7 @@ def train(
     request = made(SessionRequest, split)
     require_paths(split.get("data"), config)
     options = {**(read_toml(config) if config else {}), **given}
+    from privgen.sampling import load_generator
     from privgen.training.session import plan_request
 
     plan = plan_request(request, options, out)
@@ -47,6 +48,8 @@ def train(
         return 0
     checkpoint = plan.run(out)
     console.note(f"private checkpoint: {checkpoint}")
+    again = plan.command(load_generator(checkpoint).kimg)
+    console.note(f"the same generator again: {again}{' --config CONFIG' if config else ''}")
     console.note(f"audit it: privgen audit --generator {checkpoint}")
     if json:
         console.emit_json({"run": str(checkpoint.parent.parent), "checkpoint": str(checkpoint)})

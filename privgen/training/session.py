@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,9 +27,9 @@ from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import new_run_folder
 from privgen.models.presets import configure
-from privgen.requests import made
+from privgen.requests import command_line, made
 from privgen.training import dry_run, loop
-from privgen.training.requests import SessionRequest
+from privgen.training.requests import Icc, OnBadTile, SessionRequest
 
 HOLDOUT, SIBLINGS = 0.35, 0.1
 """Shares of a split where none are asked for."""
@@ -97,6 +97,23 @@ class Session:
         finally:
             if processes.first and not any(folder.iterdir()):
                 folder.rmdir()  # refused before anything was written
+
+    def command(self, kimg: float) -> str:
+        """The command that trains this generator again, without its paths.
+
+        Args:
+          kimg: thousand tiles that were shown; a budget of minutes would stop elsewhere.
+        """
+        split = self.ledger.split
+        request = SessionRequest(
+            data=Path("DATA"),
+            holdout=split.get("holdout", 0.0) + split.get("reference", 0.0),
+            siblings=split.get("siblings"),
+            group_by=self.ledger.group_by,
+            on_bad_tile=cast(OnBadTile, self.ledger.on_bad_tile),
+            icc=cast(Icc, self.ledger.icc),
+        )
+        return command_line("train", request, replace(self.config, kimg=kimg, minutes=None))
 
     @property
     def _run_folder(self) -> Path | None:
