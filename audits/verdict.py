@@ -15,7 +15,7 @@ towards a pass:
 - where every tile counts as a patient of its own, its p-value rests on independence nobody knows;
 - a membership bound counts only where the test could have rejected at all.
 
-Source: METHODS.md 4.
+Source: docs/methods.md#verdict.
 """
 
 import math

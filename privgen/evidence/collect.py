@@ -112,7 +112,7 @@ def collect(
       InputError: a required role is empty, or the tiles cannot be embedded.
       audits.AuditInputError: train shares a patient or a tile with holdout or reference.
 
-    Source: METHODS.md 1.2, 3.
+    Source: docs/methods.md#symmetries-and-whitening, docs/methods.md#power.
     """
     optional = {"siblings": siblings, "reference": reference}
     roles = {"train": train, "holdout": holdout, "synthetic": synthetic}
