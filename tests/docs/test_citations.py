@@ -15,7 +15,12 @@ THIS = Path(__file__).resolve()
 FILES = sorted(
     {
         *ROOT.glob("*.md"),
-        *(file for room in ROOMS for kind in ("*.py", "*.md") for file in (ROOT / room).rglob(kind)),
+        *(
+            file
+            for room in ROOMS
+            for kind in ("*.py", "*.md")
+            for file in (ROOT / room).rglob(kind)
+        ),
     }
     - {THIS}
 )
