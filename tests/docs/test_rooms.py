@@ -44,4 +44,6 @@ def test_every_room_is_listed() -> None:
 
 
 def test_every_module_of_audits_is_listed() -> None:
-    assert modules(ROOT / "audits") == words(" ".join(row[0] for row in rows("modules of `audits`")))
+    assert modules(ROOT / "audits") == words(
+        " ".join(row[0] for row in rows("modules of `audits`"))
+    )
