@@ -5,6 +5,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,16 @@ def commands(block: str) -> Iterator[list[str]]:
                 break
 
 
+def keywords(target: Any) -> set[str]:
+    """What may be given by name; of `**options`, the fields of the classes its docstring names."""
+    parameters = inspect.signature(target).parameters.values()
+    known = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
+    if len(known) < len(parameters):
+        named = [getattr(privgen, word, None) for word in re.findall(r"`(\w+)`", target.__doc__)]
+        known |= {one.name for kind in named if is_dataclass(kind) for one in fields(kind)}
+    return known
+
+
 SHELL = [block for block in blocks("sh") if list(commands(block.values[0]))]
 
 
@@ -72,6 +83,5 @@ def test_python_names_what_is_there(block: str) -> None:
             target = getattr(audits, name)
         else:
             continue
-        known = inspect.signature(target).parameters
         for keyword in node.keywords:
-            assert keyword.arg in known, f"{called}({keyword.arg}=)"
+            assert keyword.arg in keywords(target), f"{called}({keyword.arg}=)"
