@@ -29,11 +29,11 @@ def write(tiles: privgen.TileSet, place: Path, *, patients: bool = True) -> None
     (place / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-real = privgen.make_phantom(patients=10, tiles_per_patient=10, side=32, seed=1)
+real = privgen.make_phantom(patients=8, tiles_per_patient=8, side=32, seed=1)
 split = privgen.split_by_patient(real, siblings=0, seed=0)
 write(real.subset(split.train), folder / "train")
 write(real.subset(split.holdout), folder / "holdout")
-fresh = privgen.make_phantom(patients=6, tiles_per_patient=10, side=32, seed=2)
+fresh = privgen.make_phantom(patients=5, tiles_per_patient=8, side=32, seed=2)
 write(fresh, folder / "synthetic", patients=False)
 
 result = privgen.audit(

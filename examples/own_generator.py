@@ -15,7 +15,7 @@ import privgen
 
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
-tiles = privgen.make_phantom(patients=6, tiles_per_patient=9, side=32, seed=1)
+tiles = privgen.make_phantom(patients=6, tiles_per_patient=7, side=32, seed=1)
 
 # 1. A function of n that returns n tiles, uint8 of shape (n, h, w, 3). It may wrap any model, which
 #    was trained on the train tiles alone and never met a holdout patient.
@@ -30,7 +30,7 @@ def generate(n: int) -> NDArray[np.uint8]:
     return np.mean(shown[pairs], axis=0).astype(np.uint8)
 
 
-by_function = privgen.audit(train=train, holdout=holdout, synthetic=generate, count=40)
+by_function = privgen.audit(train=train, holdout=holdout, synthetic=generate, count=30)
 print("function:", by_function.verdict.sentence)
 
 # 2. A checkpoint of privgen's. Its ledger knows which tiles it was trained on and which patients
@@ -40,5 +40,5 @@ patients = [record.patient for record in tiles.records]
 np.savez(archive, images=tiles.load(), labels=tiles.labels, patients=patients)
 short = {"resolution": 32, "batch": 8, "kimg": 0.1, "watch_kimg": 0.0}
 checkpoint = privgen.train(archive, out=folder / "runs", config=short)
-by_checkpoint = privgen.audit(generator=checkpoint, count=40)
+by_checkpoint = privgen.audit(generator=checkpoint, count=30)
 print("checkpoint:", by_checkpoint.verdict.sentence)

@@ -10,6 +10,7 @@ them. docs/how-to/slides-to-verdict.md has the same steps for the command line.
 import sys
 from pathlib import Path
 
+import numpy as np
 import tifffile
 
 import privgen
@@ -21,10 +22,9 @@ def write_slide(path: Path, patient: int) -> str:
     """A tiled TIFF of half a micrometre per pixel, one tissue on it. Returns its class."""
     label = ("TUM", "STR")[patient % 2]
     made = privgen.make_phantom(
-        patients=PATIENTS, tiles_per_patient=6, side=64, seed=3, classes=[label]
+        patients=PATIENTS, tiles_per_patient=3, side=64, seed=3, classes=[label]
     )
-    fields = made.load()[6 * patient : 6 * patient + 6]
-    pixels = fields.reshape(2, 3, 64, 64, 3).swapaxes(1, 2).reshape(128, 192, 3)
+    pixels = np.concatenate(made.load()[3 * patient : 3 * patient + 3], axis=1)
     per_cm = (20_000, 20_000)
     tifffile.imwrite(path, pixels, tile=(64, 64), resolution=per_cm, resolutionunit="CENTIMETER")
     return label
