@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audits.attacks import OutsideScores
     from audits.battery import audit
-    from audits.errors import AuditInputError
+    from audits.errors import AuditInputError, PrivgenError
     from audits.inputs import Aligned, Alignment, AuditData, Planted, Tiles
     from audits.policy import Policy
     from audits.results import (
@@ -40,6 +40,7 @@ _HOMES = {
     "Planted": "audits.inputs",
     "Policy": "audits.policy",
     "PowerPoint": "audits.results",
+    "PrivgenError": "audits.errors",
     "Tiles": "audits.inputs",
     "Verdict": "audits.results",
     "audit": "audits.battery",

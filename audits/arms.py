@@ -1,6 +1,7 @@
 """Both arms of every membership attack, and what an attacker finds at a low false-positive rate.
 
-Source: METHODS.md 2.1 to 2.4.
+Source: docs/methods.md#membership-attacks, docs/methods.md#patient-as-the-unit,
+docs/methods.md#tpr-at-fpr, docs/methods.md#tile-and-patient-membership.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ generators into one.
 Conventions: higher score = more likely a member; scores float64, shape (n,), each tile's own
 whatever tiles stand beside it (but for the default radius of `monte_carlo`); distances Euclidean.
 Candidates must not stand in the reference set. Ranks are what counts: scales differ by attack.
-Source: METHODS.md 2.1.
+Source: docs/methods.md#membership-attacks.
 """
 
 import difflib
@@ -53,7 +53,7 @@ def full_black_box(tiles: NDArray[np.float32], synthetic: NDArray[np.float32]) -
     Raises:
       AuditInputError: no rows, different widths, or a value that is not finite.
 
-    Source: Chen et al. 2020, arXiv:1909.03935; METHODS.md 2.1.
+    Source: Chen et al. 2020, arXiv:1909.03935; docs/methods.md#membership-attacks.
     """
     _check({"tiles": tiles, "synthetic": synthetic})
     return -nearest(tiles, synthetic, k=1).distances[:, 0]
@@ -81,7 +81,7 @@ def calibrated(
     Raises:
       AuditInputError: no rows, different widths, or a value that is not finite.
 
-    Source: Chen et al. 2020, arXiv:1909.03935; METHODS.md 2.1.
+    Source: Chen et al. 2020, arXiv:1909.03935; docs/methods.md#membership-attacks.
     """
     _check({"tiles": tiles, "synthetic": synthetic, "reference": reference})
     return full_black_box(tiles, synthetic) - full_black_box(tiles, reference)
@@ -116,7 +116,7 @@ def density_ratio(
       AuditInputError: `k` or `dims` below 1, fewer than `k` tiles, reference and synthetic all one
         point, no rows, different widths, or a value that is not finite.
 
-    Source: van Breugel et al. 2023, arXiv:2302.12580; METHODS.md 2.1.
+    Source: van Breugel et al. 2023, arXiv:2302.12580; docs/methods.md#membership-attacks.
     """
     _check({"tiles": tiles, "synthetic": synthetic, "reference": reference})
     if k < 1 or dims < 1:
@@ -145,7 +145,7 @@ def median_epsilon(tiles: NDArray[np.float32], synthetic: NDArray[np.float32]) -
     Raises:
       AuditInputError: no rows, different widths, or a value that is not finite.
 
-    Source: Hilprecht et al. 2019, median heuristic; METHODS.md 2.1.
+    Source: Hilprecht et al. 2019, median heuristic; docs/methods.md#membership-attacks.
     """
     return float(np.median(-full_black_box(tiles, synthetic)))
 
@@ -171,7 +171,7 @@ def monte_carlo(
       AuditInputError: `epsilon` negative or not finite, no rows, different widths, or a value that
         is not finite.
 
-    Source: Hilprecht, Haerterich & Bernau 2019, PoPETs 2019(4); METHODS.md 2.1.
+    Source: Hilprecht, Haerterich & Bernau 2019, PoPETs 2019(4); docs/methods.md#membership-attacks.
     """
     _check({"tiles": tiles, "synthetic": synthetic})
     if epsilon is None:
@@ -205,7 +205,8 @@ def shadow(observed: Floats, out_scores: Floats) -> Floats:
       AuditInputError: wrong shapes, fewer than 2 shadows, a value that is not finite, or scores
         that do not vary over the shadows.
 
-    Source: Carlini et al. 2022, arXiv:2112.03570 (LiRA, offline); METHODS.md 2.1.
+    Source: Carlini et al. 2022, arXiv:2112.03570 (LiRA, offline);
+      docs/methods.md#membership-attacks.
     """
     shape = np.shape(out_scores)
     if np.ndim(observed) != 1 or len(shape) != 2 or shape[0] != len(observed) or shape[0] == 0:
@@ -250,7 +251,7 @@ class OutsideScores:
       AuditInputError: an unknown name, unequal lengths, no scores, an id given twice, or a score
         that is no finite number.
 
-    Source: METHODS.md 2.1.
+    Source: docs/methods.md#membership-attacks.
     """
 
     name: str

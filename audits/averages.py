@@ -10,7 +10,7 @@ such relabelling from one pass over the distances. With few pairs of patients ev
 looked at, so that p is exact: the level attained is then the largest multiple of 1 / 2^pairs that
 fits (8 pairs: 12 / 256 = .047 for .05, a little less where relabellings tie), never more.
 
-Source: METHODS.md 1.4, 1.5, 1.6.
+Source: docs/methods.md#c_t-statistic, docs/methods.md#authenticity, docs/methods.md#dcr-share.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def rank_z(synthetic: Floats, holdout: Floats) -> float:
     `(U - nm/2) / sqrt(nm/12 (N + 1 - sum(t^3 - t) / (N (N - 1))))`, U counting pairs in which the
     synthetic tile is farther; 0 when all distances are equal.
 
-    Source: Mann & Whitney 1947; METHODS.md 1.4.
+    Source: Mann & Whitney 1947; docs/methods.md#c_t-statistic.
     """
     m, n = len(synthetic), len(holdout)
     total = m + n
@@ -100,7 +100,7 @@ def c_t_statistic(
     Raises:
       AuditInputError: no cell holds both synthetic and holdout tiles.
 
-    Source: Meehan, Chaudhuri & Dasgupta 2020, arXiv:2004.05675; METHODS.md 1.4.
+    Source: Meehan, Chaudhuri & Dasgupta 2020, arXiv:2004.05675; docs/methods.md#c_t-statistic.
     """
     shared = np.intersect1d(synthetic_cells, holdout_cells)
     if len(shared) == 0:
@@ -138,7 +138,7 @@ def c_t(
     Raises:
       AuditInputError: fewer than 2 patients on a side.
 
-    Source: Meehan, Chaudhuri & Dasgupta 2020, arXiv:2004.05675; METHODS.md 1.4.
+    Source: Meehan, Chaudhuri & Dasgupta 2020, arXiv:2004.05675; docs/methods.md#c_t-statistic.
     """
     sides, pairs = _paired_rows(train, holdout, rng)
     (train_rows, block), (holdout_rows, _) = sides
@@ -205,7 +205,7 @@ def is_authentic(scores: CopyScores, own: CopyScores) -> NDArray[np.bool_]:
       scores: of the judged tiles, shape (n,).
       own: of the train tiles against the other train tiles, shape (t,).
 
-    Source: Alaa et al. 2022, arXiv:2102.08921; METHODS.md 1.5.
+    Source: Alaa et al. 2022, arXiv:2102.08921; docs/methods.md#authenticity.
     """
     authentic: NDArray[np.bool_] = scores.nearest > own.nearest[scores.source]
     return authentic
@@ -228,7 +228,7 @@ def authenticity(
       Difference with a Newcombe interval, holdout at its effective size; below 0: closer to train
       than the holdout is.
 
-    Source: Alaa et al. 2022, arXiv:2102.08921; METHODS.md 1.5.
+    Source: Alaa et al. 2022, arXiv:2102.08921; docs/methods.md#authenticity.
     """
     ours, others = is_authentic(synthetic, own), is_authentic(holdout, own)
     a, b = float(ours.mean()), float(others.mean())
@@ -263,7 +263,7 @@ def dcr_share(
     Raises:
       AuditInputError: fewer than 2 patients on a side.
 
-    Source: METHODS.md 1.6.
+    Source: docs/methods.md#dcr-share.
     """
     sides, pairs = _paired_rows(train, holdout, rng)
     made = _some(synthetic.embeddings, rng)

@@ -5,7 +5,7 @@ present (`family.py`), before any number is looked at; Holm's adjustment keeps t
 LEAK over the whole family at the policy's significance. Equal pixels are proof and stand outside
 the family.
 
-Source: METHODS.md 4.
+Source: docs/methods.md#verdict.
 """
 
 import operator
@@ -110,7 +110,7 @@ def audit(
       AuditInputError: the holdout is the train set, no tile has texture, a set is too small for
         any test, or an outside score is missing.
 
-    Source: METHODS.md 1 to 4, 6.
+    Source: docs/methods.md.
     """
     return judge(data, policy=policy, rng=rng, features=features, outside=outside).report
 

@@ -2,7 +2,7 @@
 
 Conventions: higher score = more likely a member; strategies are types, registered with their seeds
 before the scores are seen; random parts do not depend on the order of the input.
-Source: METHODS.md 5.
+Source: docs/methods.md#epsilon-lower-bounds.
 """
 
 from collections.abc import Sequence
@@ -144,7 +144,7 @@ def join_scores(
       AuditInputError: duplicate, missing or unknown ids, wrong shapes, a flag that is no boolean,
         or a score that is no finite number.
 
-    Source: METHODS.md 5.
+    Source: docs/methods.md#epsilon-lower-bounds.
     """
     canaries, scored = _ids(canary_ids, "canary_ids"), _ids(score_ids, "score_ids")
     flags = np.asarray(included)

@@ -6,7 +6,7 @@
   when that works, the two groups differ for reasons that are no leak, and a membership result
   between them proves nothing.
 
-Source: METHODS.md 2.5, 3; Das, Zhang & Tramer 2024, arXiv:2406.16201.
+Source: docs/methods.md#controls, docs/methods.md#power; Das, Zhang & Tramer 2024, arXiv:2406.16201.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def power_curve(
       rng: replaced rows and chosen copies.
       quantiles: the grid of `copying.tail_count`.
 
-    Source: METHODS.md 3.
+    Source: docs/methods.md#power.
     """
     total = len(synthetic)
     counts = sorted({max(1, round(share * total)) for share in fractions})
@@ -215,7 +215,7 @@ def split_half(
     Raises:
       AuditInputError: fewer than 4 patients.
 
-    Source: METHODS.md 2.5 (a), (b).
+    Source: docs/methods.md#controls.
     """
     size = draw_size(patients)
     kept = has_enough(patients, size)
@@ -262,7 +262,7 @@ def blind_baseline(
     Raises:
       AuditInputError: fewer than 2 patients on a side.
 
-    Source: METHODS.md 2.5 (c).
+    Source: docs/methods.md#controls.
     """
     if min(train.patient_count, holdout.patient_count) < 2:
         raise AuditInputError("the blind baseline needs 2 patients a side.")
@@ -326,7 +326,7 @@ def attack_minus_blind(attack: AuditResult, blind: AuditResult) -> AuditResult:
       attack: `patient_membership`.
       blind: `blind_baseline`.
 
-    Source: Das, Zhang & Tramer 2024, arXiv:2406.16201; METHODS.md 2.5 (c).
+    Source: Das, Zhang & Tramer 2024, arXiv:2406.16201; docs/methods.md#controls.
     """
     a, b = attack.statistic, blind.statistic
     value = a.value - b.value

@@ -4,7 +4,7 @@ One search of each role against the train tiles serves all copy tests, the avera
 power curve, and whoever shows single tiles: which tiles lie where copies would is decided here and
 nowhere else. Featureless tiles are left out: a blank tile resembles every blank tile.
 
-Source: METHODS.md 1, 3.
+Source: docs/methods.md#tail-count, docs/methods.md#proof-by-alignment, docs/methods.md#power.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,8 @@ Two controls are held against the synthetic tiles: the holdout, whose tail gives
 each train tile measured against the other train tiles. The second is how close two tiles of one
 patient come, so it tells a copied tile from a new tile of a training patient.
 
-Source: METHODS.md 1.1, 1.7, 1.8.
+Source: docs/methods.md#tail-count, docs/methods.md#extraction-ratio,
+docs/methods.md#exact-duplicates.
 """
 
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ def tail_count(
     Raises:
       AuditInputError: no synthetic tiles, or too few holdout tiles.
 
-    Source: METHODS.md 1.1.
+    Source: docs/methods.md#tail-count.
     """
     if len(synthetic) == 0:
         raise AuditInputError("the copy test needs synthetic tiles with some texture: got none.")
@@ -233,7 +234,7 @@ def extraction_ratio(
       synthetic, holdout: `CopyScores.extraction`, shapes (s,) and (h,).
       holdout_patients: shape (h,).
 
-    Source: Carlini et al. 2023, arXiv:2301.13188; METHODS.md 1.7.
+    Source: Carlini et al. 2023, arXiv:2301.13188; docs/methods.md#extraction-ratio.
     """
     ours, others = synthetic < 1, holdout < 1
     low, high = newcombe(
@@ -266,7 +267,7 @@ def identical_tiles(synthetic: Strings, train: Strings) -> AuditResult:
       Share of synthetic tiles, with a Clopper-Pearson interval; `rejected` is true when any is
       identical.
 
-    Source: METHODS.md 1.8.
+    Source: docs/methods.md#exact-duplicates.
     """
     members = np.unique(train[train != ""])
     count = int(np.isin(synthetic[synthetic != ""], members).sum())

@@ -7,7 +7,7 @@ Conventions: features (tiles, features), float64 inside, centred before they are
 scaled so that a product is x.y / d. A group is a jackknife block of tiles. A tile on the very rim
 of a ball is outside, whatever rounding says.
 Source: Binkowski et al. 2018, arXiv:1801.01401; Kynkaanniemi et al. 2019, arXiv:1904.06991;
-Naeem et al. 2020, arXiv:2002.09797; METHODS.md 6.
+Naeem et al. 2020, arXiv:2002.09797; docs/methods.md#fidelity.
 """
 
 from collections.abc import Iterator
@@ -211,7 +211,7 @@ def kernel_distance(
     Returns:
       (value, low, high); the value may be negative when the laws are equal.
 
-    Source: Binkowski et al. 2018, arXiv:1801.01401; METHODS.md 6.
+    Source: Binkowski et al. 2018, arXiv:1801.01401; docs/methods.md#fidelity.
     """
     clouds = Cloud(x, groups=groups_x, k=0), Cloud(y, groups=groups_y, k=0)
     return compare(*clouds, scores=False).kernel_distance()

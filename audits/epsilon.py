@@ -6,7 +6,7 @@ guessed from one trained model (Steinke, Nasr & Jagielski 2023, arXiv:2305.08846
 
 Conventions: higher score = more likely a member; a lower bound of 0 certifies nothing; epsilon is
 in nats and belongs to the `unit` that a coin put in or left out, never to anything larger.
-Source: METHODS.md 5.
+Source: docs/methods.md#epsilon-lower-bounds.
 """
 
 import numpy as np
@@ -85,7 +85,7 @@ def one_run_p(
     Raises:
       AuditInputError: a value outside its range.
 
-    Source: Steinke, Nasr & Jagielski 2023, theorem 5.2; METHODS.md 5.
+    Source: Steinke, Nasr & Jagielski 2023, theorem 5.2; docs/methods.md#epsilon-lower-bounds.
     """
     check_level(delta, significance=0.05)
     eps = np.asarray(epsilon, dtype=np.float64)
@@ -112,7 +112,7 @@ def one_run_lower_bound(
     Raises:
       AuditInputError: a value outside its range.
 
-    Source: METHODS.md 5.
+    Source: docs/methods.md#epsilon-lower-bounds.
     """
     check_level(delta, significance)
     r, v = _guess_counts(canaries, guesses, correct)
@@ -184,7 +184,7 @@ def one_run_audit(
       AuditInputError: ids that do not join, more guesses than canaries, too few canaries to split,
         or inclusion so uneven that no fair coins can have made it.
 
-    Source: METHODS.md 5.
+    Source: docs/methods.md#epsilon-lower-bounds.
     """
     check_level(delta, significance)
     check_unit(unit)

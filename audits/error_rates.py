@@ -5,7 +5,7 @@
 measured on makes that false; the strategies here pay for the choice, or choose elsewhere.
 
 Conventions: a canary is called a member when its score is at least the threshold.
-Source: METHODS.md 5.
+Source: docs/methods.md#epsilon-lower-bounds.
 """
 
 from functools import lru_cache
@@ -59,7 +59,7 @@ def rates_lower_bound(
     Raises:
       AuditInputError: a value outside its range.
 
-    Source: Nasr et al. 2021, arXiv:2101.04535; METHODS.md 5.
+    Source: Nasr et al. 2021, arXiv:2101.04535; docs/methods.md#epsilon-lower-bounds.
     """
     check_level(delta, significance)
     fn, fp = np.asarray(missed), np.asarray(false_alarms)
@@ -104,7 +104,7 @@ def rates_audit(
     Raises:
       AuditInputError: an empty side, a score that is no finite number, or too few to split.
 
-    Source: METHODS.md 5.
+    Source: docs/methods.md#epsilon-lower-bounds.
     """
     check_level(delta, significance)
     check_unit(unit)

@@ -4,7 +4,8 @@ Declared from roles, counts and classes alone, before any distance is looked at.
 arm of each membership attack have weight 1; the per-class copy tests share the weight of one test
 between them, so that many classes do not cost the tests of the whole its power.
 
-Source: METHODS.md 4; Tarone 1990 (tests that cannot reject whatever the data take no share).
+Source: docs/methods.md#verdict; Tarone 1990 (tests that cannot reject whatever the data take no
+share).
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ over all classes cannot see tiles made under the wrong label.
 
 Conventions: features are plain encoder outputs (no whitening, no symmetry averaging), float64
 inside; intervals delete one block of patients at a time (`intervals.jackknife` says why).
-Source: METHODS.md 6.
+Source: docs/methods.md#fidelity.
 """
 
 from collections.abc import Mapping
@@ -103,7 +103,7 @@ def fidelity(
       AuditInputError: features are missing, not finite, of different widths, or do not fit
         `patients` or `labels`.
 
-    Source: METHODS.md 6.
+    Source: docs/methods.md#fidelity.
     """
     _check(features, patients, labels, feature_name)
     train, holdout, synthetic = (features[role] for role in ("train", "holdout", "synthetic"))

@@ -3,7 +3,8 @@
 Conventions: features (tiles, features), float64 inside. A covariance stands as a factor F with
 F'F = S, and the trace of the root of a product as a nuclear norm, so that singular covariances
 cost no precision. A group is a jackknife block: whole patients, or tiles where there are none.
-Source: Heusel et al. 2017, arXiv:1706.08500; Chong & Forsyth 2020, arXiv:1911.07023; METHODS.md 6.
+Source: Heusel et al. 2017, arXiv:1706.08500; Chong & Forsyth 2020, arXiv:1911.07023;
+docs/methods.md#fidelity.
 """
 
 from itertools import combinations
@@ -56,7 +57,7 @@ def frechet_distance(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
       x: features, shape (n, d), n >= 2.
       y: features, shape (m, d), m >= 2.
 
-    Source: Heusel et al. 2017, arXiv:1706.08500; METHODS.md 6.
+    Source: Heusel et al. 2017, arXiv:1706.08500; docs/methods.md#fidelity.
     """
     return _distance(_moments(np.asarray(x)), _moments(np.asarray(y)))
 
@@ -126,7 +127,7 @@ def frechet_interval(
       x, y: features, shapes (n, d) and (m, d); two tiles must remain without any one group.
       groups_x, groups_y: jackknife block of each tile, 0..g-1, no number left out.
 
-    Source: METHODS.md 6; `intervals.jackknife` says why not a bootstrap.
+    Source: docs/methods.md#fidelity; `intervals.jackknife` says why not a bootstrap.
     """
     first, second = _Groups(np.asarray(x), groups_x), _Groups(np.asarray(y), groups_y)
     return jackknife(
@@ -167,7 +168,7 @@ def frechet_infinity(
       AuditInputError: too few or too many groups, unequal numbers of them, or a group of fewer
         than 2 tiles.
 
-    Source: Chong & Forsyth 2020, arXiv:1911.07023; METHODS.md 6.
+    Source: Chong & Forsyth 2020, arXiv:1911.07023; docs/methods.md#fidelity.
     """
     sides = (_Groups(np.asarray(x), groups_x), _Groups(np.asarray(y), groups_y))
     counts = [len(side.sizes) for side in sides]

@@ -8,7 +8,8 @@ Without siblings the second arm falls back to train tiles against holdout patien
 `tpr_at_fpr` asks what share of members the attacker finds while hardly accusing anybody else.
 
 Conventions: higher score = more likely a member; the patient is the unit of the second arm.
-Source: METHODS.md 2.2, 2.3, 2.4.
+Source: docs/methods.md#patient-as-the-unit, docs/methods.md#tpr-at-fpr,
+docs/methods.md#tile-and-patient-membership.
 """
 
 import math
@@ -225,7 +226,7 @@ def patient_membership(
     Raises:
       AuditInputError: fewer than 2 patients on a side.
 
-    Source: METHODS.md 2.2.
+    Source: docs/methods.md#patient-as-the-unit.
     """
     size = draw_size(member_patients, nonmember_patients)
     kept, others_kept = has_enough(member_patients, size), has_enough(nonmember_patients, size)
@@ -304,7 +305,7 @@ def tile_membership(
     Raises:
       AuditInputError: no slide holds both a train tile and a sibling.
 
-    Source: METHODS.md 2.4.
+    Source: docs/methods.md#tile-and-patient-membership.
     """
     scores = np.concatenate([train, siblings])
     is_member = np.arange(len(scores)) < len(train)
@@ -377,7 +378,7 @@ class TprAtFpr:
 def finest_fpr(nonmembers: int) -> float | None:
     """Finest of `FPRS` that this many nonmembers can resolve; None below 5.
 
-    Source: METHODS.md 2.3.
+    Source: docs/methods.md#tpr-at-fpr.
     """
     return next((fpr for fpr in FPRS if _needed(fpr) <= nonmembers), None)
 
@@ -411,7 +412,7 @@ def tpr_at_fpr(
       AuditInputError: `fpr` or `confidence` outside (0, 1), an `fpr` finer than 1 / n, no scores,
         or a score that is not finite.
 
-    Source: METHODS.md 2.3.
+    Source: docs/methods.md#tpr-at-fpr.
     """
     for name, share in (("fpr", fpr), ("confidence", confidence)):
         if not 0 < share < 1:
@@ -469,7 +470,7 @@ def tpr_result(
     Raises:
       AuditInputError: as `tpr_at_fpr`.
 
-    Source: METHODS.md 2.3.
+    Source: docs/methods.md#tpr-at-fpr.
     """
     found = tpr_at_fpr(members, nonmembers, fpr=fpr, unit=unit, confidence=confidence)
     note = (

@@ -47,7 +47,7 @@ def nearest(queries: NDArray[np.float32], base: NDArray[np.float32], *, k: int) 
     Raises:
       AuditInputError: fewer than `k` rows in `base`.
 
-    Source: METHODS.md 0 (float32 offset, exact default).
+    Source: docs/methods.md#exact-search.
     """
     if len(base) < k:
         raise AuditInputError(f"{k} neighbours asked for among {len(base)} tiles: give more tiles.")

@@ -161,7 +161,7 @@ def holm(
       weights: positive, by name; a test's share of the level at the first step is its share of the
         weights. All equal when None.
 
-    Source: Holm 1979 (weights: his section 4); METHODS.md 4.
+    Source: Holm 1979 (weights: his section 4); docs/methods.md#verdict.
     """
     weight = dict.fromkeys(p_values, 1.0) if weights is None else weights
     order = sorted(p_values, key=lambda name: p_values[name] / weight[name])

@@ -6,7 +6,7 @@ differ among themselves, a membership result between the sides proves nothing. T
 asks the same of embeddings, in a thousand directions at once, and overlooks it: JPEG of quality 30
 on one side gave a membership AUROC of .92 (GlaS, 4 + 4 patients), which it did not explain.
 
-Source: METHODS.md 2.5 (c).
+Source: docs/methods.md#controls.
 """
 
 import math

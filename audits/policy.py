@@ -18,7 +18,7 @@ ATTACKS = (
     "discriminator",
     "shadow",
 )
-"""Registered membership attacks (METHODS.md 2.1)."""
+"""Registered membership attacks (docs/methods.md#membership-attacks)."""
 
 _WITHOUT_A_SAY = ("calibrated", "monte_carlo", "discriminator")
 GATING_ATTACKS = tuple(name for name in ATTACKS if name not in _WITHOUT_A_SAY)
@@ -30,7 +30,7 @@ FRACTIONS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A release policy; the defaults are METHODS.md 4's.
+    """A release policy; docs/methods.md#verdict gives the defaults.
 
     Attributes:
       significance: family-wise error rate of the registered tests.

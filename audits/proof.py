@@ -17,7 +17,8 @@ its upper confidence limit.
 
 Conventions: higher = more likely a copy; scores are powers of ten.
 
-Sources: Pickands 1975 (peaks over threshold); Davison & Smith 1990; METHODS.md 1.8.
+Sources: Pickands 1975 (peaks over threshold); Davison & Smith 1990;
+docs/methods.md#proof-by-alignment.
 """
 
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def fit_tail(scores: Floats, *, rng: np.random.Generator) -> Tail:
     Raises:
       AuditInputError: 30 scores or fewer, or too many equal ones for a tail.
 
-    Source: METHODS.md 1.8.
+    Source: docs/methods.md#proof-by-alignment.
     """
     if len(scores) <= _MIN_EXCEEDANCES:
         raise AuditInputError(
@@ -231,7 +232,7 @@ def proven_copies(
       AuditInputError: no synthetic tiles, shapes that do not match, negative or non-integer counts,
         strengths that are not finite.
 
-    Source: METHODS.md 1.8.
+    Source: docs/methods.md#proof-by-alignment.
     """
     _check("synthetic", inliers, strength, featureless, "featureless")
     _check("null", null_inliers, null_strength, null_duplicates, "duplicates")

@@ -2,7 +2,7 @@
 
 Conventions: features (tiles, features); a block is what an interval leaves out at a time: whole
 patients, or tiles where there are none.
-Source: METHODS.md 6.
+Source: docs/methods.md#fidelity.
 """
 
 from collections.abc import Mapping

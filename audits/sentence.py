@@ -7,7 +7,7 @@ semicolons, so that a page may put each on a line of its own.
 A proof of a copy is a LEAK under every policy. `gates` may narrow what decides a pass; it cannot
 make a patient's tissue that stands in the release not stand there.
 
-Source: METHODS.md 4.
+Source: docs/methods.md#verdict.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 Under the null the pooled order of synthetic and holdout tiles is a random sequence of s and h
 symbols, so every probability here is exact, whatever the distances are distributed like.
 
-Source: METHODS.md 1.1.
+Source: docs/methods.md#tail-count.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def tail_p(synthetic_hits: int, synthetic: int, holdout_hits: int, holdout: int)
       synthetic_hits: a, of `synthetic` tiles.
       holdout_hits: b, of `holdout` tiles.
 
-    Source: METHODS.md 1.1.
+    Source: docs/methods.md#tail-count.
     """
     return float(tail_ps(np.array([synthetic_hits]), synthetic, holdout_hits, holdout)[0])
 

@@ -4,7 +4,7 @@ A harm that no test rejects passes only when the audit could have seen a leak as
 demands; otherwise it is INCONCLUSIVE, and the verdict says what would settle it. The rules stand in
 two tables, `copying_rules` and `membership_rules`, tried from the top.
 
-Source: METHODS.md 4.
+Source: docs/methods.md#verdict.
 """
 
 from audits.copying_rules import COPYING_RULES, CopyingCase

@@ -45,7 +45,7 @@ GOLDEN = (
     (20, 20, 20, 0.0, 1.8227),
     (10, 10, 10, 0.0, 1.0519),
 )
-"""(canaries, guesses, correct, delta, bound), METHODS.md 5."""
+"""(canaries, guesses, correct, delta, bound), docs/methods.md#epsilon-lower-bounds."""
 GOLDEN_TARGET = 1e-3
 PEER_TARGET = 1e-6
 

@@ -8,8 +8,8 @@ synthetic tiles show, not how many there are or how the classes are balanced.
 Every arm makes the same number of updates, so how often a real tile is repeated changes little;
 the controls are therefore run at one ratio, the primary one.
 
-Source: METHODS.md 7; Ravuri & Vinyals 2019, arXiv:1905.10887 (`synthetic`: the classification
-accuracy score).
+Source: docs/methods.md#classifier-benefit; Ravuri & Vinyals 2019, arXiv:1905.10887 (`synthetic`:
+the classification accuracy score).
 """
 
 from collections.abc import Callable

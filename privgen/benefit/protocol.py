@@ -9,7 +9,7 @@ A gain can be an artefact of a baseline that did not converge. Beside every figu
 baseline's curve and training accuracy, arms that add no information (`oversampled`, `shuffled`),
 and a logistic regression on colour histograms, which no network should lose to.
 
-Source: METHODS.md 7.
+Source: docs/methods.md#classifier-benefit.
 """
 
 import hashlib
@@ -79,7 +79,7 @@ def augment_bench(
       SplitError: two splits share a patient, a picture or pixels.
       NonFiniteLossError: a training diverged.
 
-    Source: METHODS.md 7.
+    Source: docs/methods.md#classifier-benefit.
     """
     finished = carry_out(
         Plan.of(**options),

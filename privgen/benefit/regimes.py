@@ -9,7 +9,7 @@ A regime holds that share of every class, at least two tiles, from as few patien
 has a tenth of the labels has them from a few patients, not a tenth of everybody's. Patients come in
 one random order for all regimes, so a smaller regime is a part of a larger one.
 
-Source: METHODS.md 7.
+Source: docs/methods.md#classifier-benefit.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,8 @@ higher correlation for the same strength.
 The spread of chance correlations is that of the two pictures against each other over all shifts,
 read off their power spectra.
 
-Sources: METHODS.md 1.8; Bartlett 1946 (variance of a correlation of two autocorrelated series).
+Sources: docs/methods.md#proof-by-alignment; Bartlett 1946 (variance of a correlation of two
+autocorrelated series).
 """
 
 from dataclasses import dataclass, replace

@@ -8,7 +8,7 @@ the same answer, whatever else is computed and on how many threads.
 Conventions: coordinates are tile pixels with pixel centres at whole numbers; transforms lead from
 the query to the candidate.
 
-Sources: METHODS.md 1.3, 1.8.
+Sources: docs/methods.md#alignment, docs/methods.md#proof-by-alignment.
 """
 
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ def align(query: Descriptors, candidate: Descriptors) -> Alignment:
     Raises:
       InputError: not one tile each.
 
-    Source: METHODS.md 1.3.
+    Source: docs/methods.md#alignment.
     """
     if (len(query), len(candidate)) != (1, 1):
         raise InputError(
@@ -140,7 +140,7 @@ def best_alignments(
     Raises:
       InputError: `candidates` does not fit the tiles.
 
-    Source: METHODS.md 1.3.
+    Source: docs/methods.md#alignment.
     """
     if candidates.ndim != 2 or len(candidates) != len(queries):
         raise InputError(
@@ -165,7 +165,7 @@ def align_pairs(
     Raises:
       InputError: a position is out of range.
 
-    Source: METHODS.md 1.3.
+    Source: docs/methods.md#alignment.
     """
     _require_places(pairs[:, 0], 0, queries)
     _require_places(pairs[:, 1], 0, base)

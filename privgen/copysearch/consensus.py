@@ -8,7 +8,8 @@ carry it, an affine transform takes its place. There is no random draw.
 Conventions: coordinates are tile pixels with pixel centres at whole numbers; transforms lead from
 the query to the candidate.
 
-Sources: Lowe 2004 (SIFT matching); Philbin et al. 2007 (one match, one hypothesis); METHODS.md 1.3.
+Sources: Lowe 2004 (SIFT matching); Philbin et al. 2007 (one match, one hypothesis);
+docs/methods.md#alignment.
 """
 
 from collections.abc import Iterator

@@ -12,7 +12,7 @@ point's vector (`MIRROR`) and nothing else.
 
 Memory: 144 bytes a key point and 9 kB a tile, at most 81 kB a tile.
 
-Sources: Lowe 2004 (SIFT); Arandjelovic & Zisserman 2012 (RootSIFT); METHODS.md 1.3.
+Sources: Lowe 2004 (SIFT); Arandjelovic & Zisserman 2012 (RootSIFT); docs/methods.md#alignment.
 """
 
 from collections.abc import Iterator, Sequence
@@ -115,7 +115,7 @@ def describe(tiles: NDArray[np.uint8], *, keypoints: int = KEYPOINTS) -> Descrip
     Raises:
       InputError: not square uint8 RGB tiles.
 
-    Source: METHODS.md 1.3.
+    Source: docs/methods.md#alignment.
     """
     if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[1:] != (*tiles.shape[1:2] * 2, 3):
         raise InputError(

@@ -5,7 +5,7 @@ base. Searches use all cores of a worker, so one thread a worker is best. What w
 as private as the tiles: embeddings, key points and small density pictures. Keep them inside the
 house.
 
-Source: METHODS.md 0, 1.3.
+Source: docs/methods.md#exact-search, docs/methods.md#alignment.
 """
 
 from dataclasses import fields, replace

@@ -10,7 +10,7 @@ recur in other patients are set aside and the pose is scored again without them.
 Conventions: coordinates are tile pixels with pixel centres at whole numbers; transforms lead from
 the query to the candidate.
 
-Sources: METHODS.md 1.3, 1.8.
+Sources: docs/methods.md#alignment, docs/methods.md#proof-by-alignment.
 """
 
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ each misses what another finds: a cropped or turned copy is for the votes, an ev
 pictures. Alignment then decides (`alignment.py`), and `audits.proof` says how good an alignment
 chance could have made, from real tiles searched the same way among *other* patients.
 
-Source: METHODS.md 1.3, 1.8.
+Source: docs/methods.md#alignment, docs/methods.md#proof-by-alignment.
 """
 
 from collections.abc import Sequence

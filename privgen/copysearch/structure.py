@@ -5,7 +5,7 @@ source in an embedding; its shades still correlate with the source's, pixel by p
 such copies where they lie square on their source, at a price next to nothing. Copies turned by odd
 angles or cropped are for the votes.
 
-Source: METHODS.md 1.3 (blends are what an embedding's shortlist misses).
+Source: docs/methods.md#alignment (blends are what an embedding's shortlist misses).
 """
 
 import numpy as np

@@ -15,7 +15,7 @@ vote.
 Memory: the search holds 132 bytes a key point of the base, as much as its vectors take.
 
 Sources: McCann & Lowe 2012 (local naive Bayes nearest neighbours, the weights); Jegou, Douze &
-Schmid 2008 (weak geometric consistency); METHODS.md 1.3.
+Schmid 2008 (weak geometric consistency); docs/methods.md#alignment.
 """
 
 import hashlib
@@ -118,7 +118,7 @@ def shortlist(
     Raises:
       InputError: `top` below 1, or groups that do not fit.
 
-    Source: METHODS.md 1.3.
+    Source: docs/methods.md#alignment.
     """
     if top < 1:
         raise InputError(f"a shortlist needs at least 1 candidate a tile: got top={top}.")

@@ -82,7 +82,7 @@ def find_overlap(records: Sequence[TileRecord]) -> Overlap:
       records: a tile's place is known when its slide or source image, its x and y, and its size
         are.
 
-    Source: METHODS.md 9.
+    Source: docs/methods.md#slides-and-splits.
     """
     inside: dict[str, list[int]] = defaultdict(list)
     boxes: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)

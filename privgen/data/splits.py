@@ -6,7 +6,7 @@ can part a picture from its copy; so are patients whose names are alike (`audits
 be one. Featureless tiles tie nobody: blank glass is equal in everybody. Siblings are tiles of
 training slides held back from training, drawn uniformly at random within each slide: train against
 siblings is then a randomised experiment whose null distribution is known exactly, slide by slide
-(METHODS.md 2.4).
+(docs/methods.md#tile-and-patient-membership).
 
 Which tiles share pixels is what `privgen.data.overlap` finds. Where single tiles are the groups and
 share pixels there is nothing to split by: the pixels trained on would stand in the holdout.
@@ -85,7 +85,8 @@ def split_by_patient(
       SplitError: there are fewer patients than roles, or single tiles that share pixels are the
         groups.
 
-    Source: METHODS.md 2.2, 2.4 and 9.
+    Source: docs/methods.md#patient-as-the-unit, docs/methods.md#tile-and-patient-membership,
+      docs/methods.md#slides-and-splits.
     """
     if not (holdout > 0 and reference >= 0 and holdout + reference < 1 and 0 <= siblings < 1):
         raise ConfigError(

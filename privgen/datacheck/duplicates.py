@@ -14,7 +14,7 @@ the 100 pairs of LC25000 that cross its source images.
 Tiles tied by a chain of such pairs are then aligned with one another as well, so that a pair of a
 large family is listed by its own inliers.
 
-Sources: METHODS.md 1.3, 1.8.
+Sources: docs/methods.md#alignment, docs/methods.md#proof-by-alignment.
 """
 
 from dataclasses import dataclass, fields
@@ -127,7 +127,7 @@ def near_duplicates(searched: Searched, *, approximate: bool = False) -> Duplica
       approximate: let votes look in an inverted file, for tens of thousands of tiles; its measured
         recall is `Duplicates.recall`.
 
-    Source: METHODS.md 1.3, 1.8.
+    Source: docs/methods.md#alignment, docs/methods.md#proof-by-alignment.
     """
     n = len(searched)
     listed = candidates(searched, searched, other_groups=True, approximate=approximate)

@@ -76,7 +76,7 @@ def embed_orbit(encoder: Encoder, tiles: NDArray[np.uint8]) -> OrbitEmbedding:
 def orbit_mean(encoder: Encoder, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Embeddings averaged over the 8 symmetries, shape (n, d), the same for a tile turned over.
 
-    Source: METHODS.md 1.2.
+    Source: docs/methods.md#symmetries-and-whitening.
     """
     return embed_orbit(encoder, tiles).mean
 

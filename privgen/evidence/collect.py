@@ -111,7 +111,7 @@ def collect(
       InputError: a required role is empty, or the tiles cannot be embedded.
       audits.AuditInputError: train shares a patient or a tile with holdout or reference.
 
-    Source: METHODS.md 1.2, 3.
+    Source: docs/methods.md#symmetries-and-whitening, docs/methods.md#power.
     """
     roles = _present(given)
     side = side or min(native_side(tiles) for tiles in roles.values())

@@ -27,7 +27,7 @@ A kind's strength is fixed here, since a power curve means nothing without it.
 | `piece_25` | a piece of a quarter of the side, at its own size, on a tile of another patient |
 | `half_paste` | its left half beside the right half of a tile of another patient |
 
-Source: METHODS.md 3.
+Source: docs/methods.md#power.
 """
 
 from collections.abc import Callable

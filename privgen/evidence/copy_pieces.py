@@ -3,7 +3,7 @@
 A generator may paste what it remembers: a gland into new stroma, a corner of one tile beside a
 corner of another. Such a tile as a whole resembles nothing; its pieces are a patient's.
 
-Source: METHODS.md 3.
+Source: docs/methods.md#power.
 """
 
 import numpy as np

@@ -122,7 +122,7 @@ def perceptual_diversity(
     Raises:
       WeightsError: as `load_lpips`.
 
-    Source: METHODS.md 6.
+    Source: docs/methods.md#fidelity.
     """
     distance = load_lpips(weights if isinstance(weights, Path) else None)
     return diversity(distance, synthetic, holdout, seed=seed)

@@ -1,6 +1,6 @@
 """Planted copies as the audit needs them: embedded, and aligned, like synthetic tiles.
 
-Source: METHODS.md 3.
+Source: docs/methods.md#power.
 """
 
 from collections.abc import Callable, Mapping, Sequence

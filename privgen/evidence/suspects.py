@@ -8,7 +8,8 @@ page only.
 Conventions: rows are positions in the sets that were audited; coordinates are pixels at the audit's
 side; transforms lead from the synthetic tile to the train tile.
 
-Source: METHODS.md 1.3, 1.8; the phantom rate is the share of the proof's own null.
+Source: docs/methods.md#alignment, docs/methods.md#proof-by-alignment; the phantom rate is the share
+of the proof's own null.
 """
 
 from collections.abc import Mapping
@@ -135,7 +136,8 @@ def choose(
       copies: scores of the same tiles.
       most: suspects wanted.
 
-    Source: METHODS.md 1.1, 1.3, 1.8.
+    Source: docs/methods.md#tail-count, docs/methods.md#alignment,
+      docs/methods.md#proof-by-alignment.
     """
     data = evidence.data
     assert data.alignment is not None

@@ -76,7 +76,7 @@ def discriminator_scores(network: nn.Module, tiles: Pixels, labels: Labels, clas
     Returns:
       Scores, shape (n,), logits; higher = more likely a member.
 
-    Source: Hayes et al. 2019, arXiv:1705.07663; METHODS.md 2.1.
+    Source: Hayes et al. 2019, arXiv:1705.07663; docs/methods.md#membership-attacks.
     """
     judge = cast(Discriminator, network)
     device = next(network.parameters()).device

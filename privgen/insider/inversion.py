@@ -132,7 +132,7 @@ class Inverter:
         Raises:
           InputError: tiles of another size, or an unknown class.
 
-        Source: Chen et al. 2020, arXiv:1909.03935; METHODS.md 2.1.
+        Source: Chen et al. 2020, arXiv:1909.03935; docs/methods.md#membership-attacks.
         """
         return self._by_label(self._follow_gradients, tiles, labels)
 
@@ -146,8 +146,8 @@ class Inverter:
 
         Args, Returns, Raises: as `white_box`.
 
-        Source: METHODS.md 2.1, with this search in the place of Powell's, whose line searches do
-          not run over many tiles at once.
+        Source: docs/methods.md#membership-attacks, with this search in the place of Powell's, whose
+          line searches do not run over many tiles at once.
         """
         return self._by_label(self._ask, tiles, labels)
 

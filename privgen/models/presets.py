@@ -43,7 +43,8 @@ def cdcgan(resolution: int, discriminator: str, batch: int | None) -> Options:
 def cdcgan_2025(resolution: int, discriminator: str, batch: int | None) -> Options:
     """The published conditional DCGAN for colorectal tissue, as printed: no EMA, no augmentation.
 
-    METHODS 10: batch 128, binary cross entropy, Adam 1e-4 (beta1 .5) and 2e-4 (beta1 .9).
+    docs/methods.md#generators: batch 128, binary cross entropy, Adam 1e-4 (beta1 .5) and 2e-4
+    (beta1 .9).
     """
     printed = {
         "batch": 128,

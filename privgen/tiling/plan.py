@@ -6,7 +6,7 @@ not covered. At a level whose micrometres a pixel are within the tolerance of th
 its pixels as they are; otherwise they are resampled from the coarsest finer level, `scale` level
 pixels to one of theirs.
 
-Source: METHODS.md 9.
+Source: docs/methods.md#slides-and-splits.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ with S the covariance in the components and r^2 the sum of all variance outside 
 of GlaS, 256 and 422 tiles, lie 16 apart by it with 64 components and 107 by the full covariance,
 where the truth is 0; tiles of two groups of six patients lie 58 apart.
 
-Source: Heusel et al. 2017, arXiv:1706.08500 (the distance); METHODS.md 6.
+Source: Heusel et al. 2017, arXiv:1706.08500 (the distance); docs/methods.md#fidelity.
 """
 
 from dataclasses import dataclass

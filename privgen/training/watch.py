@@ -5,15 +5,17 @@ turned copies less surely (GlaS, 64 px, 256 tiles: 3 % of exact copies fire, 10 
 not), and one attack; and it looks many times, so that signals fire now and then without a leak.
 
 Everything is judged in EfficientNet-Lite2. A projected generator learns in the features of Lite0
-and must never be judged there (METHODS 10). Real tiles are reduced to the resolution of the run
-before the encoder enlarges them, so that they and the synthetic tiles went through the same pixels.
+and must never be judged there (docs/methods.md#generators). Real tiles are reduced to the
+resolution of the run before the encoder enlarges them, so that they and the synthetic tiles went
+through the same pixels.
 
 The Frechet distance is that of `privgen.training.shrunk`, because a few hundred tiles do not fill a
 covariance of 1,280 features. It is called `fd_effnet_lite2_pca64` and comparable with no other;
 compare it with its floor, train against held-out tiles, which has as many tiles on its first side
 and so nearly the same bias.
 
-Sources: METHODS.md 1.1 (copies), 2.1 and 2.2 (membership), 6 (distances), 10 (the other encoder).
+Sources: docs/methods.md#tail-count (copies), docs/methods.md#membership-attacks,
+docs/methods.md#fidelity (distances), docs/methods.md#generators (the other encoder).
 """
 
 from collections.abc import Mapping
@@ -152,10 +154,10 @@ class Watch:
           `CLASS_TILES` in each role;
           `diversity`, mean distance of two synthetic tiles of a class over that of two train tiles
           of it, for each class and the smallest;
-          `copies`, from the test of METHODS 1.1 on the scale-free ratio: p, `own_p` (the same
-          against the train tiles' distances to each other), and the `share` of synthetic tiles in
-          the low tail less that of held-out tiles, where each train tile counts once because
-          repeating one is no hundred copies; None where all tiles of a role are blank;
+          `copies`, from the test of docs/methods.md#tail-count on the scale-free ratio: p, `own_p`
+          (the same against the train tiles' distances to each other), and the `share` of synthetic
+          tiles in the low tail less that of held-out tiles, where each train tile counts once
+          because repeating one is no hundred copies; None where all tiles of a role are blank;
           `membership`, from the `full_black_box` score: AUROC of train against held-out patients,
           interval, p; None with fewer than two patients on a side.
           `fires`: p, and for copies `own_p` too, is `SIGNIFICANCE` or less.

@@ -30,7 +30,8 @@ def test_a_family_has_its_usual_discriminator_unless_another_is_asked_for() -> N
 
 @pytest.mark.parametrize(
     ("resolution", "batch", "gamma", "half_life"),
-    # batch min(4096 // r, 32); gamma .0002 r^2 / batch; half-life batch * 10 / 32 kimg: METHODS 10
+    # batch min(4096 // r, 32); gamma .0002 r^2 / batch; half-life batch * 10 / 32 kimg:
+    # docs/methods.md#generators
     [(64, 32, 0.0256, 10.0), (128, 32, 0.1024, 10.0), (256, 16, 0.8192, 5.0)],
 )
 @pytest.mark.parametrize("family", ["stylegan", "stylegan2"])

@@ -4,7 +4,7 @@ All fractions: balanced accuracy (mean recall), macro F1, AUROC (one class again
 over classes), ECE (expected calibration error, 15 bins; Guo et al. 2017) and the recall of the
 worst class. A class that a bootstrap draw does not hold is left out of its means.
 
-Source: METHODS.md 7.
+Source: docs/methods.md#classifier-benefit.
 """
 
 import numpy as np

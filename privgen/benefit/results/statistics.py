@@ -56,8 +56,9 @@ effects of patients, of patients in classes and of both, with one classifier and
 Where one patient has nearly all tiles the test is too cautious. The spread between patients in a
 class that one patient alone has cannot be seen at all: here it is like that in the other classes.
 
-Source: METHODS.md 7; Owen 2007, "The pigeonhole bootstrap"; Satterthwaite 1946; Bell and McCaffrey
-2002, "Bias reduction in standard errors for linear regression with multi-stage samples".
+Source: docs/methods.md#classifier-benefit; Owen 2007, "The pigeonhole bootstrap"; Satterthwaite
+1946; Bell and McCaffrey 2002, "Bias reduction in standard errors for linear regression with
+multi-stage samples".
 """
 
 from collections.abc import Hashable, Mapping

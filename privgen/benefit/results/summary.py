@@ -3,7 +3,7 @@
 Everything here is an aggregate over the test split: no record speaks of a single tile. Figures are
 fractions; `statistics` says how their intervals are made.
 
-Source: METHODS.md 7.
+Source: docs/methods.md#classifier-benefit.
 """
 
 from collections.abc import Mapping, Sequence

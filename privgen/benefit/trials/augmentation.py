@@ -5,7 +5,7 @@ of the square), and every laboratory stains a little differently, so its stains 
 shifted in optical density. Nothing else: no crop or blur, which would change the scale and the
 sharpness that a class may be told by. This is the comparison synthetic tiles have to stand up to.
 
-Source: METHODS.md 7; Tellez et al. 2018, "H&E stain augmentation".
+Source: docs/methods.md#classifier-benefit; Tellez et al. 2018, "H&E stain augmentation".
 """
 
 import cv2

@@ -18,9 +18,9 @@ passes, which is for the audit of what is kept to find.
 Conventions: classes are numbers 0..c-1; embeddings are rows, distances Euclidean. Nothing is random
 but the start of the principal component search, which is fixed.
 
-Sources: METHODS.md 7; DeVries, Drozdzal & Taylor 2020, arXiv:2007.15255, who choose real instances
-by their place in an embedding; Ravuri & Vinyals 2019, arXiv:1905.10887, on how little synthetic
-images of a class may teach a classifier.
+Sources: docs/methods.md#classifier-benefit; DeVries, Drozdzal & Taylor 2020, arXiv:2007.15255, who
+choose real instances by their place in an embedding; Ravuri & Vinyals 2019, arXiv:1905.10887, on
+how little synthetic images of a class may teach a classifier.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ A run may be killed between a test and the writing of what it gave. The guard th
 disk, before it predicts, the SHA-256 of the weights it tests: the same weights may be tested again
 by a run that goes on, others under the same name may not.
 
-Source: METHODS.md 7.
+Source: docs/methods.md#classifier-benefit.
 """
 
 import hashlib

@@ -10,8 +10,9 @@ classifier of a run meets the same tiles.
 | `jpeg` | JPEG of quality 30, chroma halved |
 | `blur` | Gaussian of 1/64 of the side: 1 pixel at 64, 3.5 at 224 |
 
-Sources: METHODS.md 7; Hendrycks & Dietterich 2019, arXiv:1903.12261, whose blurs of 3 and 4 pixels
-at 224 are the third and fourth of five severities; Tellez et al. 2018 for the stains.
+Sources: docs/methods.md#classifier-benefit; Hendrycks & Dietterich 2019, arXiv:1903.12261, whose
+blurs of 3 and 4 pixels at 224 are the third and fourth of five severities; Tellez et al. 2018 for
+the stains.
 """
 
 from collections.abc import Callable, Mapping
