@@ -156,7 +156,7 @@ def score_copies(data: AuditData) -> CopyScoring:
     Raises:
       AuditInputError: no holdout tile has texture.
 
-    Source: METHODS.md 1.1.
+    Source: docs/methods.md#tail-count.
     """
     train = data.train.embeddings
     scores = copy_scores(data.synthetic.embeddings, train)

@@ -8,7 +8,7 @@ towards a pass: copies are called on the scale-free ratio, confirmed against the
 own tiles at the test's first-step level; and `tail_count` alone also rejects for synthetic tiles
 that are merely less varied than real ones.
 
-Source: METHODS.md 4.
+Source: docs/methods.md#verdict.
 """
 
 import math

@@ -5,7 +5,7 @@ towards a pass: patient membership between groups that the blind baseline tells 
 where every tile counts as a patient of its own, its p-value rests on independence nobody knows; and
 a bound counts only where the test could have rejected at all.
 
-Source: METHODS.md 4.
+Source: docs/methods.md#verdict.
 """
 
 import math

@@ -7,6 +7,7 @@ here is plain data that turns into JSON without NaN.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from html import escape
 from typing import Any
 
 
@@ -114,7 +115,7 @@ class HarmVerdict:
     gates: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Verdict:
     """The overall verdict: the worst of the harms that decide.
 
@@ -132,6 +133,17 @@ class Verdict:
     harms: tuple[HarmVerdict, ...]
     significance: float
     family: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Verdict({self.sentence})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(one.harm.value)}</td><td>{escape(one.outcome.value)}</td>"
+            f"<td>{escape(one.reason)}</td></tr>"
+            for one in self.harms
+        )
+        return f"<div><strong>{escape(self.sentence)}</strong><table>{rows}</table></div>"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from privgen.data.tileset import TileSet
     from privgen.errors import PrivgenError
     from privgen.release.exporting import export
+    from privgen.reporting.progress import plot_progress
     from privgen.sampling import load_generator, sample
     from privgen.tiling.session import tile_slides
     from privgen.training.session import train
@@ -40,6 +41,7 @@ _HOMES = {
     "audit": "privgen.auditing.run",
     "augment_bench": "privgen.benefit.protocol",
     "open_tiles": "privgen.data.layouts",
+    "plot_progress": "privgen.reporting.progress",
     "make_phantom": "privgen.data.phantom",
     "split_by_patient": "privgen.data.splits",
     "TileSet": "privgen.data.tileset",
@@ -64,6 +66,7 @@ __all__ = [
     "load_generator",
     "make_phantom",
     "open_tiles",
+    "plot_progress",
     "sample",
     "split_by_patient",
     "tile_slides",

@@ -3,15 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from matplotlib.figure import Figure
 
 import audits
 from privgen import console
-from privgen.reporting import suspects
+from privgen.errors import ConfigError
+from privgen.reporting import notebook, suspects
 from privgen.reporting.writing import write_report
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-@dataclass(frozen=True, kw_only=True)
+Choice = TypeVar("Choice")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Audit:
     """One finished audit.
 
@@ -30,6 +38,35 @@ class Audit:
     def verdict(self) -> audits.Verdict:
         return self.report.verdict
 
+    def __repr__(self) -> str:
+        return f"Audit({self.verdict.sentence})"
+
+    def _repr_html_(self) -> str:
+        harms = {
+            verdict.harm.value: f"{verdict.outcome.value}: {verdict.reason}"
+            for verdict in self.verdict.harms
+        }
+        return notebook.table_html(self.verdict.sentence, harms)
+
+    def to_pandas(self, what: Literal["results", "power"] = "results") -> "pd.DataFrame":
+        """Every statistic, or the power curve, as a data frame.
+
+        Raises:
+          ConfigError: there is no such table.
+          InputError: pandas is not installed.
+        """
+        tables = {"results": notebook.results_frame, "power": notebook.power_frame}
+        return _chosen(tables, what)(self.report)
+
+    def plot(self, what: Literal["power", "membership"] = "power") -> Figure:
+        """The power curve, or every membership attack, as a matplotlib figure.
+
+        Raises:
+          ConfigError: there is no such figure.
+        """
+        figures = {"power": notebook.plot_power, "membership": notebook.plot_membership}
+        return _chosen(figures, what)(self.report)
+
     def write(self, folder: Path | str) -> None:
         """Write report.json and report.html into `folder`, which must exist; suspects beside them.
 
@@ -40,3 +77,9 @@ class Audit:
         page = Path(folder) / suspects.NAME
         if self.suspects is not None and page.stat().st_mode & 0o077:
             console.warn(f"this file system keeps no modes: others may read {page}.")
+
+
+def _chosen(known: Mapping[str, Choice], what: str) -> Choice:
+    if what not in known:
+        raise ConfigError(f"`what` must be one of {', '.join(known)}: got {what!r}.")
+    return known[what]

@@ -1,11 +1,11 @@
 """augment-bench from folders and checkpoints: open, train generators, compare, audit, report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,14 +24,18 @@ from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import empty_folder, private_beside
 from privgen.phases import phase
+from privgen.reporting import notebook
 from privgen.reporting.cells_csv import write_cells
 from privgen.reporting.writing import write_report
 from privgen.requests import command_line, made
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _BATCH = 32
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Bench:
     """A benchmark that was carried out.
 
@@ -42,6 +46,21 @@ class Bench:
 
     report: BenchReport
     document: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Bench({self.report.conclusion})"
+
+    def _repr_html_(self) -> str:
+        rows = {f"caveat {n}": text for n, text in enumerate(self.report.warnings, start=1)}
+        return notebook.table_html(self.report.conclusion, rows)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Every model in every arm of every regime, as a data frame.
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        return notebook.frame([asdict(row) for row in self.report.rows])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -70,7 +71,7 @@ class TileRecord:
     profiled: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TileSet:
     """An immutable set of labelled tiles.
 
@@ -102,6 +103,28 @@ class TileSet:
     through: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = field(
         default=None, repr=False
     )
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name} {value}" for name, value in self._facts().items())
+        return f"TileSet({facts})"
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>"
+            for name, value in self._facts().items()
+        )
+        return f"<table>{cells}</table>"
+
+    def _facts(self) -> dict[str, object]:
+        """What a set is, without the name of anybody or of any place."""
+        unit = self.group_unit.replace("_", " ")
+        return {
+            "layout": self.layout,
+            "tiles": len(self),
+            f"{unit}s": len(set(self.groups.tolist())),
+            "classes": ", ".join(self.classes),
+            "left out": len(self.skipped),
+        }
 
     @classmethod
     def from_arrays(

@@ -22,6 +22,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from privgen.data import images
+from privgen.errors import InputError
 from privgen.reporting import svg
 
 PICTURE = "progress.png"
@@ -72,30 +73,55 @@ def progress(
     Returns:
       RGB, uint8, shape (h, w, 3).
     """
-    kimg = [float(line["kimg"]) for line in lines]
+    stream = io.BytesIO()
     with svg.style():
-        figure = Figure(figsize=_SIZE, dpi=_DPI)
-        FigureCanvasAgg(figure)
-        above, below = figure.subplots(2, 1, sharex=True)
-        figure.subplots_adjust(left=0.1, right=0.9, bottom=0.085, top=0.9, hspace=0.3)
-        for axes in (above, below):
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(axis="y", color=svg.GRID, linewidth=0.8)
-            axes.set_axisbelow(True)
-        _quality(above, kimg, lines)
-        _leakage(below, kimg, lines)
-        below.set_xlim(0, max(kimg) * 1.02)
-        below.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 2.5, 5, 10]))
-        below.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        below.set_xlabel("training tiles shown, thousands (kimg)")
-        for place, line in zip(kimg, lines, strict=True):
-            if line["step"] == selected_step:
-                _mark(above, below, place)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="rgba", dpi=_DPI)
+        progress_figure(lines, selected_step=selected_step).savefig(stream, format="rgba", dpi=_DPI)
     width, height = (round(inches * _DPI) for inches in _SIZE)
     pixels = np.frombuffer(stream.getvalue(), dtype=np.uint8).reshape(height, width, 4)
     return np.ascontiguousarray(pixels[..., :3])
+
+
+def plot_progress(run: Path | str) -> Figure:
+    """What a run has measured so far, as a matplotlib figure.
+
+    Args:
+      run: its folder, or the `watch.jsonl` in it.
+
+    Raises:
+      InputError: nothing was measured there.
+    """
+    watched = Path(run) if Path(run).is_file() else Path(run) / "watch.jsonl"
+    text = watched.read_text(encoding="utf-8") if watched.is_file() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
+    if not lines:
+        raise InputError(f"a run with measurements is needed: {run} holds no watch.jsonl.")
+    with svg.style():
+        return progress_figure(lines)
+
+
+def progress_figure(
+    lines: Sequence[Mapping[str, Any]], *, selected_step: int | None = None
+) -> Figure:
+    """The picture as a figure; arguments as `progress`."""
+    kimg = [float(line["kimg"]) for line in lines]
+    figure = Figure(figsize=_SIZE, dpi=_DPI)
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    figure.subplots_adjust(left=0.1, right=0.9, bottom=0.085, top=0.9, hspace=0.3)
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color=svg.GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+    _quality(above, kimg, lines)
+    _leakage(below, kimg, lines)
+    below.set_xlim(0, max(kimg) * 1.02)
+    below.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 2.5, 5, 10]))
+    below.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    below.set_xlabel("training tiles shown, thousands (kimg)")
+    for place, line in zip(kimg, lines, strict=True):
+        if line["step"] == selected_step:
+            _mark(above, below, place)
+    return figure
 
 
 def _quality(axes: Axes, kimg: list[float], lines: Sequence[Mapping[str, Any]]) -> None:
