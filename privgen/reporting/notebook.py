@@ -17,7 +17,7 @@ from privgen.reporting import svg, words
 if TYPE_CHECKING:
     import pandas as pd
 
-_SIZE = (8.4, 4.4)
+_WIDTH = 8.4
 _NEEDED = 0.8
 
 
@@ -121,7 +121,8 @@ def plot_membership(report: AuditReport) -> Figure:
         if result.name.partition("/")[0] in ("tile_membership", "patient_membership")
     ]
     with svg.style():
-        figure, axes = _figure()
+        figure, axes = _figure(height=1.3 + 0.4 * len(arms))
+        axes.set_ylim(-0.6, len(arms) - 0.4)
         for place, result in enumerate(reversed(arms)):
             e = result.statistic
             if e.low is not None and e.high is not None:
@@ -134,8 +135,8 @@ def plot_membership(report: AuditReport) -> Figure:
     return figure
 
 
-def _figure() -> tuple[Figure, Any]:
-    figure = Figure(figsize=_SIZE, layout="constrained")
+def _figure(height: float = 4.4) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=svg.GRID, linewidth=0.6)

@@ -1,6 +1,7 @@
 """The reference has every public name, and every public name has a description."""
 
 import re
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -30,3 +31,8 @@ def test_every_page_is_in_the_navigation() -> None:
     menu = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
     listed = set(re.findall(r": ([\w/-]+\.md)$", menu, re.MULTILINE))
     assert listed == {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+
+
+def test_the_page_of_options_is_that_of_the_code() -> None:
+    made = runpy.run_path(str(DOCS / "make_options.py"))
+    assert made["page"]() == made["PAGE"].read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Tests of privgen and audits; what they share stands in `tests.helpers`."""
