@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, get_args, get_origin
 
 import pytest
 import typer
@@ -19,6 +19,11 @@ from privgen.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("privgen", "audits")
+REQUESTS = {
+    name: kind
+    for room in ("auditing", "benefit", "release", "tiling", "training")
+    for name, kind in vars(import_module(f"privgen.{room}.requests")).items()
+}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -48,8 +53,11 @@ def keywords(target: Any) -> set[str]:
     parameters = inspect.signature(target).parameters.values()
     known = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
     if len(known) < len(parameters):
-        named = [getattr(privgen, word, None) for word in re.findall(r"`(\w+)`", target.__doc__)]
+        named = [REQUESTS.get(word) for word in re.findall(r"`(\w+)`", target.__doc__)]
         known |= {one.name for kind in named if is_dataclass(kind) for one in fields(kind)}
+    for one in parameters:
+        if one.kind is one.VAR_KEYWORD and get_origin(one.annotation) is Unpack:
+            known |= set(get_args(one.annotation)[0].__annotations__)
     return known
 
 
