@@ -38,6 +38,7 @@ NAMES = {
     "augment-known-answer": "augment_known_answer",
     "colour-histogram": "colour_histogram",
     "pipeline": "pipeline",
+    "hot-paths": "hot_paths",
     "hostile": "hostile",
 }
 

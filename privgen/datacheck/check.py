@@ -137,8 +137,9 @@ def check_tiles(
     if quick:
         return Check(document={**describe_set(tiles), "near": None}, tiles=tiles)
     embed = load_encoder(encoder)
+    lasting = _duration(expected_seconds(tiles, embed))
     console.note(
-        f"searching {len(tiles)} tiles among themselves: {_duration(_expected(tiles, embed))}; "
+        f"searching {len(tiles)} tiles among themselves: {lasting}; "
         "`quick` looks for equal tiles only"
     )
     searched = look_at(tiles, encoder=embed)
@@ -208,10 +209,15 @@ def _pairs(count: int) -> str:
     return f"{count} pair{'' if count == 1 else 's'}"
 
 
-def _expected(tiles: TileSet, encoder: Encoder) -> float:
+def expected_seconds(tiles: TileSet, encoder: Encoder) -> float:
     """Seconds that the search will take, from a few tiles looked at here and now.
 
-    A set of few tiles takes no longer than the trial would: 0.
+    Args:
+      tiles: the set.
+      encoder: as for `look_at`.
+
+    Returns:
+      0 for a set of few tiles, which takes no longer than the trial would.
     """
     _, rows = np.unique(tiles.digests, return_index=True)
     if len(tiles) <= 2 * _PILOT or len(rows) < _PILOT:

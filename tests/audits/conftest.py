@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 import audits.controls
+import audits.proof
 from audits import AuditData, Planted, Tiles
 
 
@@ -131,6 +132,16 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(audits.controls, "DRAWS", draws)
 
     return shorten
+
+
+@pytest.fixture
+def short_simulations(few_draws: Callable[[int], None]) -> None:
+    few_draws(40)
+
+
+@pytest.fixture
+def few_refits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audits.proof, "_REFITS", 29)
 
 
 @pytest.fixture

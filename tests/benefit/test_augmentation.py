@@ -1,7 +1,5 @@
 """Classical augmentation: which symmetries, how much stain, and nothing but the draws."""
 
-import time
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -62,14 +60,3 @@ def test_views_and_read_only_tiles_are_augmented_like_copies_of_them() -> None:
     view.flags.writeable = False
     want = augment(np.ascontiguousarray(view), np.random.default_rng(5))
     assert np.array_equal(augment(view, np.random.default_rng(5)), want)
-
-
-def test_32_tiles_of_64_pixels_take_a_few_milliseconds() -> None:
-    tiles = tissue(32, 64)
-
-    def once() -> float:
-        start = time.perf_counter()
-        augment(tiles, np.random.default_rng(0))
-        return time.perf_counter() - start
-
-    assert min(once() for _ in range(20)) < 0.005  # about 1 on an idle core

@@ -1,13 +1,8 @@
-"""Slides: what is read is what was written, in threads too, and no stored text ever shows."""
+"""Slides: what is read is what was written, and no stored text ever shows."""
 
 import os
 import re
-import resource
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,61 +16,7 @@ from privgen.data import slides
 from privgen.data.slides import Level, Slide, overview
 from privgen.errors import InputError, SlideError, SlideReadError
 from tests.helpers.slide_files import Pixels, noise, write_slide
-
-PLANTED = "MUSTERMANN^ERIKA"
-
-
-@pytest.fixture(scope="module")
-def pixels() -> Pixels:
-    return noise(1000, 712)
-
-
-@pytest.fixture(scope="module")
-def pyramid(tmp_path_factory: pytest.TempPathFactory, pixels: Pixels) -> Path:
-    path = tmp_path_factory.mktemp("slides") / "pyramid.tif"
-    write_slide(path, pixels, levels=3, mpp=0.5)
-    return path
-
-
-@pytest.fixture
-def openings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list["Handle"]]:
-    """Every handle opened, in turn; `Handle.failing` makes those of its numbers fail at reads."""
-    made: list[Handle] = []
-
-    class Counted(Handle):
-        def __init__(self, path: Path) -> None:
-            super().__init__(path)
-            self.number = len(made)
-            made.append(self)
-
-    Handle.failing = ()
-    monkeypatch.setattr(openslide, "OpenSlide", Counted)
-    yield made
-    made.clear()
-
-
-class Handle(openslide.OpenSlide):
-    """A handle that latches as OpenSlide's do, at the first read where its number is `failing`."""
-
-    failing: tuple[int, ...] = ()
-    number = -1
-    latched = False
-
-    def read_region(self, *where: Any) -> Any:
-        if self.latched or self.number in self.failing:
-            self.latched = True
-            raise openslide.OpenSlideError(f"{PLANTED}: premature end of file")
-        return super().read_region(*where)
-
-
-def broken_in_the_middle(path: Path) -> Path:
-    """A slide of 1000 x 1024 whose second row of stored tiles is damaged, the first is not."""
-    write_slide(path, noise(1000, 1024), mpp=0.5)
-    data = bytearray(path.read_bytes())
-    middle = len(data) // 2
-    data[middle - 20_000 : middle + 20_000] = bytes(40_000)
-    path.write_bytes(data)
-    return path
+from tests.helpers.slide_handles import PLANTED, Handle
 
 
 def test_geometry_and_micrometres_come_from_the_file(pyramid: Path) -> None:
@@ -239,131 +180,6 @@ def test_an_ome_tiff_is_read_as_its_first_level(tmp_path: Path, pixels: Pixels) 
         assert np.array_equal(slide.read(0, 100, 50, 256, 256), pixels[50:306, 100:356])
 
 
-def test_damage_in_the_middle_opens_the_slide_twice_and_no_more(
-    tmp_path: Path, openings: list[Handle]
-) -> None:
-    with Slide(broken_in_the_middle(tmp_path / "a.tif")) as slide:
-        slide.read(0, 0, 0, 1000, 256)
-        for _ in range(2):  # given up: the second time nothing is opened again
-            with pytest.raises(SlideReadError) as caught:
-                slide.read(0, 0, 0, 1000, 1024)
-            assert str(tmp_path / "a.tif") in str(caught.value)
-            assert "a.tif" not in caught.value.rule
-            assert caught.value.exit_code == 3
-            assert caught.value.__context__ is None
-        with pytest.raises(SlideReadError):
-            slide.read(0, 0, 0, 8, 8)
-    assert len(openings) == 2
-
-
-def test_one_failure_is_healed_by_one_reopening(
-    pyramid: Path, pixels: Pixels, openings: list[Handle]
-) -> None:
-    Handle.failing = (0,)
-    with Slide(pyramid) as slide:
-        assert np.array_equal(slide.read(0, 0, 0, 1000, 712), pixels)
-        assert len(openings) == 2
-        slide.read(1, 0, 0, 10, 10)
-        assert len(openings) == 2
-        assert [one.latched for one in openings] == [True, False]
-
-
-def test_a_second_failure_gives_the_slide_up(pyramid: Path, openings: list[Handle]) -> None:
-    Handle.failing = (0, 1)
-    with Slide(pyramid) as slide, pytest.raises(SlideReadError) as caught:
-        slide.read(0, 0, 0, 8, 8)
-    assert PLANTED not in str(caught.value)
-    assert len(openings) == 2
-
-
-@pytest.mark.parametrize("change", ["gone", "another"])
-def test_a_slide_that_changed_under_way_is_given_up(
-    tmp_path: Path, openings: list[Handle], change: str
-) -> None:
-    write_slide(tmp_path / "a.tif", noise(300, 300), mpp=0.5)
-    Handle.failing = (0,)
-    with Slide(tmp_path / "a.tif") as slide:
-        (tmp_path / "a.tif").unlink()
-        if change == "another":
-            write_slide(tmp_path / "a.tif", noise(310, 300), mpp=0.5)
-        for _ in range(2):
-            with pytest.raises(SlideReadError):
-                slide.read(0, 0, 0, 8, 8)
-
-
-def test_threads_share_one_reopening(pyramid: Path, openings: list[Handle]) -> None:
-    gate = threading.Barrier(8)
-
-    def fail_together(*_: Any) -> Any:
-        gate.wait(10)
-        raise openslide.OpenSlideError(PLANTED)
-
-    with Slide(pyramid) as slide, ThreadPoolExecutor(8) as pool:
-        openings[0].read_region = fail_together  # type: ignore[method-assign]
-        read_by_each = list(pool.map(lambda _: slide.read(0, 300, 200, 128, 128), range(8)))
-    assert all(np.array_equal(one, read_by_each[0]) for one in read_by_each)
-    assert len(openings) == 2
-
-
-def test_threads_read_the_same_bits_as_one(pyramid: Path) -> None:
-    places = [(level, x, y) for level in (0, 1, 2) for x in range(0, 900, 90) for y in (0, 333)]
-    with Slide(pyramid) as slide:
-        alone = [slide.read(*place, 200, 100) for place in places]
-        with ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(lambda place: slide.read(*place, 200, 100), places))
-    assert all(np.array_equal(*pair) for pair in zip(alone, together, strict=True))
-
-
-def test_no_handle_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = broken_in_the_middle(tmp_path / "a.tif")
-    counts = {"open": 0, "close": 0}
-
-    def counting(what: str) -> Callable[[Any], Any]:
-        call = getattr(openslide.lowlevel, what)
-
-        def counted(argument: Any) -> Any:
-            counts[what] += 1
-            return call(argument)
-
-        return counted
-
-    for what in counts:
-        monkeypatch.setattr(openslide.lowlevel, what, counting(what))
-    with Slide(path) as slide:
-        slide.read(0, 0, 0, 8, 8)
-        assert counts == {"open": 1, "close": 0}
-    assert counts == {"open": 1, "close": 1}
-    with Slide(path) as slide, pytest.raises(SlideReadError):
-        slide.read(0, 0, 0, 1000, 1024)
-    assert counts == {"open": 3, "close": 3}
-    with pytest.raises(SlideError) as kept:
-        Slide(path, mpp=100.0)
-    assert counts == {"open": 4, "close": 4}
-    assert kept.value.rule
-
-
-def test_a_slide_closed_under_a_reader_lets_it_finish(
-    pyramid: Path, openings: list[Handle]
-) -> None:
-    reading, closed = threading.Event(), threading.Event()
-
-    with Slide(pyramid) as slide, ThreadPoolExecutor(1) as pool:
-        handle = openings.pop()
-        take = handle.read_region
-
-        def waiting(*where: Any) -> Any:
-            reading.set()
-            assert closed.wait(10)
-            return take(*where)
-
-        handle.read_region = waiting  # type: ignore[method-assign]
-        result = pool.submit(slide.read, 0, 0, 0, 64, 64)
-        assert reading.wait(10)
-        slide.close()
-        closed.set()
-        assert result.result(10).shape == (64, 64, 3)
-
-
 def test_planted_text_never_shows(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     texts = dict.fromkeys(("description", "software", "artist", "host"), PLANTED)
     path = tmp_path / "a.tif"
@@ -411,69 +227,6 @@ def test_only_the_reader_the_scale_and_the_scanned_area_are_asked_for(
     asked.clear()
     Slide(pyramid, mpp=0.5).close()
     assert not {"openslide.mpp-x", "openslide.mpp-y"} & set(asked)
-
-
-@pytest.mark.parametrize("levels", [1, 3])
-@pytest.mark.parametrize("longest", [64, 300, 1000])
-def test_an_overview_is_the_mean_of_what_each_pixel_covers(
-    tmp_path: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch, levels: int, longest: int
-) -> None:
-    monkeypatch.setattr(slides, "BLOCK", 128)
-    write_slide(tmp_path / "a.tif", pixels, levels=levels, mpp=0.5)
-    with Slide(tmp_path / "a.tif") as slide:
-        seen = overview(slide, longest=longest)
-    scale = int(seen.scale)
-    height, width, _ = seen.pixels.shape
-    assert scale == seen.scale
-    assert max(width, height) <= longest < 2 * scale * longest
-    assert 0 <= width * scale - 1000 < scale
-    assert 0 <= height * scale - 712 < scale
-    padded = np.full((height * scale, width * scale, 3), 255, dtype=np.float64)
-    padded[:712, :1000] = pixels
-    mean = padded.reshape(height, scale, width, scale, 3).mean(axis=(1, 3))
-    assert np.abs(seen.pixels - mean).max() <= (1 if levels == 1 else 2)
-
-
-def test_an_overview_of_a_small_slide_is_the_slide(tmp_path: Path) -> None:
-    write_slide(tmp_path / "a.tif", noise(90, 40), mpp=0.5)
-    with Slide(tmp_path / "a.tif") as slide:
-        seen = overview(slide)
-        assert seen.scale == 1.0
-        assert np.array_equal(seen.pixels, slide.read(0, 0, 0, 90, 40))
-        with pytest.raises(InputError, match="longest 0"):
-            overview(slide, longest=0)
-
-
-_PEAK = """
-import resource, sys
-from pathlib import Path
-from privgen.data.slides import Slide, overview
-with Slide(Path(sys.argv[1])) as slide:
-    slide.read(0, 0, 0, 8, 8)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seen = overview(slide)
-    print(seen.pixels.shape, seen.scale, (seen.pixels == 128).all())
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory as Linux reports it")
-def test_a_large_slide_of_one_level_needs_little_memory(tmp_path: Path) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    grey = np.full((512, 512, 3), 128, dtype=np.uint8)
-    write_slide(
-        tmp_path / "big.tif",
-        lambda level, x, y, width, height: grey[:height, :width],
-        size=(10_240, 10_240),
-        tile=512,
-        mpp=0.5,
-    )
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
-    command = [sys.executable, "-c", _PEAK, str(tmp_path / "big.tif")]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    shape, grown = ran.stdout.splitlines()
-    assert shape == "(2048, 2048, 3) 5.0 True"
-    assert int(grown) < 150
 
 
 @pytest.mark.real_data

@@ -1,6 +1,5 @@
-"""Collecting: roles, rows and copies stay aligned, and nothing is embedded twice."""
+"""Collecting: roles and rows stay aligned, and nothing is embedded twice."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,40 +12,15 @@ from privgen.copysearch import descriptors
 from privgen.copysearch.alignment import Alignments, best_alignments
 from privgen.copysearch.searching import Searched
 from privgen.data.blocks import native_side
-from privgen.data.images import resize
-from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
 from privgen.encoders.cache import EmbeddingCache
 from privgen.encoders.loading import Encoder, load_encoder
-from privgen.encoders.orbit import Whitening, fingerprint, orbit_mean, symmetries
+from privgen.encoders.orbit import Whitening, orbit_mean
 from privgen.errors import InputError
 from privgen.evidence import collect as module
-from privgen.evidence import planted_copies
 from privgen.evidence.collect import Evidence, collect, plain_features
-from privgen.evidence.copy_kinds import AUDITED_KINDS, KINDS
-
-Tiles = NDArray[np.uint8]
-SIDE = 32
-
-
-def textures(count: int, seed: int, side: int = SIDE) -> Tiles:
-    """Smooth random colour fields; different seeds share nothing."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(40, 216, (count, 6, 6, 3), dtype=np.uint8)
-    return resize(coarse, side)
-
-
-def tile_set(count: int, seed: int, patients: int, prefix: str, side: int = SIDE) -> TileSet:
-    return TileSet.from_arrays(
-        textures(count, seed, side),
-        [("a", "b")[row % 2] for row in range(count)],
-        patients=[f"{prefix}{row % patients}" for row in range(count)],
-        slides=[f"{prefix}{row % patients}-{row % 3}" for row in range(count)],
-    )
-
-
-def synthetic_set(tiles: Tiles) -> TileSet:
-    return TileSet.from_arrays(tiles, ["a"] * len(tiles))
+from privgen.evidence.copy_kinds import AUDITED_KINDS
+from tests.helpers.collected import SIDE, Tiles, synthetic_set, textures, tile_set
 
 
 class Counting:
@@ -60,44 +34,6 @@ class Counting:
     def embed(self, tiles: Tiles) -> NDArray[np.float32]:
         self.seen += len(tiles)
         return self.inner.embed(tiles)
-
-
-@pytest.fixture(scope="module")
-def train() -> TileSet:
-    return tile_set(150, 1, 10, "T")
-
-
-@pytest.fixture(scope="module")
-def holdout() -> TileSet:
-    return tile_set(60, 2, 6, "H")
-
-
-@pytest.fixture(scope="module")
-def synthetic(train: TileSet) -> TileSet:
-    """40 new tiles, then train tiles 3, 5 and 8: as they are, turned, mirrored."""
-    copied = train.subset([3, 5, 8]).load()
-    copied[1] = np.rot90(copied[1])
-    copied[2] = copied[2][:, ::-1]
-    return synthetic_set(np.concatenate([textures(40, 3), copied]))
-
-
-@pytest.fixture(scope="module")
-def evidence(train: TileSet, holdout: TileSet, synthetic: TileSet, pixels: Encoder) -> Evidence:
-    return collect(
-        train=train,
-        holdout=holdout,
-        synthetic=synthetic,
-        siblings=tile_set(20, 4, 10, "T"),
-        reference=tile_set(30, 5, 3, "R"),
-        encoder=pixels,
-        seed=0,
-        planted_per_kind=24,
-    )
-
-
-def distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    difference = a.astype(np.float64)[:, None] - b.astype(np.float64)[None]
-    return np.asarray(np.linalg.norm(difference, axis=2))
 
 
 def test_every_role_keeps_its_rows_labels_patients_and_slides(
@@ -136,47 +72,6 @@ def test_features_are_the_plain_embeddings_of_every_role(
     assert set(features) == {"train", "siblings", "holdout", "reference", "synthetic"}
     np.testing.assert_array_equal(features["train"], pixels.embed(train.load()))
     np.testing.assert_array_equal(features["synthetic"], pixels.embed(synthetic.load()))
-
-
-def test_copies_in_the_synthetic_set_are_found_where_they_are(evidence: Evidence) -> None:
-    data = evidence.data
-    apart = distances(data.synthetic.embeddings, data.train.embeddings)
-    assert list(apart[40:].argmin(axis=1)) == [3, 5, 8]
-    assert apart[40, 3] == 0
-    assert apart[41:].min(axis=1).max() < 0.01 < apart[:40].min() / 10
-    assert data.synthetic.fingerprints is not None
-    assert data.train.fingerprints is not None
-    known = np.isin(data.synthetic.fingerprints, data.train.fingerprints)
-    assert list(np.flatnonzero(known)) == [40, 41, 42]
-
-
-def test_planted_copies_name_their_sources(evidence: Evidence) -> None:
-    data = evidence.data
-    assert tuple(data.planted) == AUDITED_KINDS
-    for kind, planted in data.planted.items():
-        assert planted.embeddings.shape == (24, data.train.embeddings.shape[1])
-        apart = distances(planted.embeddings, data.train.embeddings)
-        own = apart[np.arange(24), planted.sources]
-        if kind == "exact":
-            assert (own == 0).all()
-        if kind == "symmetry":
-            assert own.max() < 0.01 * apart.mean()
-
-
-def test_planted_fingerprints_prove_equal_pixels_only(evidence: Evidence) -> None:
-    train = evidence.data.train.fingerprints
-    assert train is not None
-    for kind, planted in evidence.data.planted.items():
-        assert planted.fingerprints is not None
-        same = planted.fingerprints == train[planted.sources]
-        assert same.all() if kind in ("exact", "symmetry") else not same.any()
-
-
-def test_planted_copies_are_spread_evenly_over_patients(evidence: Evidence, train: TileSet) -> None:
-    sources = evidence.data.planted["exact"].sources
-    assert len(set(sources)) == 24
-    _, counts = np.unique(train.groups[sources], return_counts=True)
-    assert sorted(counts) == [2] * 6 + [3] * 4
 
 
 def test_a_seed_fixes_everything(
@@ -246,41 +141,6 @@ def test_every_role_is_seen_at_the_smallest_side(train: TileSet, pixels: Encoder
     )
 
 
-def test_a_copy_at_native_size_still_matches_after_scaling(pixels: Encoder) -> None:
-    train = tile_set(60, 1, 6, "T", side=96)
-    copies = train.subset([4, 7]).load()
-    found = collect(
-        train=train,
-        holdout=tile_set(40, 2, 4, "H", side=40),
-        synthetic=synthetic_set(np.concatenate([textures(20, 3, 96), copies])),
-        encoder=pixels,
-        seed=0,
-    )
-    assert found.side == 40
-    assert found.data.synthetic.fingerprints is not None
-    assert found.data.train.fingerprints is not None
-    assert list(found.data.synthetic.fingerprints[20:]) == list(
-        found.data.train.fingerprints[[4, 7]]
-    )
-
-
-def test_a_turned_copy_made_at_the_generators_side_matches(pixels: Encoder) -> None:
-    train = tile_set(60, 1, 6, "T", side=96)
-    copies = np.rot90(train.subset([4, 7]).load(SIDE), axes=(1, 2))
-    found = collect(
-        train=train,
-        holdout=tile_set(40, 2, 4, "H", side=96),
-        synthetic=synthetic_set(np.concatenate([textures(20, 3), copies])),
-        encoder=pixels,
-        seed=0,
-    )
-    assert found.side == SIDE
-    assert found.data.synthetic.fingerprints is not None
-    assert found.data.train.fingerprints is not None
-    known = np.isin(found.data.synthetic.fingerprints, found.data.train.fingerprints)
-    assert list(np.flatnonzero(known)) == [20, 21]
-
-
 def test_tiles_without_patients_stand_for_themselves(pixels: Encoder) -> None:
     real = [TileSet.from_arrays(textures(30, seed), ["a"] * 30) for seed in (1, 2)]
     found = collect(
@@ -304,32 +164,6 @@ def test_the_weakest_grouping_of_the_real_roles_is_named(pixels: Encoder) -> Non
         seed=0,
     )
     assert found.data.group_unit == "slide"
-
-
-def test_blank_tiles_are_marked_and_never_planted(holdout: TileSet, pixels: Encoder) -> None:
-    tiles = textures(40, 1)
-    tiles[::2] = 240
-    train = TileSet.from_arrays(tiles, ["a"] * 40, patients=[f"T{r % 4}" for r in range(40)])
-    found = collect(
-        train=train, holdout=holdout, synthetic=synthetic_set(tiles[:6]), encoder=pixels, seed=0
-    )
-    assert found.data.train.fingerprints is not None
-    assert (found.data.train.fingerprints[::2] == "").all()
-    assert (found.data.planted["exact"].sources % 2 == 1).all()
-    assert len(found.data.planted["exact"].sources) == 20
-
-
-def test_all_blank_train_tiles_leave_nothing_to_plant(holdout: TileSet, pixels: Encoder) -> None:
-    blank = np.full((10, SIDE, SIDE, 3), 240, dtype=np.uint8)
-    blank += np.random.default_rng(0).integers(0, 4, blank.shape, dtype=np.uint8)
-    found = collect(
-        train=TileSet.from_arrays(blank, ["a"] * 10, patients=["T0", "T1"] * 5),
-        holdout=holdout,
-        synthetic=synthetic_set(textures(10, 3)),
-        encoder=pixels,
-        seed=0,
-    )
-    assert {len(planted.sources) for planted in found.data.planted.values()} == {0}
 
 
 @pytest.mark.parametrize("role", ["train", "holdout", "synthetic"])
@@ -391,85 +225,6 @@ def test_the_native_side_is_that_of_the_smallest_tile(train: TileSet) -> None:
     assert native_side(unknown) == SIDE
 
 
-@pytest.mark.real_data
-def test_real_tissue_copies_stand_out_from_the_holdout(
-    real_data: Callable[[str], Path], lite0: Encoder
-) -> None:
-    tiles = open_tiles(real_data("glas"))
-    patients = np.unique(tiles.groups)
-    rows = {
-        role: np.flatnonzero(np.isin(tiles.groups, chosen))[::6][:24]
-        for role, chosen in (("train", patients[::2]), ("holdout", patients[1::2]))
-    }
-    copied = rows["train"][:6]
-    turned = next(v for i, v in enumerate(symmetries(tiles.subset(copied).load(64))) if i == 5)
-    found = collect(
-        train=tiles.subset(rows["train"]),
-        holdout=tiles.subset(rows["holdout"]),
-        synthetic=synthetic_set(turned),
-        encoder=lite0,
-        seed=0,
-        planted_per_kind=2,
-    )
-    apart = distances(found.data.synthetic.embeddings, found.data.train.embeddings)
-    control = distances(found.data.holdout.embeddings, found.data.train.embeddings)
-    assert list(apart.argmin(axis=1)) == list(range(6))
-    assert apart.min(axis=1).max() < 0.1 * control.min()
-    assert found.data.synthetic.fingerprints is not None
-    assert found.data.synthetic.fingerprints[0] == fingerprint(turned[0])
-
-
-def test_with_a_search_every_kind_is_planted_and_everything_aligned(pixels: Encoder) -> None:
-    asked: list[tuple[int, int, bool]] = []
-
-    def search(queries: Searched, base: Searched, *, other_groups: bool = False) -> Alignments:
-        asked.append((len(queries), len(base), other_groups))
-        return best_alignments(
-            queries.descriptors, base.descriptors, np.full((len(queries), 1), -1)
-        )
-
-    found = collect(
-        train=tile_set(30, 1, 5, "T"),
-        holdout=tile_set(20, 2, 5, "H"),
-        synthetic=synthetic_set(textures(10, 3)),
-        encoder=pixels,
-        seed=0,
-        search=search,
-        planted_per_kind=2,
-    )
-    assert tuple(found.data.planted) == KINDS
-    copies = 2 * len(AUDITED_KINDS) + len(KINDS) - len(AUDITED_KINDS)
-    assert sorted(asked) == [(10, 30, False), (copies, 30, False), (50, 50, True)]
-    for kind, planted in found.data.planted.items():
-        assert planted.aligned is not None
-        assert len(planted.aligned.inliers) == len(planted.sources), kind
-        assert len(planted.aligned.strength) == len(planted.aligned.marked) == len(planted.sources)
-        assert (planted.embeddings is not None) == (kind in AUDITED_KINDS), "for counts to see"
-    assert found.data.alignment is not None
-    assert len(found.data.alignment.synthetic.inliers) == 10
-    assert set(found.searched) == {"train", "holdout", "synthetic"}
-    assert found.searched["train"].marks is not None
-    assert len(found.searched["train"].marks) == 50, "real tiles alone say what a mark is"
-    assert found.searched["synthetic"].marks is None
-
-
-def test_the_same_kind_is_planted_alike_whatever_else_is_planted(
-    evidence: Evidence, train: TileSet, holdout: TileSet, synthetic: TileSet, pixels: Encoder
-) -> None:
-    def nothing(queries: Searched, base: Searched, *, other_groups: bool = False) -> Alignments:
-        return best_alignments(
-            queries.descriptors, base.descriptors, np.full((len(queries), 1), -1)
-        )
-
-    options = {"train": train, "holdout": holdout, "synthetic": synthetic, "encoder": pixels}
-    few = collect(**options, seed=3, planted_per_kind=4)  # type: ignore[arg-type]
-    many = collect(**options, seed=3, planted_per_kind=4, search=nothing)  # type: ignore[arg-type]
-    for kind in AUDITED_KINDS:
-        np.testing.assert_array_equal(
-            few.data.planted[kind].embeddings, many.data.planted[kind].embeddings
-        )
-
-
 def test_a_cache_spares_the_next_audit_the_embedding(
     train: TileSet, holdout: TileSet, synthetic: TileSet, pixels: Encoder, tmp_path: Path
 ) -> None:
@@ -492,30 +247,6 @@ def test_a_cache_spares_the_next_audit_the_embedding(
     np.testing.assert_array_equal(
         again.features["pixels"]["train"], first.features["pixels"]["train"]
     )
-
-
-def test_blends_are_made_with_tiles_of_other_patients(
-    train: TileSet, holdout: TileSet, pixels: Encoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a train tile for the other half, either half would prove a copy."""
-    seen: list[Tiles] = []
-
-    def watched(kind: str, tiles: Tiles, rng: np.random.Generator, *, partners: Tiles) -> Tiles:
-        seen.append(partners)
-        return tiles.copy()
-
-    monkeypatch.setattr(planted_copies, "plant", watched)
-    collect(
-        train=train,
-        holdout=holdout,
-        synthetic=synthetic_set(textures(10, 3)),
-        encoder=pixels,
-        seed=0,
-        planted_per_kind=2,
-    )
-    known = {fingerprint(tile) for tile in holdout.load()}
-    assert len(seen) == len(AUDITED_KINDS)
-    assert {fingerprint(tile) for tile in seen[0]} <= known
 
 
 def test_a_reference_is_never_described(

@@ -153,7 +153,7 @@ def test_a_file_of_too_many_annotations_or_bytes_is_refused(
         read_regions(tmp_path / "a.geojson")
 
 
-def test_ten_thousand_annotations_side_by_side_take_seconds() -> None:
+def test_ten_thousand_annotations_side_by_side_share_a_square() -> None:
     squares = [
         shapely.box(x, y, x + 20, y + 20) for x in range(0, 2000, 20) for y in range(0, 2000, 20)
     ]
