@@ -28,7 +28,7 @@ OUTSIDE_ATTACKS = ("discriminator", "partial_black_box", "shadow", "white_box")
 """Attacks whose scores are made elsewhere, because they need a generator to run."""
 
 POOLED_BELOW = 64
-"""With fewer shadow generators a tile's own variance is too uncertain: tiles share one."""
+"""With fewer shadow generators per tile's own variance is too uncertain: tiles share one."""
 
 _SINGLE = float(np.finfo(np.float32).eps)
 _DOUBLE = float(np.finfo(np.float64).eps)
@@ -215,7 +215,7 @@ def shadow(observed: Floats, out_scores: Floats) -> Floats:
             f"got {np.shape(observed)} and {shape}."
         )
     if shape[1] < 2:
-        raise AuditInputError(f"shadow needs 2 retrained generators a tile: got {shape[1]}.")
+        raise AuditInputError(f"shadow needs 2 retrained generators per tile: got {shape[1]}.")
     if not (np.isfinite(observed).all() and np.isfinite(out_scores).all()):
         raise AuditInputError(
             "shadow scores must be finite: got NaN or infinity. Give every tile the same number of "

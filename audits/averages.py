@@ -324,9 +324,9 @@ def _relabellings(pairs: int, rng: np.random.Generator) -> NDArray[np.bool_]:
 def _paired_rows(
     train: Tiles, holdout: Tiles, rng: np.random.Generator
 ) -> tuple[list[tuple[NDArray[np.intp], NDArray[np.intp]]], int]:
-    """For each side (rows, pair of each row), equally many rows a pair; and the number of pairs.
+    """For each side (rows, pair of each row), equally many rows per pair; and the number of pairs.
 
-    More than `BLOCKS` pairs are merged into as many blocks; about `MOST_TILES` rows a side stay.
+    More than `BLOCKS` pairs are merged into as many blocks; about `MOST_TILES` rows per side stay.
     """
     owned: list[list[NDArray[np.intp]]] = []
     for tiles in (train, holdout):

@@ -118,7 +118,7 @@ def power_curve(
 
 
 def _draw_copies(patients: Strings, copies: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Indices of `copies` planted rows a draw: a random patient first, then a tile of theirs."""
+    """Indices of `copies` planted rows per draw: a random patient first, then a tile of theirs."""
     _, owner = np.unique(patients, return_inverse=True)
     weight = 1.0 / np.bincount(owner)[owner]
     return rng.choice(len(patients), size=(DRAWS, copies), p=weight / weight.sum())
@@ -265,7 +265,7 @@ def blind_baseline(
     Source: docs/methods.md#controls.
     """
     if min(train.patient_count, holdout.patient_count) < 2:
-        raise AuditInputError("the blind baseline needs 2 patients a side.")
+        raise AuditInputError("the blind baseline needs 2 patients per side.")
     tiles = np.concatenate([train.embeddings, holdout.embeddings])
     centre, spread = tiles.mean(axis=0, dtype=np.float64), tiles.std(axis=0, dtype=np.float64)
     x = np.concatenate([_patient_means(side, centre, spread) for side in (train, holdout)])

@@ -119,7 +119,7 @@ def _grid(
 ) -> list[dict[str, Any]]:
     """Counts and pointwise p at each threshold, which is taken from the control alone.
 
-    With `sources`, synthetic tiles below the threshold count once a source.
+    With `sources`, synthetic tiles below the threshold count once per source.
     """
     rows = []
     for quantile, tau in zip(quantiles, tail_thresholds(control, quantiles), strict=True):

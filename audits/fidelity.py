@@ -66,7 +66,7 @@ def _check(
         ):
             got = f"shape {np.shape(labels[role])}" if role in labels else "none"
             raise AuditInputError(
-                f"{name} labels of {role} must hold one entry a tile, {len(features[role])}: got "
+                f"{name} labels of {role} must hold one entry per tile, {len(features[role])}: got "
                 f"{got}. Give the labels of train, holdout and synthetic, or none at all."
             )
 

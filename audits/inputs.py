@@ -37,7 +37,7 @@ def _strings(values: ArrayLike | None, count: int, name: str, default: str) -> S
     array = given.astype(np.str_)
     if array.shape != (count,):
         raise AuditInputError(
-            f"{name} must hold one entry a tile: got shape {array.shape} for {count} tiles."
+            f"{name} must hold one entry per tile: got shape {array.shape} for {count} tiles."
         )
     return array
 
@@ -115,7 +115,7 @@ class Tiles:
         `audits.patients.read_patient` does: nobody is called "nan".
       slides: slide of each tile, shape (n,); the patient when None.
       fingerprints: digest of each tile's pixels, the same for all 8 symmetries, shape (n,); an
-        empty string marks a tile too featureless to prove anything. None when not computed.
+        empty string marks per tile too featureless to prove anything. None when not computed.
       ids: distinct name of each tile, by which scores from outside are joined, shape (n,); the role
         and row when None. Never part of a report.
       barcodes: whether a TCGA barcode in `patients` means its participant; False where `patients`
@@ -343,7 +343,7 @@ class AuditData:
             aligned = len(self.alignment.synthetic.inliers)
             if aligned != len(self.synthetic):
                 raise AuditInputError(
-                    "alignment must have one entry a synthetic tile: got "
+                    "alignment must have one entry per synthetic tile: got "
                     f"{aligned} for {len(self.synthetic)}."
                 )
 

@@ -42,7 +42,7 @@ _LEFT_OUT = 0.2
 _MOST_PAIRS = 4_000_000
 
 PATIENT_DRAWS = 200
-"""Random draws of equally many tiles a patient over which patients are ranked."""
+"""Random draws of equally many tiles per patient over which patients are ranked."""
 
 FPRS = (0.01, 0.05, 0.1, 0.2)
 """False-positive rates at which reports give the TPR, finest first."""
@@ -212,7 +212,7 @@ def patient_membership(
     patients with fewer are left out and counted); the AUROC is the mean over draws, and p permutes
     the patients' studentised mean ranks. Where all patients have equally many tiles there is one
     draw, of all tiles, and p is that of the rank sum. The interval is never narrower than the
-    Mann-Whitney variance at .5: five patients a side cannot exclude anything.
+    Mann-Whitney variance at .5: five patients per side cannot exclude anything.
 
     Args:
       name: registered name of the result.
@@ -242,7 +242,7 @@ def patient_membership(
     others = patient_draws(nonmembers, nonmember_patients, rng, tiles=size, draws=draws)
     m, n = ours.shape[1], others.shape[1]
     if m < 2 or n < 2:
-        raise AuditInputError(f"patient membership needs 2 patients a side: got {m} and {n}.")
+        raise AuditInputError(f"patient membership needs 2 patients per side: got {m} and {n}.")
     value, low, high = _auroc_interval(ours, others, rng, confidence)
     ranks = stats.rankdata(np.concatenate([ours, others], axis=1), axis=1).mean(axis=0)
     p_of = rank_sum_p if draws == 1 else studentised_p

@@ -92,7 +92,7 @@ def nearest_others(tiles: NDArray[np.float32], *, k: int) -> Neighbors:
     """
     found = nearest(tiles, tiles, k=k + 1)
     itself = found.indices == np.arange(len(tiles))[:, None]
-    # Among many equal rows a row itself may not be listed: then the last one goes.
+    # Among many equal rows per row itself may not be listed: then the last one goes.
     itself[~itself.any(axis=1), -1] = True
     shape = (len(tiles), k)
     return Neighbors(found.distances[~itself].reshape(shape), found.indices[~itself].reshape(shape))

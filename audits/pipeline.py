@@ -51,7 +51,7 @@ def pipeline_baseline(train: Tiles, holdout: Tiles, rng: np.random.Generator) ->
     sides = [_by_patient(tiles) for tiles in (train, holdout)]
     m, n = (len(side) for side in sides)
     if min(m, n) < 2:
-        raise AuditInputError(f"the pipeline baseline needs 2 patients a side: got {m} and {n}.")
+        raise AuditInputError(f"the pipeline baseline needs 2 patients per side: got {m} and {n}.")
     means = np.concatenate(sides)
     labels = _labels(m, n, rng)
     ours = labels @ means / m

@@ -310,7 +310,7 @@ def _check(
         )
     if strength.shape != counts.shape or (mask is not None and mask.shape != counts.shape):
         raise AuditInputError(
-            f"{role} strength and {mask_name} must hold one entry a tile: got {strength.shape} "
+            f"{role} strength and {mask_name} must hold one entry per tile: got {strength.shape} "
             f"and {None if mask is None else mask.shape} for {counts.shape} inliers."
         )
     if not np.isfinite(strength).all():

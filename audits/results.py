@@ -123,7 +123,7 @@ class Verdict:
       outcome: overall.
       sentence: the one line to sign: what was found, the bound and the kinds of copies it covers
         when nothing was, and what the policy did not ask.
-      harms: one verdict a harm.
+      harms: one verdict per harm.
       significance: family-wise error rate of the registered family.
       family: names of the tests in it, declared before the data were seen.
     """

@@ -28,7 +28,7 @@ def overall_verdict(
     """The worst of the harms that decide, in one sentence.
 
     Args:
-      harms: one verdict a harm; a proven copy decides whatever the policy says.
+      harms: one verdict per harm; a proven copy decides whatever the policy says.
       mdl80: smallest share seen with power .8, by planted kind.
       names: of the registered tests.
       policy: what was asked.

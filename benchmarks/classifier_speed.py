@@ -153,9 +153,9 @@ def run(options: Options) -> Outcome:
         target=f"means >= {TARGET}x, slowest >= 1x, intervals hold 0",
         passed=min(means.values()) >= TARGET and slowest >= 1 and same,
         notes=[
-            f"images a second at {SIDE} px; machine: {cores} processes of one thread against one "
+            f"images per second at {SIDE} px; machine: {cores} processes of one thread against one "
             f"process of {cores} threads",
-            f"accuracy: ours less plain, {seeds} seeds of {TAUGHT.updates} updates a family",
+            f"accuracy: ours less plain, {seeds} seeds of {TAUGHT.updates} updates per family",
         ],
     )
 
@@ -195,7 +195,7 @@ def _serve(data: _Data, threads: int, pipe: Connection) -> None:
 
 
 def _all_done(pipes: Sequence[Connection], orders: Sequence[_Order]) -> list[_Trained]:
-    """The first orders at once, one a process; each process takes the next when it is free."""
+    """The first orders at once, one per process; each process takes the next when it is free."""
     for pipe, order in zip(pipes, orders, strict=False):
         pipe.send(order)
     waiting = dict(enumerate(pipes[: len(orders)]))

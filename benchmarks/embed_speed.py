@@ -1,4 +1,4 @@
-"""Tiles embedded a second, against the plain way to run the same network.
+"""Tiles embedded per second, against the plain way to run the same network.
 
 The plain side is what one writes first: fp32, memory as torch has it (NCHW), batches of 32, batch
 norm where it was, all cores in every layer. Both sides decode nothing; the share of time a decoder

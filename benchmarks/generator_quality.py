@@ -114,7 +114,7 @@ def _spread(points: NDArray[np.float32]) -> float:
 
 
 def _keep_grids(runs: dict[tuple[str, str], Path]) -> None:
-    """Grids beside the results, for looking at; a row a class, synthetic tiles only."""
+    """Grids beside the results, for looking at; a row per class, synthetic tiles only."""
     folder = Path(__file__).resolve().parent / "results" / "grids"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -51,12 +51,12 @@ PART = 100
 """Data sets that are kept together: what a kill can cost."""
 
 SECONDS = {20: 1.9, 8: 0.35}
-"""CPU seconds of one data set, by patients a side, on two busy x86 cores."""
+"""CPU seconds of one data set, by patients per side, on two busy x86 cores."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """Patients a side, tiles a patient, and synthetic tiles."""
+    """Patients a side, tiles per patient, and synthetic tiles."""
 
     patients: int
     tiles: int
@@ -232,7 +232,7 @@ def count(cells: list[Cell], seed: int, kept: Kept) -> list[Counter[str]]:
 
 
 def _begin() -> None:
-    """One thread a process; and no process outlives a parent that was killed."""
+    """One thread per process; and no process outlives a parent that was killed."""
     threadpool_limits(1)
     faiss.omp_set_num_threads(1)
     Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()

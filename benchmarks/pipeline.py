@@ -120,7 +120,7 @@ def _rejects(results: Sequence[audits.AuditResult]) -> bool:
 
 
 class Journal:
-    """Finished cells, one a line, good for one state of the code and one choice of tiles."""
+    """Finished cells, one per line, good for one state of the code and one choice of tiles."""
 
     def __init__(self, seed: int) -> None:
         code = hashlib.sha256(str(seed).encode())

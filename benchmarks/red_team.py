@@ -79,7 +79,7 @@ def run(options: Options) -> Outcome:
     jobs += [("innocents", draw) for draw in range(1 if options.quick else DRAWS)]
     jobs.append(("generated",))
     start = time.perf_counter()
-    # A job a core: much of an audit is done by one thread.
+    # A job per core: much of an audit is done by one thread.
     with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
         found = [row for rows in pool.map(_job, repeat(options), jobs) for row in rows]
     hours = (time.perf_counter() - start) / 3600
@@ -394,7 +394,7 @@ def _outcome(
         target=f"0; <= 10 %; 0; 0 and <= {MOST_FALSE_LEAKS} of {DRAWS * 7 + GENERATED}",
         passed=passed,
         notes=[
-            f"{SYNTHETIC} synthetic tiles a cell ({round(SHARES[0] * SYNTHETIC)} and "
+            f"{SYNTHETIC} synthetic tiles per cell ({round(SHARES[0] * SYNTHETIC)} and "
             f"{round(SHARES[1] * SYNTHETIC)} leaked), seed {options.seed}, {hours:.2f} hours",
             *(f"missed at 3 %: {cell}" for cell in bad),
             *(f"missed at 1 %: {row['cell']}" for row in missed(SHARES[0])),

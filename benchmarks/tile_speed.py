@@ -7,7 +7,7 @@ thumbnail, files moved into place, and the start of its process. Both cut the sa
 all tissue, and both write the same tiles; every pixel is compared.
 
 The slides are written here, as an Aperio scanner would at 40x: JPEG tiles of 256 px, levels 1, 4
-and 16, .25 um a pixel. Their tissue is pieced together from the TCGA slide below `--data`, or
+and 16, .25 um per pixel. Their tissue is pieced together from the TCGA slide below `--data`, or
 procedural. `bare` reads the same squares with OpenSlide and drops them: what reading alone would
 allow.
 """
@@ -236,7 +236,7 @@ def _differences(
 
 
 def _pieces(options: Options) -> list[Pixels]:
-    """Squares of tissue, `TILE` px a side."""
+    """Squares of tissue, `TILE` px per side."""
     if options.data is None:
         return [
             render_tile(label, patient=patient, index=0, seed=options.seed, side=TILE)

@@ -9,7 +9,7 @@ from harness import Options
 
 
 def cores() -> int:
-    """Runs to make at a time: one a core."""
+    """Runs to make at a time: one per core."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 

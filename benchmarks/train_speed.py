@@ -1,4 +1,4 @@
-"""Training steps a second, against the plain loop one writes first.
+"""Training steps per second, against the plain loop one writes first.
 
 The plain side restates the loop of PyTorch's DCGAN example on networks of the same layer sizes:
 fp32, memory as torch has it (NCHW), batch norm in the generator, and three passes through the

@@ -51,14 +51,14 @@ class TrainConfig:
       minutes: stop after this many minutes of training, resumed time included.
       kimg: stop after this many thousand real tiles shown; with `minutes`, whichever comes first.
         Neither given means 10 minutes.
-      batch: tiles a step over all processes, a multiple of 4.
-      accumulate: parts a process computes its share of a step in, to save memory.
+      batch: tiles per step over all processes, a multiple of 4.
+      accumulate: parts per process computes its share of a step in, to save memory.
       seed: of everything random.
       class_balance: "preserve" shows classes as often as the data do, "uniform" equally often.
       width: channels of the generator at 64 px; the families say how they scale.
       style_dim: length of the latent and the styles, in families with a mapping network.
       head_width: channels of the discriminator: inside a projected head, or at 64 px.
-      feature_side: pixels a side at which a projected discriminator judges; 0 chooses.
+      feature_side: pixels per side at which a projected discriminator judges; 0 chooses.
       loss: "hinge", "logistic" (non-saturating) or "relativistic" (average).
       r1_gamma, r1_every: weight of the R1 penalty, and every how many steps it is applied.
       path_weight, path_every: the same of path-length regularisation; families with styles only.

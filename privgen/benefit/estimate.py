@@ -38,11 +38,11 @@ def estimate(
       generators: how many each regime has.
       train: real training tiles, of which some are trained on for a moment.
       validation, test: tiles in these splits.
-      side: pixels a side.
+      side: pixels per side.
       jobs: processes of this machine.
 
     Returns:
-      "models": of each the trainings and seconds of each; "arms": of each the trainings a model;
+      "models": of each the trainings and seconds of each; "arms": of each the trainings per model;
       "trainings", "minutes" of all.
     """
     side = require_square(train, side)

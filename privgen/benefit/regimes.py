@@ -28,7 +28,7 @@ from privgen.sampling import LoadedGenerator
 
 _TEST = 0.35  # share of the tiles
 _VALIDATION = 0.2  # share of the others
-_VALIDATION_OUTSIDE = 0.35  # share of the tiles a generator given was not trained on
+_VALIDATION_OUTSIDE = 0.35  # share of the tiles a given generator was not trained on
 _LEAST_TILES = 2  # of a class in a regime; the filter cannot judge by fewer
 _SAME_SHARE = 0.2  # how far, relatively, a generator's training tiles may be from a regime's share
 

@@ -135,7 +135,7 @@ def shares_of(value: object, classes: tuple[str, ...]) -> tuple[float, ...]:
     """Share of each class.
 
     Raises:
-      ValueError: they are no shares, or not one a class.
+      ValueError: they are no shares, or not one per class.
     """
     if not isinstance(value, list | tuple) or len(value) != len(classes):
         raise ValueError(f"it has no share for each of {len(classes)} classes")

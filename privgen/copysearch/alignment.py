@@ -46,7 +46,7 @@ class Alignments:
       transforms: query to candidate, tile pixels, shape (n, 2, 3); NaN without an alignment.
       mirrored: whether it turns the tile over, shape (n,).
       rotations: degrees in (-180, 180], x towards y, after the mirroring of x, shape (n,).
-      scales: candidate pixels a query pixel, the geometric mean over directions, shape (n,).
+      scales: candidate pixels per query pixel, the geometric mean over directions, shape (n,).
       overlaps: share of the query tile that lies inside the candidate, shape (n,).
       agreements: correlation of the local structure where they overlap, -1 to 1, shape (n,), times
         sqrt(2 overlap) where less than half of the query overlaps; 0 without an alignment.
@@ -144,7 +144,7 @@ def best_alignments(
     """
     if candidates.ndim != 2 or len(candidates) != len(queries):
         raise InputError(
-            f"candidates must have one row a query tile: got shape {candidates.shape} for "
+            f"candidates must have one row per query tile: got shape {candidates.shape} for "
             f"{len(queries)} tiles."
         )
     _require_places(candidates, -1, base)

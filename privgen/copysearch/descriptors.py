@@ -10,7 +10,7 @@ depends on the number of threads, the order of tiles or the block size.
 Mirror images need no second detection: reflecting a tile permutes the 128 coordinates of a key
 point's vector (`MIRROR`) and nothing else.
 
-Memory: 144 bytes a key point and 9 kB a tile, at most 81 kB a tile.
+Memory: 144 bytes per key point and 9 kB a tile, at most 81 kB a tile.
 
 Sources: Lowe 2004 (SIFT); Arandjelovic & Zisserman 2012 (RootSIFT); docs/methods.md#alignment.
 """

@@ -1,7 +1,7 @@
 """The exact search dealt to Dask workers: the same bits as from one process.
 
 Each tile is searched for itself, so the queries are cut into blocks, and every worker has the whole
-base. Searches use all cores of a worker, so one thread a worker is best. What workers are sent is
+base. Searches use all cores of a worker, so one thread per worker is best. What workers are sent is
 as private as the tiles: embeddings, key points and small density pictures. Keep them inside the
 house.
 

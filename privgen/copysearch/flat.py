@@ -3,7 +3,7 @@
 A flat index spends most of its time keeping the nearest so far, one query and one row at a time.
 Here a chunk of the base is multiplied with all queries at once, and only rows nearer than the k-th
 nearest so far are looked at; chunks grow with what has been seen, so that each brings about k new
-ones a query. Measured once on 32 numbers a vector and 700,000 rows this takes two fifths of the
+ones per query. Measured once on 32 numbers a vector and 700,000 rows this takes two fifths of the
 time of FAISS' flat index.
 
 Whole numbers below 2^11 keep every sum exact in float32, so the order of summation, the number of

@@ -41,7 +41,7 @@ def whole(rows: Floats) -> Floats:
 
 
 def structure(patches: NDArray[np.uint8]) -> Floats:
-    """Density at 24 pixels a side without its slow shades, as `whole`; 0 for a blank tile.
+    """Density at 24 pixels per side without its slow shades, as `whole`; 0 for a blank tile.
 
     Args:
       patches: `Descriptors.patches`, shape (n, 96, 96).

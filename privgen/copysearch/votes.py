@@ -3,8 +3,8 @@
 Some key points from every part of a query tile look up the base key points most like them and vote
 for their tiles. A vote weighs as much as the match beats the background: the distance of the
 farthest of the k matches less its own, squared. Texture that stands everywhere votes for nobody,
-since its matches are all equally near. A key point has one vote a tile, and a tile counts only the
-votes that agree on a pose: mirrored or not, a turn within 60 degrees, a scale within an octave.
+since its matches are all equally near. A key point has one vote per tile, and a tile counts only
+the votes that agree on a pose: mirrored or not, a turn within 60 degrees, a scale within an octave.
 
 The search compares 32 low frequencies of each vector, folded so that a key point and its mirror
 image are one and the same; the k matches are then measured in full, plain and mirrored. The basis
@@ -12,7 +12,7 @@ is fixed and nothing is fitted, so no role can bend it. All of it is whole numbe
 and matches tied with the farthest are left out: neither threads nor the order of tiles changes a
 vote.
 
-Memory: the search holds 132 bytes a key point of the base, as much as its vectors take.
+Memory: the search holds 132 bytes per key point of the base, as much as its vectors take.
 
 Sources: McCann & Lowe 2012 (local naive Bayes nearest neighbours, the weights); Jegou, Douze &
 Schmid 2008 (weak geometric consistency); docs/methods.md#alignment.
@@ -121,7 +121,7 @@ def shortlist(
     Source: docs/methods.md#alignment.
     """
     if top < 1:
-        raise InputError(f"a shortlist needs at least 1 candidate a tile: got top={top}.")
+        raise InputError(f"a shortlist needs at least 1 candidate per tile: got top={top}.")
     if (query_groups is None) != (base_groups is None) or (
         query_groups is not None
         and base_groups is not None

@@ -159,7 +159,7 @@ def _labels(arrays: Arrays, path: Path, name: str, count: int) -> list[str]:
         return [str(label) for label in known]
     if name != "labels":
         raise LayoutError(
-            f"{name} of {path.name} must be one class a tile, a number or text: got none for "
+            f"{name} of {path.name} must be one class per tile, a number or text: got none for "
             f"{count} tiles. Write them again."
         )
     return [FLAT_CLASS] * count
@@ -168,7 +168,7 @@ def _labels(arrays: Arrays, path: Path, name: str, count: int) -> list[str]:
 def _values(
     arrays: Arrays, path: Path, name: str, count: int, *, kinds: str, what: str
 ) -> list[object] | None:
-    """One value a tile; what does not fit is refused by its header, before it is read."""
+    """One value per tile; what does not fit is refused by its header, before it is read."""
     if name not in arrays:
         return None
     shape, _, dtype = arrays.header(name)

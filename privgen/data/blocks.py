@@ -23,11 +23,11 @@ def native_side(tiles: TileSet) -> int:
 def in_blocks(
     tiles: TileSet, side: int, title: str, use: Callable[[slice, NDArray[np.uint8]], None]
 ) -> None:
-    """Load tiles a block at a time and hand each block, with its rows, to `use`.
+    """Load tiles per block at a time and hand each block, with its rows, to `use`.
 
     Args:
       tiles: in their order.
-      side: pixels a side they are scaled to.
+      side: pixels per side they are scaled to.
       title: of the progress bar.
       use: called with the rows of a block and its pixels, shape (k, side, side, 3).
     """

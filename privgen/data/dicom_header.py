@@ -27,7 +27,7 @@ MAX_DEPTH = 16
 
 
 def series_of(path: Path) -> str | None:
-    """The series a file belongs to; None where it is no DICOM file, or names none."""
+    """The series per file belongs to; None where it is no DICOM file, or names none."""
     try:
         with path.open("rb") as stream:
             if stream.read(132)[128:] != b"DICM":

@@ -406,7 +406,7 @@ def contact_sheet(tiles: NDArray[np.uint8], columns: int, gap: int = 2) -> NDArr
 
     Args:
       tiles: uint8, shape (n, h, w, 3), n at least 1.
-      columns: tiles a row; the last row may be short.
+      columns: tiles per row; the last row may be short.
       gap: white pixels between tiles.
 
     Returns:

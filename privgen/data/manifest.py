@@ -1,4 +1,4 @@
-"""Reading and writing a manifest: one row a tile, `path,label` and whatever else is known.
+"""Reading and writing a manifest: one row per tile, `path,label` and whatever else is known.
 
 A manifest is CSV or Parquet (`privgen.data.tables`) with the same columns and the same rules.
 Columns: `path` (relative to the manifest's folder, with `/`; it may lead through a tar, as
@@ -6,8 +6,8 @@ Columns: `path` (relative to the manifest's folder, with `/`; it may lead throug
 
 - `patient`, `slide`, `source_image`: whose the tile is and what it was cut from, read by
   `audits.patients`: `nan` and the like are nobody, a TCGA barcode is its participant;
-- `x`, `y`, `mpp`, `xy_mpp`: pixels left of and above it, micrometres a pixel of the tile, and
-  micrometres a pixel of x and y: the scan's for level-0 coordinates, as TRIDENT, CLAM and QuPath
+- `x`, `y`, `mpp`, `xy_mpp`: pixels left of and above it, micrometres per pixel of the tile, and
+  micrometres per pixel of x and y: the scan's for level-0 coordinates, as TRIDENT, CLAM and QuPath
   write them, the tile's own where it is left out, which is then said;
 - `sha256`: of the pixels or of the file;
 - `role`: its side of a split that somebody made (train, siblings, holdout, reference, val, test),
@@ -97,7 +97,7 @@ def read_manifest(path: Path) -> Manifest:
             records.append(record)
         said = table.said
     if not records:
-        raise LayoutError(f"the manifest {path} names no tile. Add a row a tile.")
+        raise LayoutError(f"the manifest {path} names no tile. Add a row per tile.")
     if refused := class_names.refusal_of_all(labels.known.values()):
         raise LayoutError(f"{path.name}: {refused}")
     remarks = [Remark(what=what) for what in said]
@@ -131,7 +131,7 @@ def _frame(records: Sequence[TileRecord]) -> list[Remark]:
     """A remark where nothing says of which pixels x and y are."""
     guessed = [record for record in records if record.x is not None and record.xy_mpp is None]
     what = (
-        "tiles whose x and y have no xy_mpp beside them (micrometres a pixel of x and y), taken "
+        "tiles whose x and y have no xy_mpp beside them (micrometres per pixel of x and y), taken "
         f"for pixels of the tiles' own resolution: {len(guessed)}"
     )
     return [Remark(what=what, first=guessed[0].path)] if guessed else []
@@ -142,7 +142,7 @@ def write_manifest(path: Path, columns: Mapping[str, Sequence[Any]], *, mode: in
 
     Args:
       path: `.csv` or `.parquet`.
-      columns: values by column, a value a tile, None where it is unknown.
+      columns: values by column, a value per tile, None where it is unknown.
       mode: permission bits of the file.
 
     Raises:
@@ -207,7 +207,7 @@ def _record(
     if scales["xy_mpp"] is not None and scales["mpp"] is None:
         raise LayoutError(
             f"{where} has xy_mpp and no mpp, so the size of the tile in pixels of x and y is not "
-            "known. Give mpp, micrometres a pixel of the tile."
+            "known. Give mpp, micrometres per pixel of the tile."
         )
     try:
         owners = {unit: read(text[unit]) for unit, read in spellings.items()}

@@ -42,7 +42,7 @@ class Overlap:
       pairs: indices of both, the smaller first, in ascending order, shape (k, 2).
       shares: share of each tile's own pixels that lies in the other, shape (k, 2).
       unknown: tiles whose place is not known.
-      boxes: near x, near y, far x, far y of each tile, in one unit a slide, NaN where it is not
+      boxes: near x, near y, far x, far y of each tile, in one unit per slide, NaN where it is not
         known; shape (n, 4).
     """
 

@@ -2,7 +2,7 @@
 
 The embedded data set of `privgen demo` and the ground truth of the tests: no download, no patient,
 any size. A tile always shows 112 micrometres of section, as a 224 px NCT-CRC-HE tile does, so
-`side` sets micrometres a pixel (64 px: 1.75; 224 px: 0.5) and never what is in the tile: a 64 px
+`side` sets micrometres per pixel (64 px: 1.75; 224 px: 0.5) and never what is in the tile: a 64 px
 tile is the antialiased view of the same field, where a nucleus still spans 4 to 6 pixels.
 
 A tile is painted as two stain maps (`phantom_tissue`), turned to light by Beer-Lambert with its
@@ -36,7 +36,7 @@ normal mucosa, STR stroma, TUM tumour epithelium."""
 SIDES = (16, 512)
 """Smallest and largest side of a tile in pixels."""
 
-_FINE = 128  # pixels a side at which small tiles are painted before they are averaged down
+_FINE = 128  # pixels per side at which small tiles are painted before they are averaged down
 _CAMERA_NOISE = 0.012  # standard deviation of a white pixel, as a share of white
 
 
@@ -48,7 +48,7 @@ def render_tile(label: str, *, patient: int, index: int, seed: int, side: int) -
       patient: number of the patient, from 0.
       index: number of the tile within its patient, from 0.
       seed: number of the whole phantom, from 0.
-      side: pixels a side.
+      side: pixels per side.
 
     Returns:
       uint8 RGB, shape (side, side, 3).
@@ -88,13 +88,13 @@ def make_phantom(
 ) -> TileSet:
     """A tile set in memory, balanced over classes within each patient.
 
-    Tile i of patient p has class `classes[(i + p) % len(classes)]`, so few tiles a patient still
+    Tile i of patient p has class `classes[(i + p) % len(classes)]`, so few tiles per patient still
     cover all classes; it is the same tile however many tiles and patients are made.
 
     Args:
       patients: at least 1; named P000, P001, ...
       tiles_per_patient: at least 1.
-      side: pixels a side.
+      side: pixels per side.
       seed: number of the phantom.
       classes: which of `CLASSES`, each once.
 

@@ -18,7 +18,7 @@ Map = NDArray[np.float32]
 Points = NDArray[np.float64]
 
 FIELD = 112.0
-"""Width of the drawn field: that of a 224 px tile of NCT-CRC-HE at 0.5 micrometres a pixel."""
+"""Width of the drawn field: that of a 224 px tile of NCT-CRC-HE at 0.5 micrometres per pixel."""
 
 MARGIN = 14.0
 """How far outside the field objects are placed, so that the border cuts through them."""
@@ -33,8 +33,8 @@ class Canvas:
     """Two stain maps over one field, and the tools to paint them.
 
     Attributes:
-      n: pixels a side.
-      pixel: micrometres a pixel.
+      n: pixels per side.
+      pixel: micrometres per pixel.
       x, y: pixel centres, shape (n, n).
       haematoxylin, eosin: the stain concentrations painted so far.
     """
@@ -54,7 +54,7 @@ class Canvas:
         first, weights = _spline_weights(self.n, size)
         knots = int(FIELD / size) + 4  # as many for every n, so that n changes no later draw
         lattice = self.rng.standard_normal((knots, knots)).astype(np.float32)
-        # Four taps a pixel, not a matrix product: BLAS threads would cost more than they bring.
+        # Four taps per pixel, not a matrix product: BLAS threads would cost more than they bring.
         rows = sum(w[:, None] * lattice[first + tap] for tap, w in enumerate(weights))
         drawn = sum(w * rows[:, first + tap] for tap, w in enumerate(weights))
         return np.asarray(drawn, dtype=np.float32)

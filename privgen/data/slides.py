@@ -3,11 +3,12 @@
 OpenSlide opens it (Goode et al. 2013, "OpenSlide: a vendor-neutral software foundation for digital
 pathology", J Pathol Inform 4:27) and only arrays leave: uint8 RGB, shape (h, w, 3), row 0 at the
 top, as stored (no colour profile is applied), what the scanner left out in white. Label and macro
-images are never read, of the properties only those are looked at that hold micrometres a pixel and
-the scanned area, and no `rule` of an error holds a path, a stored text or OpenSlide's own words.
+images are never read, of the properties only those are looked at that hold micrometres per pixel
+and the scanned area, and no `rule` of an error holds a path, a stored text or OpenSlide's own
+words.
 
 Conventions: x and y are pixels of level 0, widths and heights pixels of the level read; `mpp` is
-micrometres a pixel of level 0. `openslide.OpenSlide` opens, never `open_slide`, which hands plain
+micrometres per pixel of level 0. `openslide.OpenSlide` opens, never `open_slide`, which hands plain
 pictures to Pillow. A plain TIFF must be tiled; its `mpp` comes from its resolution tags where
 their unit is the centimetre or the inch, or, where there are none, from the numbers that OME-XML
 states. Of an OME-TIFF OpenSlide shows the levels in the file's chain of images: all of a pyramid
@@ -45,7 +46,7 @@ MPP_RANGE = (0.05, 20.0)
 """Micrometres a pixel that a scan can have; 72 dots an inch, what pictures say, would be 353."""
 
 SQUARE = 0.02
-"""How far, as a share, the micrometres a pixel may differ between x and y."""
+"""How far, as a share, the micrometres per pixel may differ between x and y."""
 
 MAX_PIXELS = 2**38
 """Most pixels of level 0: ten times the largest scans."""
@@ -59,7 +60,7 @@ _NOT_A_SLIDE = (
     "is not a slide that OpenSlide can read: damaged, or of another format (a TIFF must be tiled). "
     "Export or copy it again."
 )
-_GIVE_MPP = "Give its micrometres a pixel with `mpp_override`."
+_GIVE_MPP = "Give its micrometres per pixel with `mpp_override`."
 _BROKE = "broke in the middle of reading, and again once reopened. Copy or export it again."
 
 _Place = tuple[tuple[int, int], int, tuple[int, int]]  # what `read_region` takes
@@ -67,7 +68,7 @@ _Place = tuple[tuple[int, int], int, tuple[int, int]]  # what `read_region` take
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of a slide; `downsample` is level-0 pixels a pixel of this level."""
+    """One resolution of a slide; `downsample` is level-0 pixels per pixel of this level."""
 
     width: int
     height: int
@@ -86,7 +87,7 @@ class Area:
 
 @dataclass(frozen=True, eq=False)
 class Overview:
-    """A whole slide at low resolution, white beyond; `scale` is level-0 pixels a pixel of it."""
+    """A whole slide at low resolution, white beyond; `scale` is level-0 pixels per pixel of it."""
 
     pixels: NDArray[np.uint8]
     scale: float
@@ -97,18 +98,18 @@ class Slide:
 
     Args:
       path: the file, told by content; its name's ending counts for formats that are refused.
-      mpp: micrometres a pixel of level 0, which overrides what is stored.
+      mpp: micrometres per pixel of level 0, which overrides what is stored.
 
     Attributes:
       width, height: pixels of level 0.
-      mpp: micrometres a pixel of level 0, the mean of x and y.
+      mpp: micrometres per pixel of level 0, the mean of x and y.
       levels: from the finest to the coarsest; the first is level 0.
       bounds: what was scanned of level 0, where the file says so and it lies on it.
       unseen: levels that the file holds and OpenSlide does not show.
 
     Raises:
-      SlideError: the file is missing, unreadable or no slide; its micrometres a pixel are missing,
-        differ between x and y by over `SQUARE`, or lie outside `MPP_RANGE`.
+      SlideError: the file is missing, unreadable or no slide; its micrometres per pixel are
+        missing, differ between x and y by over `SQUARE`, or lie outside `MPP_RANGE`.
     """
 
     def __init__(self, path: Path, *, mpp: float | None = None) -> None:
@@ -157,7 +158,7 @@ class Slide:
         return abs(downsample - round(downsample)) < 1e-6
 
     def level_for(self, mpp: float, *, tolerance: float = 0.02) -> int:
-        """The coarsest level with `mpp` micrometres a pixel or less, give or take `tolerance`.
+        """The coarsest level with `mpp` micrometres per pixel or less, give or take `tolerance`.
 
         Raises:
           SlideError: level 0 is coarser already.
@@ -166,7 +167,7 @@ class Slide:
         fine = [n for n, one in enumerate(self.levels) if self.mpp * one.downsample <= most]
         if not fine:
             self._refuse_if(
-                f"the scan has {self.mpp:.4g} um a pixel, coarser than the {mpp:.4g} asked for; "
+                f"the scan has {self.mpp:.4g} um per pixel, coarser than the {mpp:.4g} asked for; "
                 f"ask for {self.mpp:.4g} or more."
             )
         return max(fine, key=lambda n: self.levels[n].downsample)
@@ -330,11 +331,11 @@ def _micrometres(
     low, high = MPP_RANGE
     rule = None
     if math.isnan(x + y):
-        rule = f"has no micrometres a pixel. {_GIVE_MPP}"
+        rule = f"has no micrometres per pixel. {_GIVE_MPP}"
     elif not (low <= min(x, y) and max(x, y) <= high):
-        rule = f"has micrometres a pixel outside {low:g} to {high:g}. {_GIVE_MPP}"
+        rule = f"has micrometres per pixel outside {low:g} to {high:g}. {_GIVE_MPP}"
         if given is not None:
-            rule = f"was given micrometres a pixel outside {low:g} to {high:g}. Correct them."
+            rule = f"was given micrometres per pixel outside {low:g} to {high:g}. Correct them."
     elif max(x, y) > min(x, y) * (1 + SQUARE):
         rule = f"has pixels that are not square, by over {SQUARE:.0%}. {_GIVE_MPP}"
     return (x + y) / 2, rule

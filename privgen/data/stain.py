@@ -42,7 +42,7 @@ def turned_stains(
     """Stain vectors, each turned by a random angle, as dyes and scanners differ in hue.
 
     Args:
-      vectors: absorbance in R, G, B, one stain a row, shape (k, 3); any length.
+      vectors: absorbance in R, G, B, one stain per row, shape (k, 3); any length.
       rng: draws, for each vector, a turn of `N(0, degrees)` about each axis across it.
       degrees: standard deviation of the turn; 0 only normalises.
 

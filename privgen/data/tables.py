@@ -1,6 +1,6 @@
 """Manifests as tables: CSV or, for a great many tiles, Parquet, told apart by the suffix.
 
-Both hold the same: a column a name, a row a tile, an empty cell for what is unknown. The same
+Both hold the same: a column per name, a row per tile, an empty cell for what is unknown. The same
 columns give the same bytes. What the cells mean is `privgen.data.manifest`'s business; how a CSV
 may be written is `privgen.data.csv_text`'s, how large a table may be `privgen.limits`'.
 """
@@ -230,7 +230,7 @@ def write_table(
 
     Args:
       path: of the file.
-      columns: values of each, a value a tile; None where it is unknown.
+      columns: values of each, a value per tile; None where it is unknown.
       mode: permission bits of the file.
       durable: as `privgen.files.atomic_write`.
 

@@ -2,8 +2,8 @@
 
 Classic and BigTIFF, either byte order (TIFF 6.0, Adobe 1992; BigTIFF, 2007). Only the directories
 are read, never a pixel, and of their tags only those that say how large, of which kind and how
-turned an image is; of the text only the micrometres a pixel that OME-XML states leave. What cannot
-be followed ends the walk: such files the reader refuses by itself.
+turned an image is; of the text only the micrometres per pixel that OME-XML states leave. What
+cannot be followed ends the walk: such files the reader refuses by itself.
 
 Limits hold for tiled images, the only ones that are read as a slide.
 """
@@ -69,7 +69,7 @@ class Directory:
       tiles_listed: places of stored tiles that the file really holds.
       reduced: it is a smaller version of another image.
       sub_directories: images below it that stand outside the chain, as OME-TIFF keeps its levels.
-      mpp: micrometres a pixel of the first image in OME-XML, where it states them.
+      mpp: micrometres per pixel of the first image in OME-XML, where it states them.
     """
 
     width: int = 0
@@ -130,7 +130,7 @@ def _refused(one: Directory) -> str | None:
         return (
             f"declares stored tiles of {one.tile_width}x{one.tile_height} pixels, "
             f"{one.tile_bytes:,} bytes each; the most is {MAX_TILE_BYTES:,}. Export it again with "
-            "tiles of 256 to 1,024 pixels a side."
+            "tiles of 256 to 1,024 pixels per side."
         )
     if not {*one.sample_format} <= {1, 4} or not {*one.bits} <= _BITS:
         floats = 3 in one.sample_format

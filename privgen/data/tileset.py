@@ -45,8 +45,8 @@ class TileRecord:
       label: its class.
       patient, slide, source_image: whose it is and what it was cut from.
       x, y: pixels left of and above it on its slide (or, without one, its source image).
-      mpp: micrometres a pixel.
-      xy_mpp: micrometres a pixel of x and y; None where they are its own pixels.
+      mpp: micrometres per pixel.
+      xy_mpp: micrometres per pixel of x and y; None where they are its own pixels.
       sha256: digest of its pixels.
       width, height: its size as stored, pixels.
       featureless: whether it is near-constant (`images.is_featureless`), and so anybody's.
@@ -298,7 +298,7 @@ class TileSet:
         """Decode every tile.
 
         Args:
-          side: scale to this many pixels a side, antialiased; None keeps the stored size.
+          side: scale to this many pixels per side, antialiased; None keeps the stored size.
 
         Returns:
           uint8, shape (n, side, side, 3); without `side` (n, h, w, 3).
@@ -334,7 +334,7 @@ class TileSet:
 
         Args:
           path: of the CSV or, by its suffix, of the Parquet file.
-          extra: further columns by name, a value a tile; `role` is not written without them.
+          extra: further columns by name, a value per tile; `role` is not written without them.
           mode: permission bits of the file.
 
         Raises:

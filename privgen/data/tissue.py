@@ -56,7 +56,7 @@ FOLD = (115, 110)
 """A fold: lowest saturation (45 %) and highest mean of red, green and blue (43 %)."""
 
 _STROKE = np.ones((3, 3), dtype=np.uint8)  # sharp nuclei have thin blue-black fringes in a scanner
-_FOLD_CELL = 8  # pixels a side over which a fold is looked at, so that single nuclei are none
+_FOLD_CELL = 8  # pixels per side over which a fold is looked at, so that single nuclei are none
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Quality:
       sharpness: variance of the Laplacian of the luminance, in squared grey levels; low is blurred
         or empty, so compare it among tiles of like `tissue`.
       pen: marker ink, blue, green, red or black.
-      fold: dark and saturated over `_FOLD_CELL` pixels a side, as tissue is that lies double;
+      fold: dark and saturated over `_FOLD_CELL` pixels per side, as tissue is that lies double;
         crowded dark nuclei can look so too.
     """
 
@@ -164,7 +164,7 @@ def _ink(hsv: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _folded(tile: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which cells of `_FOLD_CELL` pixels a side are dark and saturated."""
+    """Which cells of `_FOLD_CELL` pixels per side are dark and saturated."""
     size = tuple(max(1, side // _FOLD_CELL) for side in tile.shape[1::-1])
     cells = cv2.resize(tile, size, interpolation=cv2.INTER_AREA)
     return np.asarray((_hsv(cells)[..., 1] >= FOLD[0]) & (cells.mean(axis=2) <= FOLD[1]))

@@ -72,7 +72,7 @@ class Check:
     def write(self, folder: Path) -> None:
         """Write the pairs and the manifest of a split that parts none of them, mode 0600.
 
-        near_duplicates.csv has a row a pair. manifest.csv has the tiles' rows; its group column
+        near_duplicates.csv has a row per pair. manifest.csv has the tiles' rows; its group column
         holds the unit that may not be parted, named after one of its groups (for tiles without
         groups the column is source_image), and beside it stand group_before and role, that of the
         default split. Put beside the tiles it makes every command group by that unit.
@@ -196,7 +196,7 @@ def _warnings(tiles: TileSet, found: Duplicates, kinship: Kinship) -> list[str]:
     if within:
         warnings.append(
             f"near-duplicates lie within a {unit} ({_pairs(within)}): tiles held back from a "
-            "training slide would show what was trained on. Train with `siblings=0`."
+            "training slide would show what was trained on. Train with --siblings 0."
         )
     if found.featureless.any():
         warnings.append(

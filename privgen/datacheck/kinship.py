@@ -35,7 +35,7 @@ class Kinship:
     Attributes:
       counts: for `NEAR` and `FIELD`, pairs within_group, across_groups and across_classes (a pair
         may stand in both of the first and the last).
-      pairs: one row a pair, ready to be listed: kind, tiles, groups, labels (two each), inliers,
+      pairs: one row per pair, ready to be listed: kind, tiles, groups, labels (two each), inliers,
         agreement, shared, mirrored, rotation, scale (None where nothing aligns), crosses_groups,
         crosses_classes, disagrees. Disagreements come first, the plainest foremost.
       strays: tiles of a group of several that match none of them: tile, group, tiles_in_group,

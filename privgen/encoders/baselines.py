@@ -11,7 +11,7 @@ COLOUR_BINS = 8
 
 
 def pixels() -> Encoder:
-    """The tile itself, reduced to 32 pixels a side, in [0, 1]."""
+    """The tile itself, reduced to 32 pixels per side, in [0, 1]."""
 
     def forward(tiles: Tensor) -> Tensor:
         small = F.interpolate(tiles, (PIXELS_SIDE, PIXELS_SIDE), mode="bicubic", antialias=True)

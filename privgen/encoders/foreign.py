@@ -116,12 +116,12 @@ def image_encoder(
       name: of the encoder.
       architecture: of the network.
       digest: of its weights, 64 hex digits.
-      side: pixels a side of its input.
+      side: pixels per side of its input.
       mean, std: of a channel in [0, 1], as the weights expect; three each.
       device: where it runs.
 
     Raises:
-      ConfigError: its output is not one vector a tile.
+      ConfigError: its output is not one vector per tile.
     """
     network = network.eval().requires_grad_(False).to(device)
     centre, spread = (
@@ -138,7 +138,7 @@ def image_encoder(
         found = forward(torch.zeros((1, 3, side, side), dtype=torch.uint8))
     if found.ndim != 2:
         raise ConfigError(
-            f"{architecture} gives no single vector a tile: its output has shape "
+            f"{architecture} gives no single vector per tile: its output has shape "
             f"{tuple(found.shape)}. Choose another network."
         )
     description = (

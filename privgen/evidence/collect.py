@@ -46,7 +46,7 @@ class Evidence:
     Attributes:
       data: whitened orbit-mean embeddings, fingerprints and planted copies.
       features: the encoder's name, and for each role its plain outputs, shape (n, d).
-      side: pixels a side at which every role was looked at.
+      side: pixels per side at which every role was looked at.
       pipeline: by which ways the roles became pixels, and what was done about it.
       searched: the roles as they were aligned, for pictures of single pairs; empty where none were.
     """
@@ -98,7 +98,7 @@ def collect(
     Args:
       encoder: embeds every tile.
       seed: of the planted copies.
-      side: pixels a side; None takes the smallest tile there is.
+      side: pixels per side; None takes the smallest tile there is.
       search: align tiles with the candidates this finds, so that single copies can be proven, and
         plant every kind of copy; this costs more than embedding does. None aligns nothing.
       cache: keeps embeddings for the next audit, and takes from there what it has.

@@ -292,4 +292,4 @@ KINDS = (*ALTERATIONS, *COMPOSED)
 """Every kind of planted copy."""
 
 AUDITED_KINDS = ("exact", "symmetry", "odd_rotation", "stain")
-"""Kinds each audit plants unless told otherwise: each costs 8 embeddings a copy."""
+"""Kinds each audit plants unless told otherwise: each costs 8 embeddings per copy."""

@@ -25,7 +25,7 @@ from privgen.errors import WeightsError
 from privgen.phases import phase
 
 PAIRS = 100
-"""Most pairs of tiles a class and set; pairs share no tile, so that they are independent."""
+"""Most pairs of tiles per class and set; pairs share no tile, so that they are independent."""
 
 MIN_SIDE = 64
 """Smaller tiles are enlarged to this side: AlexNet was made for 224 pixels."""

@@ -34,7 +34,7 @@ class Look:
 
     Attributes:
       encoder, whitening: that embed them.
-      side: pixels a side.
+      side: pixels per side.
       step: what all tiles went through before they were embedded.
     """
 
@@ -72,7 +72,7 @@ def planted_copies(
     """Copies of the same train tiles by every kind; only altered pixels are embedded again.
 
     Where tiles are aligned, only `plants.AUDITED_KINDS` are embedded: the others are for alignment
-    to find, and eight embeddings a copy would tell little more. Their power is then at least what
+    to find, and eight embeddings per copy would tell little more. Their power is then at least what
     the report says.
 
     Args:

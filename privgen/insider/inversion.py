@@ -16,7 +16,7 @@ fine detail, members' and others' alike, and a random draw only adds error.
 
 **The start decides.** Some of what z says changes a tile by leaps (an orientation), where no
 gradient leads. Searches therefore start at the nearest of many latents' tiles, one pool for all
-tiles: z of the first images of the sample `seed`. Comparing goes on at most 32 px a side.
+tiles: z of the first images of the sample `seed`. Comparing goes on at most 32 px per side.
 
 Randomness: all draws for a tile are functions of the seed and of its own pixels, so a score depends
 on no other tile, its place or its role, rounding aside. A joint L-BFGS step would couple the tiles
@@ -92,7 +92,7 @@ class Effort:
 
     @property
     def gradient_steps(self) -> int:
-        """Gradient steps a tile gets in all."""
+        """Gradient steps that a tile gets in all."""
         return (self.starts + 1) * self.explore + self.steps
 
 
@@ -207,8 +207,8 @@ class Inverter:
         if len(wrong) or len(labels) != len(tiles):
             got = wrong[0] if len(wrong) else f"{len(labels)} labels for {len(tiles)} tiles"
             raise InputError(
-                f"inversion needs a label a tile, classes 0 to {self.classes - 1}, or -1 for any: "
-                f"got {got}. Give class numbers."
+                f"inversion needs a label per tile, classes 0 to {self.classes - 1}, or -1 for "
+                f"any: got {got}. Give class numbers."
             )
         return signed(tiles).to(self._device), torch.from_numpy(labels).to(self._device)
 

@@ -76,10 +76,10 @@ class StyleGenerator(Generator, Protocol):
 
 @runtime_checkable
 class Discriminator(Protocol):
-    """Tiles and class to logits, in two parts, so that a frozen part runs once a step.
+    """Tiles and class to logits, in two parts, so that a frozen part runs once per step.
 
     Attributes:
-      side: pixels a side at which it judges.
+      side: pixels per side at which it judges.
     """
 
     side: int

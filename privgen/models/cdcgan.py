@@ -89,7 +89,7 @@ class ConditionalGenerator(nn.Module):
         Args:
           z: standard normal, shape (n, z_dim).
           labels: class numbers, shape (n,).
-          noise: one standard normal map a block, shapes (n, *noise_shapes[k]).
+          noise: one standard normal map per block, shapes (n, *noise_shapes[k]).
         """
         condition = torch.cat([z[:, :STYLE_Z], pixel_norm(self.embedding(labels))], 1)
         w = self.mapping(condition)

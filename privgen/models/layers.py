@@ -35,7 +35,7 @@ def channels_at(side: int, *, width: int) -> int:
     256 px (Karras et al. 2019 and 2020).
 
     Args:
-      side: pixels a side.
+      side: pixels per side.
       width: channels at 64 px.
     """
     return max(8, min(MOST_CHANNELS, 4 * width, 64 * width // side))

@@ -213,7 +213,7 @@ class ProjectedDiscriminator(nn.Module):
     """Frozen pyramid, fixed random mixing, one trained head a scale.
 
     Args:
-      side: pixels a side at which tiles are judged.
+      side: pixels per side at which tiles are judged.
       classes: number of classes.
       width: channels inside a head.
       frozen_type: of the frozen part's weights and maps.

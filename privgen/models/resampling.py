@@ -24,11 +24,11 @@ from privgen.models.layers import wide
 
 
 def resize(x: Tensor, side: int) -> Tensor:
-    """Maps at `side` pixels a side, bilinear, antialiased where they shrink.
+    """Maps at `side` pixels per side, bilinear, antialiased where they shrink.
 
     Args:
       x: shape (n, c, h, w).
-      side: pixels a side of the result.
+      side: pixels per side of the result.
 
     Returns:
       Shape (n, c, side, side), in the type of `x`.
@@ -47,7 +47,7 @@ def sample_affine(x: Tensor, theta: Tensor, side: int) -> Tensor:
     Args:
       x: shape (n, c, h, w).
       theta: from (x, y, 1) of the result to (x, y) of `x`, shape (n, 2, 3).
-      side: pixels a side of the result.
+      side: pixels per side of the result.
 
     Returns:
       Shape (n, c, side, side).

@@ -125,7 +125,7 @@ def _shown(measured: Mapping[str, Measured], differences: Sequence[Difference]) 
         elif each.kind == "scale":
             parts.append(
                 f"{' and '.join(each.roles)} differ in scale: "
-                f"{' against '.join(_scale(measured[role]) for role in each.roles)} um a pixel"
+                f"{' against '.join(_scale(measured[role]) for role in each.roles)} um per pixel"
             )
     return "; ".join(parts)
 

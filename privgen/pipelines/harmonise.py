@@ -1,6 +1,6 @@
 """One last step for the tiles of every role, so that no role is known by its files.
 
-JPEG rounds a tile's frequencies to multiples of its steps. Rounded again by the same steps on the
+JPEG rounds per tile's frequencies to multiples of its steps. Rounded again by the same steps on the
 same grid a tile hardly changes, so the tiles that came from such files keep what they had and the
 others lose what those had lost. The step is applied to all, whatever they have been through: a rule
 for each role would itself tell the roles apart. It is applied at the size that the files had,

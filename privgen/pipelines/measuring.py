@@ -55,7 +55,7 @@ class Measured:
       kinds: "png", "jpeg", "tiff" or "array" of each tile, shape (n,).
       codings: of each tile, from its file's header; None where that tells none.
       sides: shorter side of each tile, pixels, shape (n,).
-      scales: micrometres a pixel of each tile as stored, shape (n,); NaN where unknown.
+      scales: micrometres per pixel of each tile as stored, shape (n,); NaN where unknown.
       rows: the tiles whose pixels were measured, shape (k,).
       traces: what their pixels remember, one of each of them.
     """
@@ -125,7 +125,7 @@ class Look:
     Attributes:
       spectra: `traces.spectrum` of each, shape (k, BANDS).
       measures: `traces.measures` of each, shape (k, len(MEASURES)).
-      scales: micrometres a pixel of each after the step, shape (k,); NaN where unknown.
+      scales: micrometres per pixel of each after the step, shape (k,); NaN where unknown.
       patients: group of each, shape (k,).
     """
 

@@ -1,4 +1,4 @@
-"""The plots of augment-bench: small panels, one a model, side by side, and the plane.
+"""The plots of augment-bench: small panels, one per model, side by side, and the plane.
 
 Conventions as in `figures`: nothing is told by colour alone. Differences and gains are in
 percentage points.
@@ -60,7 +60,7 @@ def difference_panels(
 
     Args:
       labels: of the rows, top to bottom.
-      models: name and a mark a row; None leaves a row empty.
+      models: name and a mark per row; None leaves a row empty.
       axis: what is measured.
       prefix: tells this figure's ids from those of the page's other figures.
       alt: what the picture shows, in words.

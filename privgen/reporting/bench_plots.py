@@ -91,7 +91,7 @@ def ratios_figure(
 
 
 def training_figure(bench: Mapping[str, Any], models: Sequence[str]) -> Markup:
-    """Validation accuracy of real tiles alone against updates, a line a regime."""
+    """Validation accuracy of real tiles alone against updates, a line per regime."""
     curves = {
         (row["model"], row["regime"]): [
             (point["update"], point["validation_balanced_accuracy"])

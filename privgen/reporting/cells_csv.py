@@ -16,7 +16,7 @@ Value = str | int | float | None
 
 
 def write_cells(columns: Sequence[str], rows: Iterable[Sequence[Value]], path: Path) -> None:
-    """Write a header and one line a row, atomically: UTF-8, commas, line feeds.
+    """Write a header and one line per row, atomically: UTF-8, commas, line feeds.
 
     Args:
       columns: names, in order.

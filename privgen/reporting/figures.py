@@ -60,7 +60,7 @@ def power_curves(
     bound: float,
     alt: str,
 ) -> str:
-    """Power against the share of planted copies: one line a kind, intervals, the .8 line.
+    """Power against the share of planted copies: one line per kind, intervals, the .8 line.
 
     Args:
       points: entries of the report's `power`, at least one, in any order.

@@ -36,7 +36,7 @@ def read_again(slide: Slide, *, x: int, y: int, level: int, mpp: float, size: in
     """One tile by its manifest row.
 
     Args:
-      slide: the one it was cut from, open, with the same micrometres a pixel.
+      slide: the one it was cut from, open, with the same micrometres per pixel.
       x, y, level, mpp: the row's.
       size: side of the tile, pixels.
 

@@ -68,7 +68,7 @@ class Job:
       regions: GeoJSON of classes.
       coordinates: `.h5` of places; None cuts a grid.
       classes: of the whole run where they are known, so that a class has one colour.
-      mpp: micrometres a pixel of level 0, where given.
+      mpp: micrometres per pixel of level 0, where given.
       settings: of the run.
       stain: method and target tile of stain normalisation.
       out: folder of the tiles.

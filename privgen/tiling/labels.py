@@ -57,7 +57,7 @@ class LabelSource:
                 )
             if len(files) > 1:
                 raise SlideError(
-                    name, "has several GeoJSON in the folder of labels, one a file. Keep one."
+                    name, "has several GeoJSON in the folder of labels, one per file. Keep one."
                 )
             return None, files[0]
         return FLAT_CLASS, None

@@ -66,7 +66,7 @@ def plan_listed(
     level, scale, mpp = source_of(slide, replace(settings, mpp=target))
     chosen = slide.levels[level]
     require_readable(path, settings.size, scale, mpp)
-    step = scale * chosen.downsample  # level-0 pixels a pixel of the tiles
+    step = scale * chosen.downsample  # level-0 pixels per pixel of the tiles
     here = np.stack([coordinates.x, coordinates.y])
     most = np.array([[slide.width], [slide.height]])
     inside = ((here >= 0) & (here + coordinates.side <= most + step / 2)).all(axis=0)

@@ -148,7 +148,7 @@ def known_as(stem: str) -> str:
 
 
 def read_slide_table(path: Path, column: str) -> dict[str, str]:
-    """Read a CSV with a row a slide.
+    """Read a CSV with a row per slide.
 
     Args:
       path: UTF-8 text (`privgen.data.csv_text`) with the columns `slide` (stem or file name) and
@@ -195,7 +195,7 @@ def read_slide_table(path: Path, column: str) -> dict[str, str]:
                 stem = known_as(_stem(name))
                 if stem in table:
                     raise ConfigError(
-                        f"{where}: slide {stem} has a row already. Keep one row a slide."
+                        f"{where}: slide {stem} has a row already. Keep one row per slide."
                     )
                 table[stem] = value
     except OSError as error:

@@ -55,9 +55,9 @@ class Part:
       slide: its pseudonym.
       made_by: digest of everything that decides the tiles (`made_by`).
       candidates: tiles of the grid before any rule.
-      micrometres: micrometres a pixel of the slide's level 0, stored or given.
+      micrometres: micrometres per pixel of the slide's level 0, stored or given.
       unstained: tiles that stain normalisation returned as they were.
-      columns: `COLUMNS`, a value a tile; patients that are unknown are "".
+      columns: `COLUMNS`, a value per tile; patients that are unknown are "".
       annotated: what became of the slide's annotations, where there were any.
       listed: what became of listed places, in counts, where there was a list.
       unseen: levels that the file holds and OpenSlide does not show.

@@ -2,9 +2,9 @@
 
 A tile is placed at whole pixels of its own resolution, (x, y) from the slide's upper left corner,
 and lies inside the slide as a whole; a strip at the right and lower edge narrower than a tile is
-not covered. At a level whose micrometres a pixel are within the tolerance of the target, tiles are
-its pixels as they are; otherwise they are resampled from the coarsest finer level, `scale` level
-pixels to one of theirs.
+not covered. At a level whose micrometres per pixel are within the tolerance of the target, tiles
+are its pixels as they are; otherwise they are resampled from the coarsest finer level, `scale`
+level pixels to one of theirs.
 
 Source: docs/methods.md#slides-and-splits.
 """
@@ -28,7 +28,7 @@ LARGEST = 4096
 """Side of a tile in level pixels before it is resampled: 64 MiB as OpenSlide gives them."""
 
 MAX_CANDIDATES = 4_000_000
-"""Most tiles of one slide's grid; 300,000 px a side at 256 have 1.4 million."""
+"""Most tiles of one slide's grid; 300,000 px per side at 256 have 1.4 million."""
 
 Whole = NDArray[np.int64]
 Places = NDArray[np.floating[Any]]
@@ -42,7 +42,7 @@ class Plan:
       level: read from.
       scale: level pixels to a pixel of the tiles; 1 where nothing is resampled.
       downsample: level-0 pixels to a level pixel.
-      mpp: micrometres a pixel of the tiles.
+      mpp: micrometres per pixel of the tiles.
       size: side of a tile, its own pixels.
       x, y: pixels left of and above each tile at its own resolution, shape (n,), in reading order.
       tissue: share of each tile on the tissue mask, shape (n,).
@@ -108,7 +108,7 @@ def plan_tiles(
         raise SlideError(
             path,
             f"a slide must hold a whole tile of {settings.size} px: it has "
-            f"{chosen.width / scale:.0f}x{chosen.height / scale:.0f} px at {mpp:.3g} um a pixel. "
+            f"{chosen.width / scale:.0f}x{chosen.height / scale:.0f} px at {mpp:.3g} um per pixel. "
             "Give a smaller `size` or `mpp`.",
         )
     if len(across) * len(down) > MAX_CANDIDATES:
@@ -153,14 +153,14 @@ def require_readable(path: str, size: int, scale: float, mpp: float) -> None:
     if size * scale > LARGEST:
         raise SlideError(
             path,
-            f"its coarsest level that is fine enough has {mpp / scale:.3g} um a pixel, and a tile "
-            f"of {size} px at {mpp:.3g} would be read from {size * scale:.0f} px "
+            f"its coarsest level that is fine enough has {mpp / scale:.3g} um per pixel, and a "
+            f"tile of {size} px at {mpp:.3g} would be read from {size * scale:.0f} px "
             f"a side; the most is {LARGEST}. Give a smaller `size` or `mpp`.",
         )
 
 
 def source_of(slide: Slide, settings: TilingSettings) -> tuple[int, float, float]:
-    """Level, level pixels a tile pixel, and micrometres a tile pixel."""
+    """Level, level pixels per tile pixel, and micrometres per tile pixel."""
     if settings.mpp is None:
         return 0, 1.0, slide.mpp
     level = slide.level_for(settings.mpp, tolerance=settings.tolerance)

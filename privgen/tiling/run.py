@@ -83,8 +83,8 @@ class Sources:
       labels: their classes.
       patients: patient by stem, or None where there is no table.
       pattern: of the patient in a stem.
-      micrometres: micrometres a level-0 pixel by the start of a stem, or shell pattern; "" is any.
-      coordinates: folder of listed places, or None.
+      micrometres: micrometres per level-0 pixel by the start of a stem, or shell pattern; "" is
+      any. coordinates: folder of listed places, or None.
     """
 
     labels: LabelSource

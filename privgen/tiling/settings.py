@@ -27,7 +27,7 @@ class TilingSettings:
 
     Attributes:
       size: side of a tile.
-      mpp: micrometres a pixel of the tiles; None takes the slide's finest level as it is.
+      mpp: micrometres per pixel of the tiles; None takes the slide's finest level as it is.
       stride: from one tile to the next; below `size` tiles share pixels.
       origin: left of and above the first tile.
       tolerance: a level this near to `mpp` is cut as it is, not resampled, as a fraction.

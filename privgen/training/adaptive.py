@@ -38,7 +38,7 @@ class Adaptive:
 
         Args:
           mean_sign: in [-1, 1].
-          batch: tiles a step.
+          batch: tiles per step.
           target: mean sign to hold.
           kimg: thousand images in which the probability can go from 0 to 1.
         """

@@ -23,7 +23,7 @@ from privgen.models.layers import wide
 from privgen.models.resampling import resize, sample_affine
 
 DRAWS = 20
-"""Uniform numbers a tile's augmentation needs: 12 that say how, 2 for zoom and turn, 6 gates."""
+"""Uniform numbers per tile's augmentation needs: 12 that say how, 2 for zoom and turn, 6 gates."""
 
 SHIFT = 0.125
 """Largest shift, as a share of the side."""
@@ -51,7 +51,7 @@ def augment(
       tiles: RGB in [-1, 1], shape (n, 3, r, r).
       draws: uniform in [0, 1), shape (n, DRAWS).
       strength: 0 only resamples; 1 is the full range of shifts, cut-outs and stains.
-      side: pixels a side of the result.
+      side: pixels per side of the result.
       probability: None applies symmetries, shifts, cut-outs and stains to every tile; a number
         applies each of these, and zooms and turns by any angle, with that probability, which the
         discriminator can then hold up against the synthetic tiles without their showing it

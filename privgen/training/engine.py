@@ -2,7 +2,8 @@
 
 Both networks are updated from the same batch. Synthetic tiles are judged once: the generator's
 gradient is taken through the discriminator to the tiles, the discriminator's to its own parameters
-alone. A frozen pyramid therefore runs once a step on the synthetic tiles and once on the real ones.
+alone. A frozen pyramid therefore runs once per step on the synthetic tiles and once on the real
+ones.
 """
 
 import copy

@@ -177,7 +177,7 @@ class Journal:
         )
 
     def grid(self, step: int, generator: LoadedGenerator) -> None:
-        """Write `fakes/fakes-000123.png`: a row a class, a column a latent."""
+        """Write `fakes/fakes-000123.png`: a row per class, a column per latent."""
         classes = len(generator.classes)
         tiles = generator.generate(
             self.config.seed,

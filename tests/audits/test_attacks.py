@@ -394,7 +394,7 @@ class TestShadow:
             (np.zeros(3), np.zeros(3), r"\(3,\) and \(3,\)"),
             (np.zeros((3, 1)), np.zeros((3, 5)), r"\(3, 1\) and"),
             (np.zeros(0), np.zeros((0, 5)), r"\(0,\) and"),
-            (np.zeros(2), np.zeros((2, 1)), "needs 2 retrained generators a tile: got 1"),
+            (np.zeros(2), np.zeros((2, 1)), "needs 2 retrained generators per tile: got 1"),
             (np.array([0.0, np.nan]), np.eye(2), "must be finite"),
             (np.zeros(2), np.array([[0.0, np.inf], [1.0, 2.0]]), "must be finite"),
         ],

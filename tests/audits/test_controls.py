@@ -299,7 +299,7 @@ class TestBlindBaseline:
 
     def test_needs_two_patients_a_side(self, rng: np.random.Generator) -> None:
         one = Tiles("train", rng.normal(size=(4, 2)), patients=["a"] * 4)
-        with pytest.raises(AuditInputError, match="2 patients a side"):
+        with pytest.raises(AuditInputError, match="2 patients per side"):
             blind_baseline(one, Tiles("holdout", rng.normal(size=(4, 2))), rng)
 
 

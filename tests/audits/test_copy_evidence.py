@@ -337,7 +337,7 @@ class TestAlignedCopies:
 
     def test_one_alignment_a_synthetic_tile(self, make_data: MakeData) -> None:
         data = self.aligned(make_data(2, fingerprints=False), 80)
-        with pytest.raises(AuditInputError, match="one entry a synthetic tile: got 200 for 100"):
+        with pytest.raises(AuditInputError, match="one entry per synthetic tile: got 200 for 100"):
             AuditData(
                 train=data.train,
                 holdout=data.holdout,

@@ -183,7 +183,7 @@ def infinity(
 
 class TestInfinity:
     def test_two_samples_of_one_law_are_0_apart_where_the_plain_distance_is_132(self) -> None:
-        """docs/methods.md#why-the-obvious-figures-mislead: 512 features, 1000 tiles a side."""
+        """docs/methods.md#why-the-obvious-figures-mislead: 512 features, 1000 tiles per side."""
         x, y = np.random.default_rng(0).normal(size=(2, 1000, 512))
         assert frechet_distance(x, y) == pytest.approx(132, rel=0.03)
         value, low, high = infinity(x, y)

@@ -107,7 +107,7 @@ class TestTiles:
 
     @pytest.mark.parametrize("field", ["labels", "patients", "slides", "fingerprints"])
     def test_one_entry_a_tile(self, field: str) -> None:
-        with pytest.raises(AuditInputError, match=rf"train {field} must hold one entry a tile"):
+        with pytest.raises(AuditInputError, match=rf"train {field} must hold one entry per tile"):
             Tiles("train", EYE, **{field: ["x"] * 5})
 
 

@@ -288,7 +288,7 @@ class TestPatientArm:
         assert result.details["smallest_p"] == pytest.approx(1 / 35)
 
     def test_one_patient_on_a_side_is_an_error(self) -> None:
-        with pytest.raises(AuditInputError, match="2 patients a side: got 1 and 2"):
+        with pytest.raises(AuditInputError, match="2 patients per side: got 1 and 2"):
             patient_arm(np.arange(3.0), np.arange(6.0), tiles=3)
 
 

@@ -32,7 +32,7 @@ def harms(data: AuditData, policy: Policy = QUICK) -> dict[Harm, HarmVerdict]:
 
 
 def leaking_patients(blanks: int) -> AuditData:
-    """Three copied tiles a training patient; every real patient also has `blanks` blank tiles."""
+    """Three copied tiles per training patient; every real patient also has `blanks` blank tiles."""
     rng = np.random.default_rng(0)
 
     def real(name: str) -> Tiles:
@@ -59,7 +59,7 @@ def leaking_patients(blanks: int) -> AuditData:
 
 class TestBlankTiles:
     def test_do_not_fill_a_patients_highest_scores(self) -> None:
-        """Six blank tiles a patient once made an AUROC of 1 read .5, and pass."""
+        """Six blank tiles per patient once made an AUROC of 1 read .5, and pass."""
         clean, blank = leaking_patients(0), leaking_patients(6)
         assert harms(clean)[Harm.PATIENT_MEMBERSHIP].outcome is Outcome.LEAK
         assert harms(blank)[Harm.PATIENT_MEMBERSHIP].outcome is Outcome.LEAK

@@ -108,13 +108,13 @@ def test_names_and_order_change_nothing() -> None:
 
 def test_one_patient_is_too_few() -> None:
     pair = side("train", np.ones((1, 2))), side("holdout", np.ones((4, 2)))
-    with pytest.raises(AuditInputError, match="2 patients a side: got 1 and 4"):
+    with pytest.raises(AuditInputError, match="2 patients per side: got 1 and 4"):
         pipeline_baseline(*pair, np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
 def leaking() -> AuditData:
-    """Six patients a side; the synthetic tiles lie on the training patients' own places."""
+    """Six patients per side; the synthetic tiles lie on the training patients' own places."""
     rng = np.random.default_rng(3)
     centres = rng.normal(size=(12, 24)) * 2
     tiles = np.repeat(centres, 20, axis=0) + rng.normal(size=(240, 24))

@@ -122,7 +122,7 @@ def test_gain_is_the_mean_over_models_and_seeds_at_the_primary_ratio() -> None:
                 result("real+filtered", real + 4, ratio=1.0, generator=1, **cell),
             ]
     found = gains(results, labels=LABELS, resamples=RESAMPLES, primary_ratio=1.0)
-    # Of 20 tiles a class: seed 0 +2, -3, +4 and seed 1 one less, in both models.
+    # Of 20 tiles per class: seed 0 +2, -3, +4 and seed 1 one less, in both models.
     assert {key: one.value for key, one in found.items()} == pytest.approx(
         {(0.1, 0, False): 1.5 / 20, (0.1, 1, False): -3.5 / 20, (0.1, 1, True): 3.5 / 20}
     )

@@ -72,8 +72,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
         folder / "strips.tif": "not a slide that OpenSlide can read",
         folder / "absent.svs": "does not exist",
         folder: "is not a file",
-        folder / "unscaled.tif": "no micrometres a pixel. Give its micrometres a pixel with --mpp-",
-        folder / "coarse.tif": "the scan has 1 um a pixel, coarser than the 0.5 asked for",
+        folder / "unscaled.tif": "no micrometres per pixel. Give its micrometres per pixel "
+        "with --mpp-",
+        folder / "coarse.tif": "the scan has 1 um per pixel, coarser than the 0.5 asked for",
         folder / "glass.tif": "no tile has 0.5 of tissue",
         folder / "tiny.tif": "a slide must hold a whole tile of 64 px: it has 48x48 px",
         folder / "turned.tif": "is stored turned or mirrored (TIFF orientation 6)",

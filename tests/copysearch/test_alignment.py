@@ -337,7 +337,7 @@ class TestSearch:
         assert len(found) == 3
 
     def test_what_does_not_fit_is_refused(self, base: Descriptors) -> None:
-        with pytest.raises(InputError, match="one row a query tile"):
+        with pytest.raises(InputError, match="one row per query tile"):
             best_alignments(base, base, pairs(base)[:3])
         with pytest.raises(InputError, match="-1 to 9: got 0 to 10"):
             best_alignments(base, base, pairs(base) + np.arange(10)[:, None] // 9)

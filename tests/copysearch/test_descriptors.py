@@ -355,7 +355,7 @@ class TestVotes:
 
     def test_what_does_not_fit_is_refused(self, base: Descriptors) -> None:
         names = np.arange(len(base)).astype(np.str_)
-        with pytest.raises(InputError, match="at least 1 candidate a tile: got top=0"):
+        with pytest.raises(InputError, match="at least 1 candidate per tile: got top=0"):
             shortlist(base, base, top=0)
         with pytest.raises(InputError, match="queries and base alike"):
             shortlist(base, base, top=1, query_groups=names)

@@ -78,7 +78,7 @@ def test_archive_of_images_and_labels_is_read(labels: list[object], tmp_path: Pa
         ({"images": pixels(2), "labels": np.array([0.5, 1])}, "float64"),
         ({"images": pixels(2), "labels": np.array(["a", {}], dtype=object)}, "got object"),
         ({"images": np.array(["a", {}], dtype=object)}, "uint8 RGB of shape"),
-        ({"train_images": pixels(2)}, "one class a tile"),
+        ({"train_images": pixels(2)}, "one class per tile"),
         (
             {
                 "train_images": pixels(2),

@@ -96,7 +96,7 @@ def test_the_coarsest_level_that_is_fine_enough_is_chosen(pyramid: Path) -> None
         with pytest.raises(SlideError) as caught:
             slide.level_for(0.25)
     assert caught.value.rule == (
-        "the scan has 0.5 um a pixel, coarser than the 0.25 asked for; ask for 0.5 or more."
+        "the scan has 0.5 um per pixel, coarser than the 0.25 asked for; ask for 0.5 or more."
     )
 
 
@@ -119,7 +119,7 @@ def test_no_such_level_no_pixel_and_a_closed_slide_are_refused(pyramid: Path) ->
 @pytest.mark.parametrize(
     ("mpp", "rule"),
     [
-        (None, "has no micrometres a pixel"),
+        (None, "has no micrometres per pixel"),
         ((0.5, 0.52), "not square"),
         (352.8, "outside 0.05 to 20"),
         (0.01, "outside 0.05 to 20"),
@@ -129,7 +129,7 @@ def test_unusable_micrometres_are_refused_with_the_way_out(
     tmp_path: Path, mpp: float | tuple[float, float] | None, rule: str
 ) -> None:
     write_slide(tmp_path / "a.tif", noise(64, 64), mpp=mpp)
-    with pytest.raises(SlideError, match="--mpp-override") as caught:
+    with pytest.raises(SlideError, match="`mpp_override`") as caught:
         Slide(tmp_path / "a.tif")
     assert rule in caught.value.rule
     with Slide(tmp_path / "a.tif", mpp=0.25) as slide:
@@ -144,7 +144,7 @@ def test_nearly_square_pixels_take_the_mean(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mpp", [0.0, -1.0, 0.04, 21.0, float("nan"), float("inf")])
 def test_an_absurd_override_is_refused(pyramid: Path, mpp: float) -> None:
-    with pytest.raises(SlideError, match="micrometres a pixel"):
+    with pytest.raises(SlideError, match="micrometres per pixel"):
         Slide(pyramid, mpp=mpp)
 
 
@@ -173,7 +173,7 @@ def test_a_truncated_slide_is_refused(tmp_path: Path, pyramid: Path) -> None:
 
 def test_an_ome_tiff_is_read_as_its_first_level(tmp_path: Path, pixels: Pixels) -> None:
     write_slide(tmp_path / "a.ome.tif", pixels, levels=3, layout="ome")
-    with pytest.raises(SlideError, match="--mpp-override"):
+    with pytest.raises(SlideError, match="`mpp_override`"):
         Slide(tmp_path / "a.ome.tif")
     with Slide(tmp_path / "a.ome.tif", mpp=0.5) as slide:
         assert slide.levels == (Level(1000, 712, 1.0),)
@@ -242,7 +242,7 @@ def test_the_real_slides_open_or_are_refused(real_data: Callable[[str], Path]) -
         seen = overview(slide, longest=256)
         assert seen.pixels.shape[1] * seen.scale >= 4443
     for file, rule in (
-        ("TCGA-CR-7395-01A-01-TS1.svs", "no micrometres a pixel"),
+        ("TCGA-CR-7395-01A-01-TS1.svs", "no micrometres per pixel"),
         ("broken.svs", "not a slide"),
     ):
         with pytest.raises(SlideError) as caught:

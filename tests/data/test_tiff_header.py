@@ -240,7 +240,7 @@ def test_a_scale_that_is_none_is_not_taken(
     path = written(
         tmp_path / "a.tif", picture, resolutionunit="NONE", description=text.replace("µ", "u")
     )
-    with pytest.raises(SlideError, match="micrometres a pixel"):
+    with pytest.raises(SlideError, match="micrometres per pixel"):
         Slide(path)
 
 

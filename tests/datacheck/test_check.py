@@ -192,7 +192,7 @@ def test_quick_check_sees_equal_tiles_and_no_altered_ones(
 
 
 def cut_with_overlap(folder: Path, roles: list[str] | None) -> Path:
-    """Two slides of 3 x 3 tiles, 16 pixels a side and 6 of them shared, all of one class."""
+    """Two slides of 3 x 3 tiles, 16 pixels per side and 6 of them shared, all of one class."""
     rng = np.random.default_rng(0)
     columns: dict[str, list[object]] = {name: [] for name in ("path", "label", "slide", "x", "y")}
     for slide in ("s-1", "s-2"):

@@ -20,7 +20,7 @@ def made(
     roles: list[str | None] | None = None,
     equal: tuple[int, int] | None = None,
 ) -> TileSet:
-    """Tiles of 10 pixels a side at (slide, x, y); a place of None is unknown."""
+    """Tiles of 10 pixels per side at (slide, x, y); a place of None is unknown."""
     count = len(places)
     pixels = np.full((count, 2, 2, 3), 255, np.uint8)
     pixels[:, 0] = np.arange(count, dtype=np.uint8)[:, None, None]

@@ -20,7 +20,7 @@ NOBODY = cast(Searched, None)
 
 
 def tile_set(groups: str, labels: str = "", unit: Any = "source_image") -> TileSet:
-    """One letter a tile: its group and its label."""
+    """One letter per tile: its group and its label."""
     records = tuple(
         TileRecord(path=f"{row}.png", label=label, **{unit: group})
         for row, (group, label) in enumerate(zip(groups, labels or "x" * len(groups), strict=True))

@@ -41,7 +41,7 @@ class Tiny(nn.Module):
 
 
 class Pairs(Tiny):
-    """Gives two vectors a tile."""
+    """Gives two vectors per tile."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).reshape(-1, 1, 5).expand(-1, 2, 5)
@@ -198,7 +198,7 @@ def test_weights_of_another_network_are_refused(change: str, hub: Path, tmp_path
 
 def test_a_network_with_two_vectors_a_tile_is_refused(hub: Path, tmp_path: Path) -> None:
     torch.save(state(), tmp_path / "w.pt")
-    with pytest.raises(ConfigError, match=r"no single vector a tile: its output has shape \(1, 2"):
+    with pytest.raises(ConfigError, match=r"no single vector per tile: its output has shape"):
         load_encoder(f"timm:pairs:{tmp_path / 'w.pt'}")
 
 

@@ -247,7 +247,7 @@ def test_a_warp_is_smooth_and_folds_nothing() -> None:
     ramp[..., 1] = (np.arange(128) * 2)[None, None]
     copies = plant("elastic", ramp, np.random.default_rng(13)).astype(float)[:, 12:-12, 12:-12]
     down, right = np.diff(copies[..., 0], axis=1), np.diff(copies[..., 1], axis=2)
-    for steps in (down, right):  # 2 grey levels a pixel where nothing moves
+    for steps in (down, right):  # 2 grey levels per pixel where nothing moves
         assert steps.min() >= 0
         assert steps.max() <= 4
 

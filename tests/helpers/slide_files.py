@@ -40,13 +40,13 @@ def write_slide(
       pixels: level 0 as uint8 (h, w, 3), from which the others are averaged, or a painter.
       size: (width, height) of level 0; needed with a painter alone.
       levels: 1 or more.
-      tile: pixels a side of the stored tiles, a multiple of 16.
+      tile: pixels per side of the stored tiles, a multiple of 16.
       compression: None stores pixels as they are; "jpeg" loses some, at quality 90.
       photometric: "rgb" as it is; "ycbcr" turned, with half the colour resolution, as most
         scanners write "jpeg"; "minisblack" the first channel alone. `pixels` are always RGB.
-      mpp: micrometres a pixel (x and y, or both alike) written as the resolution in dots a
+      mpp: micrometres per pixel (x and y, or both alike) written as the resolution in dots a
         centimetre; None writes no unit.
-      layout: "pages" one page a level, as OpenSlide reads them; "ome" an OME-TIFF with the levels
+      layout: "pages" one page per level, as OpenSlide reads them; "ome" an OME-TIFF with the levels
         below the first in SubIFDs; "strips" not tiled.
       texts: value by name of further text: "description" (but not of "ome"), "software", "artist",
         "host" or "datetime" ("YYYY:MM:DD HH:MM:SS").
@@ -102,7 +102,7 @@ def write_scn(
       pixels: of the scanned area, uint8 (h, w, 3).
       offset: (x, y) of its corner in the collection, pixels.
       size: (width, height) of the collection, pixels.
-      mpp: micrometres a pixel.
+      mpp: micrometres per pixel.
     """
     height, width = pixels.shape[:2]
     nm = round(1000 * mpp)

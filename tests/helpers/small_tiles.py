@@ -1,4 +1,4 @@
-"""Tile sets of a few pixels a tile, whose patients, slides and places are given."""
+"""Tile sets of a few pixels per tile, whose patients, slides and places are given."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def made(
 
 
 def placed(tiles: TileSet, places: list[tuple[str, int, int]], side: int = 10) -> TileSet:
-    """The same tiles, standing at (slide, x, y) with `side` pixels a side."""
+    """The same tiles, standing at (slide, x, y) with `side` pixels per side."""
     records = tuple(
         replace(record, slide=slide, x=x, y=y, width=side, height=side)
         for record, (slide, x, y) in zip(tiles.records, places, strict=True)

@@ -131,8 +131,8 @@ def test_classes_go_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("tile_membership/white_box", "holds the generator's weights; 15 gradient steps a tile"),
-        ("patient_membership/partial_black_box", "not see its weights; 7 queries a tile"),
+        ("tile_membership/white_box", "holds the generator's weights; 15 gradient steps per tile"),
+        ("patient_membership/partial_black_box", "not see its weights; 7 queries per tile"),
         ("tile_membership/discriminator", "discriminator, which no generator file contains."),
     ],
 )

@@ -116,7 +116,7 @@ def test_mixing_changes_the_layers_from_the_crossover_on_and_no_others(crossover
     styles = generator.styles(z, torch.tensor([0, 0]))
     mixed = torch.cat([styles[:1, :crossover], styles[1:, crossover:]], dim=1)
     norms = [m for m in generator.modules() if isinstance(m, AdaptiveNorm)]
-    asked = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]  # start; a pair a block at its style, then the next's
+    asked = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]  # start; a pair per block at its style, then the next's
     seen: list[list[torch.Tensor]] = []
     for norm in norms:
         norm.hidden.register_forward_pre_hook(lambda _m, args: seen[-1].append(args[0].detach()))

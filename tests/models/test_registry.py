@@ -36,7 +36,7 @@ class Patches(nn.Module):
 
 
 class Means(nn.Module):
-    """A discriminator that looks at coarse colours, one linear layer a class."""
+    """A discriminator that looks at coarse colours, one linear layer per class."""
 
     def __init__(self, config: TrainConfig, classes: int) -> None:
         super().__init__()

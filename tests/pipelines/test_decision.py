@@ -272,7 +272,7 @@ def test_other_scales_cannot_be_brought_to_one(tmp_path: Path) -> None:
     }
     found = judged(**roles)
     assert kinds(found) == {("scale", "train", "holdout")}
-    assert "differ in scale: 0.5 against 0.25 um a pixel" in found.warnings[0]
+    assert "differ in scale: 0.5 against 0.25 um per pixel" in found.warnings[0]
     assert set(found.confounded) == {Harm.COPYING, Harm.PATIENT_MEMBERSHIP}
     # Half the pixels at twice the micrometres are the same field of tissue.
     same = {**roles, "holdout": at(phantom(2, 128), 0.25)}

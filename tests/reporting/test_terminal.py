@@ -1,4 +1,4 @@
-"""What `augment-bench` prints: a table a regime that fits 100 columns, and what it amounts to."""
+"""What `augment-bench` prints: a table per regime that fits 100 columns, and what it amounts to."""
 
 import re
 from collections.abc import Callable

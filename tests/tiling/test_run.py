@@ -99,7 +99,7 @@ def test_every_tile_is_the_slide_at_its_row_and_patients_are_pseudonyms(
     assert tiled.exit_code == 0
     assert not tiled.failures
     found = rows(tiled.manifest)
-    assert len(found) == tiled.document["tiles"] == 3 * 6 * 6  # 384 x 384 px of tissue a slide
+    assert len(found) == tiled.document["tiles"] == 3 * 6 * 6  # 384 x 384 px of tissue per slide
     assert tiled.document["patients"] == 2
     by_slide = {row["slide"] for row in found}
     assert len(by_slide) == 3

@@ -136,7 +136,7 @@ def test_the_steps_of_a_run_are_foretold_from_its_budget_and_speed(tmp_path: Pat
     assert by_images.total_steps(3, 1.0) == 10
     by_time = Journal(tmp_path, TrainConfig(batch=8, minutes=1.0), {})
     by_time.begin(10, 20.0)
-    assert by_time.total_steps(20, 30.0) == 50  # a step a second since then, 30 s left
+    assert by_time.total_steps(20, 30.0) == 50  # a step per second since then, 30 s left
 
 
 def test_a_damaged_line_is_named_and_nothing_is_rewritten(tmp_path: Path) -> None:

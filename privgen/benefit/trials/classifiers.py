@@ -50,7 +50,7 @@ SMALLEST_SIDE = 16
 _FASTER_IN_BFLOAT16 = ("resnet", "densenet")
 """How the names of the models begin whose convolutions are not depthwise, which bfloat16 slows.
 
-Measured with AVX-512 BF16, one core, 64 px, batches of 32, images a second in bfloat16 and in
+Measured with AVX-512 BF16, one core, 64 px, batches of 32, images per second in bfloat16 and in
 float32: ResNet-18 51 and 29, ResNet-50 19 and 11, DenseNet-121 24 and 14; MobileNetV2 34 and 51,
 V3-large 21 and 54, EfficientNet-B0 25 and 38, Lite0 25 and 43; small ResNet 867 and 582, small
 DenseNet 443 and 360, small MobileNet 352 and 924, small EfficientNet 98 and 357. bfloat16 in all
@@ -120,8 +120,8 @@ def build(
       classes: number of classes, 2 or more.
       side: of the tiles, pixels, `SMALLEST_SIDE` or more.
       seed: of the initial weights; the caller's random state is left as it was.
-      size: "standard" or "small": which network a family's name means; no network's own name heeds
-        it.
+      size: "standard" or "small": which network a family's name means; no network's own name
+        heeds it.
       weights: of `pretrained`; the last layer is fresh all the same. None starts all layers fresh.
 
     Returns:

@@ -250,7 +250,7 @@ def _stay(setting: Setting) -> None:
 
 
 def default_jobs(device: torch.device) -> int:
-    """Processes of this machine that train at a time: one a core, or one on a GPU."""
+    """Processes of this machine that train at a time: one per core, or one on a GPU."""
     if device.type != "cpu":
         return 1
     return cores()
