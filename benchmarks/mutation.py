@@ -23,7 +23,10 @@ MODULES = {
     "copying": ("copying", "tails", "averages"),
     "membership": ("membership", "attacks"),
     "epsilon": ("epsilon", "canaries", "error_rates"),
-    "battery": ("battery", "family", "verdict", "sentence", "kinds", "copy_evidence", "arms"),
+    "battery": (
+        *("battery", "family", "copying_rules", "membership_rules", "rules", "caveats"),
+        *("sentence", "kinds", "copy_evidence", "arms"),
+    ),
 }
 """The four judging modules, each with the modules it was split into."""
 
@@ -46,7 +49,10 @@ RELATED = {
     "error_rates": _EPSILON,
     "battery": _WHOLE,
     "family": _WHOLE,
-    "verdict": _WHOLE,
+    "copying_rules": ("test_rules", *_WHOLE),
+    "membership_rules": ("test_rules", *_WHOLE),
+    "rules": ("test_rules", *_WHOLE),
+    "caveats": _WHOLE,
     "sentence": _WHOLE,
     "kinds": ("test_kinds", *_WHOLE),
     "copy_evidence": (*_COPIES, *_WHOLE),

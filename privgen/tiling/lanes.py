@@ -164,6 +164,13 @@ def run_here(
             lane.join()
 
 
+_UNSTARTED = (
+    "no process could be started to cut slides in. A script that cuts slides must do so below "
+    "`if __name__ == '__main__':`, because each process imports it once more; else there may be "
+    "too little memory."
+)
+
+
 @shielded()
 def _lane(
     share: Any,
@@ -189,6 +196,9 @@ def _lane(
                     hung = _ended_for_silence(future, share, silent)
                     ended.put(future.result())
                 except BrokenProcessPool:
+                    if not share[_PROCESS]:
+                        ended.put(RuntimeFailure(_UNSTARTED))
+                        return
                     rule = _HUNG.format(seconds=silent) if hung else _DIED
                     ended.put(Outcome(slide=job.slide, rule=rule, exit_code=3))
                     share[_PROCESS] = 0

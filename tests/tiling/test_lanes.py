@@ -139,3 +139,20 @@ def test_a_stopped_run_does_not_wait_for_a_slide_that_hangs(
             process.kill()
         for handle in held:
             os.close(handle)
+
+
+def test_a_script_without_a_main_block_is_told_so(slides: list[Path], tmp_path: Path) -> None:
+    """A process that starts by running the script again would start processes itself."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nimport privgen\n"
+        "privgen.tile_slides([sys.argv[1]], sys.argv[2], size=64, mpp=None)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, str(script), str(slides[0]), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert ran.returncode != 0
+    assert "if __name__ == '__main__':" in ran.stderr.splitlines()[-1]
