@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from privgen.choices import Balance
 from privgen.documents import DocumentError, parse_toml, read_text
 from privgen.errors import ConfigError
 from privgen.limits import TEXT_BYTES, shown
@@ -17,7 +18,6 @@ from privgen.requests import option
 RESOLUTIONS = (32, 64, 128, 224, 256)
 """Sides a generator can be trained at, pixels; 224 is for the one family that was published so."""
 
-ClassBalance = Literal["preserve", "uniform"]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "float64"]
 DiscriminatorKind = Literal["projected", "own"]
 Loss = Literal["hinge", "logistic", "relativistic"]
@@ -135,8 +135,8 @@ class TrainConfig:
         panel=_HOW,
         printed="always",
     )
-    class_balance: ClassBalance = option(
-        ClassBalance,
+    class_balance: Balance = option(
+        Balance,
         "Classes as frequent as in the data, or equally.",
         "preserve",
         panel=_HOW,
@@ -216,7 +216,7 @@ class TrainConfig:
                 f"resolution must be one of {RESOLUTIONS}: got {shown(self.resolution)}"
             )
         for key_name, choices in (
-            ("class_balance", get_args(ClassBalance)),
+            ("class_balance", get_args(Balance)),
             ("precision", get_args(Precision)),
             ("discriminator", get_args(DiscriminatorKind)),
             ("loss", get_args(Loss)),

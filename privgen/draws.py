@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from privgen.config import ClassBalance
+from privgen.choices import Balance
 
 
 class Purpose(IntEnum):
@@ -60,7 +60,7 @@ def latents(
 
 
 def batch_rows(
-    labels: NDArray[np.intp], *, seed: int, step: int, batch: int, balance: ClassBalance
+    labels: NDArray[np.intp], *, seed: int, step: int, batch: int, balance: Balance
 ) -> NDArray[np.intp]:
     """Which tiles step `step` shows: rows of `labels`, shape (batch,), classes in order.
 

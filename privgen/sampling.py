@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from privgen.checkpoints.state import (
     GeneratorState,
     load_generator_state,
 )
+from privgen.choices import Balance
 from privgen.draws import Purpose, latents
 from privgen.errors import CheckpointError, ConfigError, RuntimeFailure
 from privgen.limits import shown, told
@@ -40,8 +41,6 @@ CHUNK = 32
 
 MEAN_LATENTS = 4096
 """Latents the mean style of a class is averaged over."""
-
-Balance = Literal["preserve", "uniform"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,18 @@ def test_help_loads_no_torch() -> None:
 
 
 ORDER = (
-    *("errors", "console", "phases", "limits", "files", "documents", "requests", "config", "draws"),
+    *(
+        "errors",
+        "console",
+        "phases",
+        "limits",
+        "files",
+        "documents",
+        "choices",
+        "requests",
+        "config",
+        "draws",
+    ),
     *("compute", "data", "checkpoints", "models", "sampling", "encoders", "copysearch"),
     *("pipelines", "evidence", "datacheck", "reporting", "tiling", "training", "insider"),
     *("release", "auditing", "benefit", "demo", "doctor", "cli", "__main__"),

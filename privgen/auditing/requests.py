@@ -8,8 +8,9 @@ aside in silence would not be the audit that was asked for.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from privgen.choices import Harmonise, Icc, OnBadTile
 from privgen.errors import ConfigError, InputError
 from privgen.requests import check, made, option
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     import audits
     from privgen.data.sources import Source
     from privgen.insider.inversion import Effort
-
-Harmonise = Literal["auto", "off"]
-OnBadTile = Literal["error", "skip"]
-Icc = Literal["apply", "ignore"]
 
 DEFAULT_COUNT = 1000
 """Synthetic tiles drawn from a generator, a sampler or a function."""

@@ -16,9 +16,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-from privgen.data.colour import Icc
+from privgen.choices import Icc, OnBadTile
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError, RuntimeFailure
@@ -55,7 +54,7 @@ def drawn(
     *,
     count: int,
     seed: int,
-    on_bad_tile: Literal["error", "skip"] = "error",
+    on_bad_tile: OnBadTile = "error",
     icc: Icc = "ignore",
 ) -> Iterator[TileSet]:
     """Tiles that a command has just made; their folder goes when the block ends.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from privgen.choices import OnBadTile
 from privgen.errors import ConfigError
 from privgen.requests import check, option
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from privgen.data.tileset import TileSet
 
 Size = Literal["small", "standard"]
-OnBadTile = Literal["error", "skip"]
 
 _TILES, _TRAININGS, _RUN = "Whose tiles", "Which trainings", "How it is run"
 

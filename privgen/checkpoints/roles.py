@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from privgen.checkpoints.ledger import (
     Ledger,
     LedgerEntry,
 )
+from privgen.choices import OnBadTile
 from privgen.data.layouts import exists, open_tiles
 from privgen.data.owners import GroupUnit
 from privgen.data.splits import Split, require_disjoint
@@ -125,7 +126,7 @@ def opened_by(ledger: Ledger, data: Path | None = None) -> TileSet:
         raise InputError(
             f"the training data were {where}: give `data` with the folder they are in."
         )
-    on_bad_tile: Literal["error", "skip"] = "skip" if ledger.on_bad_tile == "skip" else "error"
+    on_bad_tile: OnBadTile = "skip" if ledger.on_bad_tile == "skip" else "error"
     # Which tiles count is the ledger's word, so whatever else lies there by now is none of them.
     return open_tiles(
         place,

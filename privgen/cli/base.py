@@ -3,7 +3,6 @@
 import functools
 import os
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -12,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from privgen import console
+from privgen.choices import Icc, OnBadTile
 from privgen.cli.exits import exit_code
 from privgen.data.patterns import is_pattern
 from privgen.errors import InputError
@@ -61,20 +61,6 @@ def _top(
     ] = False,
 ) -> None:
     pass
-
-
-class OnBadTile(StrEnum):
-    """What to do with a file that cannot be used as a tile."""
-
-    error = "error"
-    skip = "skip"
-
-
-class Icc(StrEnum):
-    """What to do with colour profiles."""
-
-    apply = "apply"
-    ignore = "ignore"
 
 
 def reported(command: Callable[P, int]) -> Callable[P, None]:

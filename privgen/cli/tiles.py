@@ -10,9 +10,7 @@ from privgen.cli.base import (
     BadTile,
     ColourProfiles,
     GroupBy,
-    Icc,
     Json,
-    OnBadTile,
     Seed,
     app,
     data_app,
@@ -27,8 +25,8 @@ from privgen.cli.options import Grouped
 def data_check(
     folder: Annotated[Path, typer.Argument(help="Class folders, manifest.csv or .npz.")],
     group_by: GroupBy = None,
-    on_bad_tile: BadTile = OnBadTile.error,
-    icc: ColourProfiles = Icc.ignore,
+    on_bad_tile: BadTile = "error",
+    icc: ColourProfiles = "ignore",
     quick: Annotated[
         bool, typer.Option("--quick", help="Look for equal tiles only, not for near-duplicates.")
     ] = False,
@@ -61,8 +59,8 @@ def data_check(
     check = check_tiles(
         folder,
         group_by=group_by,
-        on_bad_tile=on_bad_tile.value,
-        icc=icc.value,
+        on_bad_tile=on_bad_tile,
+        icc=icc,
         quick=quick,
         approximate=approximate,
         out=out,

@@ -5,16 +5,15 @@ No image is opened here: `privgen.data.images` hands over the bytes and the deco
 
 import io
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from privgen.choices import Icc
 from privgen.errors import TileError
 from privgen.limits import ICC_BYTES, size, told
 
-Icc = Literal["apply", "ignore"]
 """What to do with the colour profile of a file: bring its colours to sRGB, or leave them."""
 
 _ORIENTATION = 274

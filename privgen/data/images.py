@@ -27,9 +27,10 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from privgen.choices import Icc
 from privgen.data import png
 from privgen.data.coding import SAMPLINGS, Coding
-from privgen.data.colour import Icc, in_colour, orientation
+from privgen.data.colour import in_colour, orientation
 from privgen.data.image_rows import read_row, row_of
 from privgen.data.tar_members import member_of, read_member
 from privgen.errors import InputError, TileError

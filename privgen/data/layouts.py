@@ -18,14 +18,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from audits.patients import Spellings
+from privgen.choices import Icc, OnBadTile
 from privgen.compute.cores import decoders
 from privgen.data import images
 from privgen.data.archive import read_archive
 from privgen.data.class_names import FLAT_CLASS
-from privgen.data.colour import Icc
 from privgen.data.folders import leading_out, require_no_manifest, scan
 from privgen.data.image_rows import is_image_table, row_of
 from privgen.data.image_tables import read_image_tables
@@ -46,7 +45,7 @@ from privgen.phases import phase
 def open_tiles(
     path: Path,
     *,
-    on_bad_tile: Literal["error", "skip"] = "error",
+    on_bad_tile: OnBadTile = "error",
     group_by: str | None = None,
     flat: bool = False,
     min_classes: int = 2,

@@ -6,12 +6,12 @@ what they can do.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privgen.data.colour import Icc
+from privgen.choices import Icc, OnBadTile
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError
@@ -31,7 +31,7 @@ def open_source(
     name: str,
     *,
     group_by: str | None = None,
-    on_bad_tile: Literal["error", "skip"] = "error",
+    on_bad_tile: OnBadTile = "error",
     icc: Icc = "ignore",
     flat: bool = False,
     min_classes: int = 1,

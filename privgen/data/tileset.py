@@ -23,9 +23,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from audits import AuditInputError
 from audits.patients import folded
+from privgen.choices import Icc
 from privgen.compute.cores import decoders
 from privgen.data import class_names, images
-from privgen.data.colour import Icc
 from privgen.data.owners import GroupUnit, Remark, group_unit_of, remarks_on, spellings_of
 from privgen.data.tables import write_table
 from privgen.errors import LayoutError, TileError

@@ -15,12 +15,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from privgen import console
-from privgen.data.colour import Icc
+from privgen.choices import Icc, OnBadTile
 from privgen.data.layouts import is_manifest, open_tiles
 from privgen.data.owners import GroupUnit
 from privgen.data.splits import split_by_patient, units
@@ -97,7 +97,7 @@ def check_tiles(
     folder: Path,
     *,
     group_by: str | None = None,
-    on_bad_tile: Literal["error", "skip"] = "error",
+    on_bad_tile: OnBadTile = "error",
     icc: Icc = "ignore",
     quick: bool = False,
     approximate: bool = False,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits import Alignment, AuditData, Tiles
+from privgen.choices import Harmonise
 from privgen.copysearch.descriptors import Descriptors, concatenate, describe
 from privgen.copysearch.marks import SAMPLE, Marks
 from privgen.copysearch.searching import Search, Searched, join, verify
@@ -30,7 +31,7 @@ from privgen.errors import InputError
 from privgen.evidence.copy_kinds import AUDITED_KINDS, KINDS
 from privgen.evidence.planted_copies import PLANTED_PER_KIND, Look, Sources, planted_copies
 from privgen.phases import phase
-from privgen.pipelines.decision import Harmonise, Pipeline, inspect
+from privgen.pipelines.decision import Pipeline, inspect
 
 REQUIRED, OPTIONAL = ("train", "holdout", "synthetic"), ("siblings", "reference")
 """Roles of an audit."""

@@ -16,11 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from audits import Harm, Tiles
+from privgen.choices import Harmonise
 from privgen.data.coding import Coding
 from privgen.data.tileset import TileSet
 from privgen.pipelines import account
@@ -29,7 +30,6 @@ from privgen.pipelines.harmonise import Step
 from privgen.pipelines.measuring import Look, Measured, Shares, headers, look, measure, sample
 from privgen.pipelines.traces import BANDS, Floats
 
-Harmonise = Literal["auto", "off"]
 Looks = Mapping[str, Look]
 
 REAL = ("train", "siblings", "holdout", "reference")

@@ -18,13 +18,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen.choices import Balance
 from privgen.compute.cores import decoders
 from privgen.data import class_names
 from privgen.data.constant import Constants
 from privgen.data.images import write_png
 from privgen.errors import ConfigError, OutputError
 from privgen.files import atomic_write, require_free_space
-from privgen.sampling import CHUNK, Balance, LoadedGenerator, label_numbers
+from privgen.sampling import CHUNK, LoadedGenerator, label_numbers
 
 MOST_TILES = 312 * CHUNK
 """Most tiles of an npz file unless asked otherwise: 9,984."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from privgen.choices import Balance
 from privgen.requests import check, option
 
-Balance = Literal["preserve", "uniform"]
 Format = Literal["png", "npz"]
 
 

@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from privgen.choices import Icc, OnBadTile
 from privgen.errors import ConfigError
 from privgen.requests import check, option
 
 if TYPE_CHECKING:
     from privgen.data.sources import Source
-
-OnBadTile = Literal["error", "skip"]
-Icc = Literal["apply", "ignore"]
 
 _SPLIT, _FILES = "How patients are split", "How files are read"
 

@@ -18,6 +18,7 @@ from privgen.checkpoints.state import (
     GENERATOR,
     load_checkpoint,
 )
+from privgen.choices import Icc, OnBadTile
 from privgen.compute.processes import join
 from privgen.config import RUNTIME_KEYS, TrainConfig
 from privgen.data.remarks import cautions
@@ -29,7 +30,7 @@ from privgen.files import new_run_folder
 from privgen.models.presets import configure
 from privgen.requests import command_line, made
 from privgen.training import dry_run, loop
-from privgen.training.requests import Icc, OnBadTile, SessionRequest
+from privgen.training.requests import SessionRequest
 
 HOLDOUT, SIBLINGS = 0.35, 0.1
 """Shares of a split where none are asked for."""

@@ -1,0 +1,15 @@
+"""Choices that several commands offer, each written once."""
+
+from typing import Literal
+
+OnBadTile = Literal["error", "skip"]
+"""At a file that cannot be used as a tile: stop, or leave it out and count it."""
+
+Icc = Literal["apply", "ignore"]
+"""Colour profiles of image files: bring their colours to sRGB, or leave them."""
+
+Balance = Literal["preserve", "uniform"]
+"""Classes as frequent as in the data, or equally frequent."""
+
+Harmonise = Literal["auto", "off"]
+"""Roles of different files: bring them to one pipeline, or say where they differ."""
