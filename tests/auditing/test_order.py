@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privgen.auditing import run
+from privgen.auditing import judging
 from privgen.auditing.run import audit
 from privgen.checkpoints.roles import reopen
 from privgen.copysearch import searching
@@ -121,7 +121,7 @@ def test_shuffling_and_renaming_every_role_changes_nothing_but_the_date(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From folders, with alignment, and with a cache that holds embeddings already."""
-    monkeypatch.setattr(run, "collect", partial(collect, planted_per_kind=6))
+    monkeypatch.setattr(judging, "collect", partial(collect, planted_per_kind=6))
     monkeypatch.setattr(searching, "NULL_TILES", 110)
     cache = tmp_path / "cache"
     plain = report(tmp_path / "a", roles, align=True)

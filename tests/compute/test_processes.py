@@ -16,7 +16,7 @@ from privgen.errors import ConfigError, RuntimeFailure
 from privgen.training.engine import Engine
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "train_steps.py"
-STEPS = 20
+STEPS = 8
 PAIRS = ("cdcgan:projected", "stylegan2:own", "pathologygan:own")
 """Diversity, a mean over all tiles; lazy penalties and controls; a loss that needs all logits."""
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from privgen import demo
-from privgen.auditing import run
+from privgen.auditing import judging
 from privgen.cli import app
 from privgen.reporting import html
 
@@ -21,7 +21,7 @@ def test_demo_goes_all_the_way_and_leaves_what_it_promises(
     monkeypatch.setattr(demo, "TILES_A_PATIENT", 9)
     monkeypatch.setattr(demo, "SAMPLES", 36)
     monkeypatch.setattr(demo, "BENCH_UPDATES", 2)
-    monkeypatch.setattr(run, "collect", partial(run.collect, planted_per_kind=12))
+    monkeypatch.setattr(judging, "collect", partial(judging.collect, planted_per_kind=12))
     out = tmp_path / "demo"
     ran = CliRunner().invoke(app, ["demo", "--out", str(out), "--minutes", "0.05", "--json"])
     assert ran.exit_code in (0, 1, 4), ran.output

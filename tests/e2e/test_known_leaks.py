@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from privgen.auditing import run
+from privgen.auditing import judging
 from privgen.cli import app
 from privgen.data.images import encode_png
 from privgen.data.layouts import open_tiles
@@ -39,11 +39,14 @@ class Case:
     share: float
     align: str
     proof: str
+    encoder: str
 
 
 CASES = [
-    Case("glas", "patient", "odd_rotation_stain", 0.01, "--align", "aligned_copies"),
-    Case("lc25000", "source_image", "exact", 0.03, "--no-align", "identical_tiles"),
+    Case(
+        "glas", "patient", "odd_rotation_stain", 0.01, "--align", "aligned_copies", "effnet_lite0"
+    ),
+    Case("lc25000", "source_image", "exact", 0.03, "--no-align", "identical_tiles", "colour"),
 ]
 
 
@@ -76,7 +79,7 @@ def folders(
     textured = [row for row in split.train if fingerprint(tiles.subset([row]).load()[0])]
     copies = rng.choice(textured, max(1, round(case.share * len(clean))), replace=False)
     made: dict[str, Path | str] = {"group_by": case.group_by, "align": case.align}
-    made |= {"proof": case.proof, "copies": str(len(copies))}
+    made |= {"encoder": case.encoder, "proof": case.proof, "copies": str(len(copies))}
     for name, rows in (("train", split.train), ("holdout", split.holdout)):
         made[name] = copy_out(tiles.subset(rows), tmp_path / name)
     for name, rows in (("clean", clean), ("leaky", clean[len(copies) :])):
@@ -95,13 +98,13 @@ def test_copies_are_a_leak_and_their_absence_is_not(
     folders: dict[str, Path | str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # How small a leak would be seen is not asked here.
-    monkeypatch.setattr(run, "collect", partial(run.collect, planted_per_kind=12))
+    monkeypatch.setattr(judging, "collect", partial(judging.collect, planted_per_kind=12))
     codes, copying, proven, kinds = {}, {}, {}, {}
     for name in ("leaky", "clean"):
         arguments = ["audit", "--json", "--group-by", folders["group_by"]]
         arguments += ["--train", folders["train"], "--holdout", folders["holdout"]]
         arguments += ["--synthetic", folders[name], folders["align"]]
-        arguments += ["--cache", tmp_path / "cache"]
+        arguments += ["--cache", tmp_path / "cache", "--encoder", folders["encoder"]]
         result = CliRunner().invoke(app, [str(a) for a in arguments])
         report = json.loads(result.stdout)["audit"]
         codes[name] = result.exit_code

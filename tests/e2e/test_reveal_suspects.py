@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from privgen.auditing import run
+from privgen.auditing import finished, judging, run
 from privgen.cli import app
 from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom, write_phantom
@@ -40,7 +40,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def few_planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "collect", partial(run.collect, planted_per_kind=2))
+    monkeypatch.setattr(judging, "collect", partial(judging.collect, planted_per_kind=2))
 
 
 def test_the_page_is_private_and_the_report_does_not_know_of_it(
@@ -87,7 +87,7 @@ def test_the_command_names_the_private_file(sources: dict[str, Any], tmp_path: P
 
 
 def test_an_audit_shown_in_a_log_does_not_show_the_page() -> None:
-    result = run.Audit(report=None, document={}, suspects="tissue")  # type: ignore[arg-type]
+    result = finished.Audit(report=None, document={}, suspects="tissue")  # type: ignore[arg-type]
     assert "tissue" not in repr(result)
 
 
@@ -95,17 +95,17 @@ def test_a_file_system_without_modes_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(run.console, "warn", said.append)
+    monkeypatch.setattr(finished.console, "warn", said.append)
     page = tmp_path / "suspects.html"
 
     def write(document: object, folder: Path, *, suspects_page: str | None, mode: int) -> None:
         page.write_text(str(suspects_page))
         page.chmod(mode)
 
-    result = run.Audit(report=None, document={}, suspects="page")  # type: ignore[arg-type]
-    monkeypatch.setattr(run, "write_report", partial(write, mode=0o600))
+    result = finished.Audit(report=None, document={}, suspects="page")  # type: ignore[arg-type]
+    monkeypatch.setattr(finished, "write_report", partial(write, mode=0o600))
     result.write(tmp_path)
     assert said == []
-    monkeypatch.setattr(run, "write_report", partial(write, mode=0o604))
+    monkeypatch.setattr(finished, "write_report", partial(write, mode=0o604))
     result.write(tmp_path)
     assert said == [f"this file system keeps no modes: others may read {page}."]

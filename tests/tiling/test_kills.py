@@ -15,7 +15,7 @@ from privgen.tiling.run import Tiled
 from privgen.tiling.session import tile_slides
 from tests.helpers.processes import alive, started, until
 
-KILLS = 10
+KILLS = 6
 
 Command = Callable[..., list[str]]
 Left = Callable[[Path], dict[str, str]]
