@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,7 @@ from privgen.encoders.loading import load_encoder
 from privgen.errors import PrivgenError
 from privgen.models.effnet_lite import weights_file
 
-_PACKAGES = ("privgen", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "faiss-cpu")
+_NOT_USED_BY_COMMANDS = ("test", "dev", "docs", "fuzz")
 _TILES = 32
 
 
@@ -29,7 +30,7 @@ def examine() -> dict[str, Any]:
     """
     problems: list[str] = []
     findings: dict[str, Any] = {
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "versions": libraries(),
         "python": platform.python_version(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
@@ -48,6 +49,22 @@ def examine() -> dict[str, Any]:
     findings["problems"] = problems
     findings["healthy"] = not problems
     return findings
+
+
+def libraries() -> dict[str, str]:
+    """The version of privgen and of every library it may use; of a missing one what installs it."""
+    found = {"privgen": metadata.version("privgen")}
+    for line in metadata.requires("privgen") or ():
+        name = re.match(r"[\w.-]+", line)
+        extra = re.search(r"extra == ['\"](\w+)['\"]", line)
+        if name is None or (extra and extra[1] in _NOT_USED_BY_COMMANDS):
+            continue
+        try:
+            found[name[0]] = metadata.version(name[0])
+        except metadata.PackageNotFoundError:
+            way = f"pip install 'privgen[{extra[1]}]'" if extra else "pip install privgen"
+            found[name[0]] = f"not installed; {way}"
+    return found
 
 
 def _encoder_speed() -> float:
