@@ -1,13 +1,12 @@
 """A finished audit: its verdict, its report, and the files it becomes."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import audits
 from privgen import console
 from privgen.reporting import suspects
+from privgen.reporting.sections import ReportDict
 from privgen.reporting.writing import write_report
 
 
@@ -23,7 +22,7 @@ class Audit:
     """
 
     report: audits.AuditReport
-    document: Mapping[str, Any]
+    document: ReportDict
     suspects: str | None = field(default=None, repr=False)
 
     @property

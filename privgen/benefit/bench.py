@@ -1,6 +1,5 @@
 """augment-bench from folders and checkpoints: open, train generators, compare, audit, report."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from audits.sections import RoleCounts
 from privgen.benefit.arms import ARMS
 from privgen.benefit.estimate import estimate
 from privgen.benefit.generators import estimate_minutes
@@ -24,7 +24,9 @@ from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError
 from privgen.files import empty_folder, private_beside
 from privgen.phases import phase
+from privgen.reporting.bench_sections import EstimatedBench
 from privgen.reporting.cells_csv import write_cells
+from privgen.reporting.sections import ReportDict
 from privgen.reporting.writing import write_report
 from privgen.requests import command_line, made
 
@@ -41,7 +43,7 @@ class Bench:
     """
 
     report: BenchReport
-    document: Mapping[str, Any]
+    document: ReportDict
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +58,7 @@ class Planned:
     opened: Opened
     plan: Plan
 
-    def estimate(self) -> dict[str, Any]:
+    def estimate(self) -> EstimatedBench:
         """Trainings and about how long they take, measured from a few updates; writes nothing."""
         opened, request = self.opened, self.opened.request
         found = estimate(
@@ -194,7 +196,7 @@ def _printable(request: BenchRequest) -> BenchRequest:
     return replace(request, weights=tuple(one.partition(":")[0] for one in request.weights))
 
 
-def _sizes(opened: Opened) -> dict[str, dict[str, int]]:
+def _sizes(opened: Opened) -> dict[str, RoleCounts]:
     parts = {"validation": opened.parts.validation, "test": opened.parts.test}
     parts |= {f"regime {share:g}": train for share, train in opened.subsets.items()}
     return {
@@ -203,7 +205,7 @@ def _sizes(opened: Opened) -> dict[str, dict[str, int]]:
     }
 
 
-def bench_document(report: BenchReport, command: str) -> dict[str, Any]:
+def bench_document(report: BenchReport, command: str) -> ReportDict:
     """A report document that holds the bench alone."""
     return {
         "schema": "privgen-report/1",
