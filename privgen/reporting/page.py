@@ -34,7 +34,7 @@ class SeenView(Seen):
 
 
 class PowerTable(TypedDict):
-    """Rows are copies, their share, and an estimate a kind."""
+    """Rows are copies, their share, and an estimate per kind."""
 
     kinds: Sequence[str]
     rows: Sequence[tuple[int, float, Sequence[EstimateDict | None]]]
@@ -80,7 +80,7 @@ class CellView(TypedDict):
 
 
 class ArmView(TypedDict):
-    """An arm, and a cell a model."""
+    """An arm, and a cell per model."""
 
     title: str
     remark: str
@@ -114,7 +114,7 @@ class StressCell(TypedDict):
 
 
 class StressRow(TypedDict):
-    """One model, a cell a stress."""
+    """One model, a cell per stress."""
 
     model: str
     cells: Sequence[StressCell]
@@ -128,7 +128,7 @@ class StressTable(TypedDict):
 
 
 class CalibrationRow(TypedDict):
-    """One model, an estimate a measure and arm."""
+    """One model, an estimate per measure and arm."""
 
     model: str
     cells: Sequence[EstimateDict | None]

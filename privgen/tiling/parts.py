@@ -30,7 +30,7 @@ class Row:
       slide: pseudonym.
       x, y: pixels of the tile's own resolution.
       level: of the slide, that it was read from.
-      mpp: micrometres a pixel.
+      mpp: micrometres per pixel.
       tissue, white, sharpness, pen, fold: scores, see `data.tissue.quality`.
       sha256: of its pixels.
     """
