@@ -5,9 +5,9 @@ before the scores are seen; random parts do not depend on the order of the input
 Source: docs/methods.md#epsilon-lower-bounds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -293,7 +293,7 @@ def lower_bound_result(
     unit: Unit,
     significance: float,
     *,
-    details: dict[str, Any],
+    details: Mapping[str, object],
     note: str,
 ) -> AuditResult:
     """An epsilon lower bound as a result; `details` must hold the ceiling."""

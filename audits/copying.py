@@ -18,7 +18,7 @@ docs/methods.md#exact-duplicates.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,17 +111,26 @@ def _quotient(first: Floats, rest: Floats) -> Floats:
     return np.divide(first, rest, out=np.zeros_like(first), where=rest > 0)
 
 
+class GridRow(TypedDict):
+    """One threshold of the tail-count test."""
+
+    quantile: float
+    synthetic_hits: int
+    holdout_hits: int
+    p: float
+
+
 def _grid(
     synthetic: Floats,
     control: Floats,
     quantiles: tuple[float, ...],
     sources: NDArray[np.intp] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[GridRow]:
     """Counts and pointwise p at each threshold, which is taken from the control alone.
 
     With `sources`, synthetic tiles below the threshold count once per source.
     """
-    rows = []
+    rows: list[GridRow] = []
     for quantile, tau in zip(quantiles, tail_thresholds(control, quantiles), strict=True):
         inside = below(synthetic, tau)
         a = int(inside.sum()) if sources is None else len(np.unique(sources[inside]))
@@ -137,7 +146,7 @@ def _grid(
     return rows
 
 
-def _p_over_grid(rows: list[dict[str, Any]], synthetic: int, control: int) -> float:
+def _p_over_grid(rows: list[GridRow], synthetic: int, control: int) -> float:
     ranks = tail_ranks(control, tuple(row["quantile"] for row in rows))
     return grid_p(min(row["p"] for row in rows), synthetic, control, ranks)
 
@@ -194,7 +203,7 @@ def tail_count(
         effective_size(below(holdout, tau), holdout_patients),
         confidence=1 - (1 - confidence) / len(quantiles),
     )
-    details: dict[str, Any] = {
+    details: dict[str, object] = {
         "grid": rows,
         "holdout_tiles": len(holdout),
         "upper_bound": clopper_pearson(

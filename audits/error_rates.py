@@ -9,7 +9,7 @@ Source: docs/methods.md#epsilon-lower-bounds.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,6 +32,17 @@ from audits.canaries import (
 from audits.errors import AuditInputError
 from audits.inputs import Floats
 from audits.results import AuditResult
+
+
+class ErrorCounts(TypedDict):
+    """Errors of one threshold, and the bound it would have had without any."""
+
+    threshold: float
+    missed: int
+    included: int
+    false_alarms: int
+    excluded: int
+    ceiling: float
 
 
 def rates_lower_bound(
@@ -188,7 +199,7 @@ def _best(
 
 def _measure(
     members: Floats, others: Floats, threshold: float, tails: tuple[float, float], delta: float
-) -> tuple[float, dict[str, Any]]:
+) -> tuple[float, ErrorCounts]:
     """The bound of one threshold on sorted scores, with the counts and the ceiling behind it."""
     n, k = len(members), len(others)
     missed = int(np.searchsorted(members, threshold))
@@ -214,7 +225,7 @@ def _split(
     rng: np.random.Generator,
     tails: tuple[float, float],
     delta: float,
-) -> tuple[float, dict[str, Any]]:
+) -> tuple[float, ErrorCounts]:
     """Choose the threshold on a random part, half way down to the next lower score; measure."""
     ours = random_part(
         len(members), first_part(len(members), fraction, 1, "included canaries"), rng

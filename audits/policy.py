@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from audits.errors import AuditInputError
 from audits.results import Harm
+from audits.sections import PolicyDict
 
 ATTACKS = (
     "full_black_box",
@@ -77,7 +78,7 @@ class Policy:
             raise AuditInputError(f"policy fractions must lie in (0, 1]: got {self.fractions!r}.")
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> "Policy":
+    def from_mapping(cls, values: Mapping[str, object]) -> "Policy":
         """A policy from parsed TOML or JSON.
 
         Raises:
@@ -99,9 +100,10 @@ class Policy:
             raise AuditInputError(f"policy gates: {error}.") from error
         return cls(**ready)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PolicyDict:
         """Plain JSON-able data."""
-        return {
+        plain = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
         }
+        return cast(PolicyDict, plain)

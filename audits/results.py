@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from html import escape
-from typing import Any
+from typing import Any, cast
+
+from audits.sections import AuditDict, PolicyDict, RoleCounts
 
 
 class Outcome(StrEnum):
@@ -170,12 +172,12 @@ class AuditReport:
     results: tuple[AuditResult, ...]
     power: tuple[PowerPoint, ...]
     mdl80: Mapping[str, float | None]
-    counts: Mapping[str, Mapping[str, int]]
+    counts: Mapping[str, RoleCounts]
     group_unit: str
     encoder: str
-    policy: Mapping[str, Any]
+    policy: PolicyDict
     seed: int | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> AuditDict:
         """Plain JSON-able data, keys as the attributes."""
-        return asdict(self)
+        return cast(AuditDict, asdict(self))

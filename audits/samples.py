@@ -7,7 +7,6 @@ Source: docs/methods.md#fidelity.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +85,7 @@ def both_distances(
     feature_name: str,
     place: str,
     note: str,
-    details: Mapping[str, Any],
+    details: Mapping[str, object],
 ) -> list[AuditResult]:
     """Frechet and kernel distance of two samples, with what is known of them in the details.
 
@@ -116,7 +115,7 @@ def frechet_name(feature_name: str) -> str:
 
 
 def described(
-    name: str, interval: Interval, n: int, details: Mapping[str, Any], note: str
+    name: str, interval: Interval, n: int, details: Mapping[str, object], note: str
 ) -> AuditResult:
     """Context: a number with its interval over tiles, no test."""
     value, low, high = interval

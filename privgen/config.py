@@ -267,7 +267,7 @@ class TrainConfig:
         """Steps after which to stop; infinite when only minutes limit the run."""
         return float("inf") if self.kimg is None else -(-self.kimg * 1000 // self.batch)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All keys, as plain JSON values."""
         return asdict(self)
 

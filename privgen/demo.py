@@ -14,6 +14,7 @@ from privgen.benefit.bench import plan_bench
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.files import empty_folder
 from privgen.release.folder import write_samples
+from privgen.reporting.sections import ReportDict, ReproduceDict
 from privgen.reporting.terminal import print_bench
 from privgen.reporting.writing import write_report
 from privgen.sampling import load_generator
@@ -72,10 +73,10 @@ def run_demo(out: Path, *, seed: int = 0, minutes: float = 1.5, kimg: float | No
         audit=False,
         seed=seed,
     ).run(None)
-    content = bench.document["augment_bench"]
+    content = bench.report.to_dict()
     print_bench(content)
     command = f"privgen demo --seed {seed} --kimg {generator.kimg:g}"
-    reproduce = {"command": command, "seed": seed}
-    document = {**result.document, "augment_bench": content, "reproduce": reproduce}
+    reproduce: ReproduceDict = {"command": command, "seed": seed}
+    document: ReportDict = {**result.document, "augment_bench": content, "reproduce": reproduce}
     write_report(document, out)
     return replace(result, document=document)

@@ -4,9 +4,10 @@ import os
 import platform
 import re
 import time
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -21,7 +22,33 @@ _NOT_USED_BY_COMMANDS = ("test", "dev", "docs", "fuzz")
 _TILES = 32
 
 
-def examine() -> dict[str, Any]:
+class Machine(TypedDict):
+    """What the work is done with."""
+
+    versions: Mapping[str, str]
+    python: str
+    cores: int
+    threads: int
+    processor: str
+    device: str
+
+
+class EncoderFindings(TypedDict, total=False):
+    """Of the encoder, as far as it could be loaded."""
+
+    encoder_weights_mib: float
+    encoder_tiles_per_second: float
+
+
+class Findings(Machine, EncoderFindings):
+    """Everything that was found."""
+
+    free_disk_gib: float
+    problems: Sequence[str]
+    healthy: bool
+
+
+def examine() -> Findings:
     """Look at everything the commands rely on.
 
     Returns:
@@ -29,7 +56,7 @@ def examine() -> dict[str, Any]:
       problems, healthy.
     """
     problems: list[str] = []
-    findings: dict[str, Any] = {
+    machine: Machine = {
         "versions": libraries(),
         "python": platform.python_version(),
         "cores": cores(),
@@ -37,18 +64,23 @@ def examine() -> dict[str, Any]:
         "processor": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
     }
+    encoder: EncoderFindings = {}
     try:
-        findings["encoder_weights_mib"] = round(weights_file().stat().st_size / 2**20, 1)
-        findings["encoder_tiles_per_second"] = _encoder_speed()
+        encoder["encoder_weights_mib"] = round(weights_file().stat().st_size / 2**20, 1)
+        encoder["encoder_tiles_per_second"] = _encoder_speed()
     except (PrivgenError, OSError) as error:
         problems.append(str(error))
     usage = os.statvfs(Path.cwd())
-    findings["free_disk_gib"] = round(usage.f_bavail * usage.f_frsize / 2**30, 1)
-    if findings["free_disk_gib"] < 1:
+    free = round(usage.f_bavail * usage.f_frsize / 2**30, 1)
+    if free < 1:
         problems.append("less than 1 GiB free in this folder: runs and reports may not fit.")
-    findings["problems"] = problems
-    findings["healthy"] = not problems
-    return findings
+    return {
+        **machine,
+        **encoder,
+        "free_disk_gib": free,
+        "problems": problems,
+        "healthy": not problems,
+    }
 
 
 def libraries() -> dict[str, str]:
@@ -76,7 +108,7 @@ def _encoder_speed() -> float:
     return round(_TILES / (time.perf_counter() - start), 1)
 
 
-def print_examination(findings: dict[str, Any]) -> None:
+def print_examination(findings: Findings) -> None:
     """Show the findings of `examine` to a person."""
     versions = ", ".join(f"{k} {v}" for k, v in findings["versions"].items())
     rows = [["versions", versions]]

@@ -75,7 +75,7 @@ def options_of(*requests: type) -> dict[str, tuple[Field[Any], Option]]:
     return found
 
 
-def made(request: type[Request], given: Mapping[str, Any]) -> Request:
+def made(request: type[Request], given: Mapping[str, object]) -> Request:
     """A request of these values; None is a value that was not given.
 
     Raises:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from privgen.auditing.weaker import skipped_files
 from privgen.data.tileset import TileSet
 from privgen.evidence.collect import Evidence
 from privgen.reporting.disclosure import withheld
+from privgen.reporting.sections import DataDict, GeneratorDict, ReportFacts
 from privgen.requests import command_line
 from privgen.sampling import LoadedGenerator
 
@@ -26,7 +26,7 @@ def audit_document(
     synthetic: TileSet,
     evidence: Evidence,
     generator: LoadedGenerator | None,
-) -> dict[str, Any]:
+) -> ReportFacts:
     """A report document that holds an audit alone; what is missing in it is for the caller to add.
 
     Args:
@@ -40,7 +40,7 @@ def audit_document(
     return {
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
-        "data": _described(roles, synthetic, evidence.side) | {"pipeline": evidence.pipeline.facts},
+        "data": _described(roles, synthetic, evidence),
         "generator": None if generator is None else _generator_facts(generator, truncation),
         "audit": report.to_dict(),
         "augment_bench": None,
@@ -48,7 +48,7 @@ def audit_document(
     }
 
 
-def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> dict[str, Any]:
+def _described(roles: Mapping[str, TileSet], synthetic: TileSet, evidence: Evidence) -> DataDict:
     every = {**roles, "synthetic": synthetic}
     train = roles["train"]
     classes = sorted({label for tiles in every.values() for label in tiles.classes})
@@ -70,12 +70,13 @@ def _described(roles: Mapping[str, TileSet], synthetic: TileSet, side: int) -> d
             for role, tiles in every.items()
         },
         "classes": {label: {role: given[role][label] for role in every} for label in classes},
-        "audit_side_px": side,
+        "audit_side_px": evidence.side,
         "skipped": skipped_files(roles, synthetic),
+        "pipeline": evidence.pipeline.facts,
     }
 
 
-def _generator_facts(generator: LoadedGenerator, truncation: float) -> dict[str, Any]:
+def _generator_facts(generator: LoadedGenerator, truncation: float) -> GeneratorDict:
     return {
         "digest": generator.digest,
         "truncation": truncation,

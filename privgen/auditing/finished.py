@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from matplotlib.figure import Figure
 
@@ -11,6 +11,7 @@ import audits
 from privgen import console
 from privgen.errors import ConfigError
 from privgen.reporting import notebook, suspects
+from privgen.reporting.sections import ReportDict
 from privgen.reporting.writing import write_report
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Audit:
     """
 
     report: audits.AuditReport
-    document: Mapping[str, Any]
+    document: ReportDict
     suspects: str | None = field(default=None, repr=False)
 
     @property

@@ -31,6 +31,7 @@ from privgen.insider.attacks import ROLES, insider_scores, with_knowledge
 from privgen.insider.inversion import Effort
 from privgen.phases import phase
 from privgen.reporting import suspects
+from privgen.reporting.sections import ReportDict
 from privgen.sampling import LoadedGenerator
 
 Features = Mapping[str, Mapping[str, NDArray[np.float32]]]
@@ -92,15 +93,16 @@ def judged(settled: Settled) -> Audit:
         close = near_train(evidence.data, found.copies)
         picture = sample_grid(synthetic, close, report.verdict)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    document = audit_document(
-        what,
-        how,
-        report,
-        roles=roles,
-        synthetic=synthetic,
-        evidence=evidence,
-        generator=opened.generator,
-    ) | {
+    document: ReportDict = {
+        **audit_document(
+            what,
+            how,
+            report,
+            roles=roles,
+            synthetic=synthetic,
+            evidence=evidence,
+            generator=opened.generator,
+        ),
         "created": created,
         "weaker_than_default": [
             setting.to_dict()

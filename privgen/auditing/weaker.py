@@ -7,7 +7,7 @@ report.html and of the model card. Stricter settings are no news.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 import audits
 from privgen.auditing.requests import (
@@ -20,6 +20,7 @@ from privgen.auditing.requests import (
 from privgen.data.owners import GROUP_UNITS
 from privgen.data.tileset import TileSet
 from privgen.reporting import words
+from privgen.reporting.sections import WeakerDict
 
 _LESS_IS_WEAKER = ("significance",)
 _MORE_IS_WEAKER = ("copying_mdl80", "membership_excess")
@@ -38,9 +39,9 @@ class Weaker:
     setting: str
     sentence: str
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> WeakerDict:
         """Plain JSON-able data."""
-        return asdict(self)
+        return {"setting": self.setting, "sentence": self.sentence}
 
 
 def weaker_than_default(

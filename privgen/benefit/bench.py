@@ -1,6 +1,5 @@
 """augment-bench from folders and checkpoints: open, train generators, compare, audit, report."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from audits.sections import RoleCounts
 from privgen.benefit.arms import ARMS
 from privgen.benefit.estimate import estimate
 from privgen.benefit.generators import estimate_minutes
@@ -25,7 +25,9 @@ from privgen.errors import ConfigError
 from privgen.files import empty_folder, private_beside
 from privgen.phases import phase
 from privgen.reporting import notebook
+from privgen.reporting.bench_sections import EstimatedBench
 from privgen.reporting.cells_csv import write_cells
+from privgen.reporting.sections import ReportDict
 from privgen.reporting.writing import write_report
 from privgen.requests import command_line, made
 
@@ -45,7 +47,7 @@ class Bench:
     """
 
     report: BenchReport
-    document: Mapping[str, Any]
+    document: ReportDict
 
     def __repr__(self) -> str:
         return f"Bench({self.report.conclusion})"
@@ -75,7 +77,7 @@ class Planned:
     opened: Opened
     plan: Plan
 
-    def estimate(self) -> dict[str, Any]:
+    def estimate(self) -> EstimatedBench:
         """Trainings and about how long they take, measured from a few updates; writes nothing."""
         opened, request = self.opened, self.opened.request
         found = estimate(
@@ -213,7 +215,7 @@ def _printable(request: BenchRequest) -> BenchRequest:
     return replace(request, weights=tuple(one.partition(":")[0] for one in request.weights))
 
 
-def _sizes(opened: Opened) -> dict[str, dict[str, int]]:
+def _sizes(opened: Opened) -> dict[str, RoleCounts]:
     parts = {"validation": opened.parts.validation, "test": opened.parts.test}
     parts |= {f"regime {share:g}": train for share, train in opened.subsets.items()}
     return {
@@ -222,7 +224,7 @@ def _sizes(opened: Opened) -> dict[str, dict[str, int]]:
     }
 
 
-def bench_document(report: BenchReport, command: str) -> dict[str, Any]:
+def bench_document(report: BenchReport, command: str) -> ReportDict:
     """A report document that holds the bench alone."""
     return {
         "schema": "privgen-report/1",

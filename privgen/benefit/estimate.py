@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from privgen.benefit.trials.material import require_square
 from privgen.compute.devices import choose_device, threads
 from privgen.data.tileset import TileSet
 from privgen.phases import phase
+from privgen.reporting.bench_sections import ArmCost, EstimatedTrainings, TimedModel
 
 _TRIAL_UPDATES = 4
 
@@ -30,7 +30,7 @@ def estimate(
     test: int,
     side: int | None,
     jobs: int | None,
-) -> dict[str, Any]:
+) -> EstimatedTrainings:
     """Trainings of a benchmark and about how long they take on this machine, as busy as it is.
 
     Args:
@@ -49,7 +49,7 @@ def estimate(
     tiles = train.subset(np.arange(min(len(train), plan.recipe.batch))).load(side)
     cells = plan.cells(generators)
     looks = plan.recipe.evaluations * validation + len(VIEWS) * test
-    models = {}
+    models: dict[str, TimedModel] = {}
     with phase("timing a few updates", total=len(plan.models)) as timing:
         for model in plan.models:
             update, look = _measured(plan, model, tiles, len(train.classes))
@@ -68,7 +68,7 @@ def estimate(
     }
 
 
-def _arm_row(name: str, plan: Plan, cells: Sequence[Cell]) -> dict[str, Any]:
+def _arm_row(name: str, plan: Plan, cells: Sequence[Cell]) -> ArmCost:
     """How often each model is trained in an arm, over regimes, ratios, generators and seeds."""
     own = [cell for cell in cells if cell.arm == name and cell.model == plan.models[0]]
     ratios = dict.fromkeys(cell.ratio for cell in own if cell.ratio is not None)

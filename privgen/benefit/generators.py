@@ -12,7 +12,6 @@ that was stopped and goes on ends with the same weights.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +39,7 @@ def train_generators(
     parts: Parts,
     subsets: Mapping[float, TileSet],
     *,
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     count: int,
     folder: Path,
     group_by: str | None = None,
@@ -143,11 +142,11 @@ def _require_same(begun: Path, session: Session) -> TrainConfig:
     return config
 
 
-def estimate_minutes(train: TileSet, options: Mapping[str, Any]) -> float:
+def estimate_minutes(train: TileSet, options: Mapping[str, object]) -> float:
     """About how long one generator takes to train, measured from a few of its steps."""
-    return float(dry_run.plan(train, _configured(options))["minutes"])
+    return dry_run.plan(train, _configured(options))["minutes"]
 
 
-def _configured(options: Mapping[str, Any]) -> TrainConfig:
+def _configured(options: Mapping[str, object]) -> TrainConfig:
     """The configuration of the first generator."""
     return configure({"kimg": DEFAULT_KIMG, "watch_kimg": 0.0, **options})

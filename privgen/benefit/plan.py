@@ -180,7 +180,7 @@ class Plan:
             return (None,)
         return self.ratios if arm.scales else (self.primary_ratio,)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON-able data."""
         return asdict(self)
 

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from privgen.benefit.results.tradeoff import (
 from privgen.data.tileset import TileSet
 from privgen.errors import InputError, WeightsError
 from privgen.files import PRIVATE, write_json
+from privgen.reporting.sections import ReportDict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +140,9 @@ def _leak(
     return leak
 
 
-def _read(document: Mapping[str, Any]) -> Leak:
+def _read(document: ReportDict) -> Leak:
     judged = document["audit"]
+    assert judged is not None
     shares = [judged["mdl80"].get(kind) for kind in judged["policy"]["copying_kinds"]]
     seen = [share for share in shares if share is not None]
     return Leak(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from privgen.choices import OnBadTile
 from privgen.errors import ConfigError
@@ -173,7 +173,7 @@ class BenchRequest:
     seed: int = option(int, "Seed of every random draw.", 0, low=0, panel=_RUN, printed="always")
     evaluations: int = 3
     """Checkpoints compared on the validation split; for Python alone."""
-    training: "Mapping[str, Any] | None" = None
+    training: "Mapping[str, object] | None" = None
     """Further fields of `TrainConfig` for generators trained here; for Python alone."""
 
     def __post_init__(self) -> None:
@@ -234,11 +234,11 @@ class BenchRequest:
         return QUICK if self.quick else FULL
 
     @property
-    def train_options(self) -> dict[str, Any] | None:
+    def train_options(self) -> dict[str, object] | None:
         """Fields of `TrainConfig` for generators trained here; None trains none."""
         if self.train_generator is None and self.training is None:
             return None
-        asked: dict[str, Any] = {"kimg": self.generator_kimg}
+        asked: dict[str, object] = {"kimg": self.generator_kimg}
         if self.train_generator is not None:
             asked |= {"family": self.train_generator, "resolution": self.resolution}
         return {

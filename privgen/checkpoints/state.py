@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from privgen.checkpoints import untrusted
+from privgen.checkpoints.learnt import Controls
 from privgen.checkpoints.ledger import Ledger
 from privgen.checkpoints.seal import seal_of, weights_digest
 from privgen.config import TrainConfig
@@ -88,10 +89,10 @@ class Checkpoint:
     generator: dict[str, Tensor]
     average: dict[str, Tensor]
     discriminator: dict[str, Tensor]
-    generator_optimizer: dict[str, Any]
-    discriminator_optimizer: dict[str, Any]
-    scaler: dict[str, Any]
-    adaptive: dict[str, Any]
+    generator_optimizer: dict[str, object]
+    discriminator_optimizer: dict[str, object]
+    scaler: dict[str, object]
+    adaptive: Controls
     ledger: Ledger
 
 
@@ -135,7 +136,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
       OutputError: the folder cannot be written.
     """
     ledger = checkpoint.ledger.to_json()
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "format": CHECKPOINT_FORMAT,
         "version": CHECKPOINT_VERSION,
         **{key.name: getattr(checkpoint, key.name) for key in fields(Checkpoint)},
@@ -170,7 +171,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is a PyTorch file, but not a privgen checkpoint")
     _require_version(path, content.get("version"), CHECKPOINT_VERSION)
     try:
-        checkpoint = Checkpoint(**_checked(content))
+        checkpoint = _checked(content)
         sealed = content.get("seal") == _seal(checkpoint, content["ledger"])
     except CheckpointError:
         raise
@@ -185,24 +186,39 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a checkpoint, each of its type and in its range."""
+def _checked(content: Mapping[str, object]) -> Checkpoint:
+    """The checkpoint, each field of its type and in its range."""
     values = {key.name: content[key.name] for key in fields(Checkpoint)}
-    values["config"] = TrainConfig.from_dict(untrusted.mapping_of(values["config"], "its config"))
-    values["classes"] = untrusted.classes_of(values["classes"])
-    values["class_share"] = untrusted.shares_of(values["class_share"], values["classes"])
-    untrusted.whole(values["step"], "its step", 0, 2**53)
-    untrusted.number(values["seconds"], "its seconds", 0.0)
-    untrusted.whole(values["processes"], "its processes", 1, 2**20)
-    untrusted.numbers_of(values["selected"], "what it selected,")
-    for name in ("generator", "average", "discriminator"):
-        untrusted.tensors_of(values[name], f"its {name}")
-    for name in ("running", "generator_optimizer", "discriminator_optimizer", "scaler", "adaptive"):
-        untrusted.mapping_of(values[name], f"its {name}")
-    if not isinstance(values["ledger"], str):
+    config = TrainConfig.from_dict(untrusted.mapping_of(values["config"], "its config"))
+    classes = untrusted.classes_of(values["classes"])
+    return Checkpoint(
+        config=config,
+        classes=classes,
+        class_share=untrusted.shares_of(values["class_share"], classes),
+        step=untrusted.whole(values["step"], "its step", 0, 2**53),
+        seconds=untrusted.number(values["seconds"], "its seconds", 0.0),
+        processes=untrusted.whole(values["processes"], "its processes", 1, 2**20),
+        selected=untrusted.numbers_of(values["selected"], "what it selected,"),
+        generator=untrusted.tensors_of(values["generator"], "its generator"),
+        average=untrusted.tensors_of(values["average"], "its average"),
+        discriminator=untrusted.tensors_of(values["discriminator"], "its discriminator"),
+        running=cast(dict[str, float], untrusted.mapping_of(values["running"], "its running")),
+        generator_optimizer=untrusted.mapping_of(
+            values["generator_optimizer"], "its generator_optimizer"
+        ),
+        discriminator_optimizer=untrusted.mapping_of(
+            values["discriminator_optimizer"], "its discriminator_optimizer"
+        ),
+        scaler=untrusted.mapping_of(values["scaler"], "its scaler"),
+        adaptive=cast(Controls, untrusted.mapping_of(values["adaptive"], "its adaptive")),
+        ledger=_ledger(values["ledger"]),
+    )
+
+
+def _ledger(text: object) -> Ledger:
+    if not isinstance(text, str):
         raise ValueError("its ledger is no text")
-    values["ledger"] = Ledger.from_json(values["ledger"])
-    return values
+    return Ledger.from_json(text)
 
 
 def _seal(checkpoint: Checkpoint, ledger: str) -> str:

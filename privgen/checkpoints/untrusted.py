@@ -10,7 +10,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import torch
 from torch import Tensor
@@ -194,7 +194,7 @@ def tensors_of(value: object, what: str) -> dict[str, Tensor]:
     return value
 
 
-def mapping_of(value: object, what: str) -> dict[str, Any]:
+def mapping_of(value: object, what: str) -> dict[str, object]:
     """A dictionary.
 
     Raises:

@@ -50,7 +50,7 @@ def augment_bench(
             console.emit_json(estimate)
         return 0
     bench = planned.run(out, private)
-    print_bench(bench.document["augment_bench"])
+    print_bench(bench.report.to_dict())
     if out is not None:
         console.note(f"report: {out / 'report.html'}; every training: {out / 'cells.csv'}")
     if json:

@@ -12,7 +12,6 @@ point, extensions after it).
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from audits.patients import Spellings
 from privgen import limits
@@ -76,7 +75,7 @@ def read_shards(
             label = told.get("label")
             bare += label is None
             path = f"{Path(os.path.relpath(shard, root)).as_posix()}/{pictures[0]}"
-            name = class_names.FLAT_CLASS if label is None else label
+            name = class_names.FLAT_CLASS if label is None else str(label)
             records.append(picture_record(where, path, name, told, spellings))
         if len(records) == before:
             raise LayoutError(f"shard {shard.name} holds no picture. Leave it out.")
@@ -90,13 +89,13 @@ def read_shards(
     return tuple(records), spellings
 
 
-def _told(where: str, parts: Mapping[str, str], shard: Path) -> dict[str, Any]:
+def _told(where: str, parts: Mapping[str, str], shard: Path) -> dict[str, object]:
     """What stands beside a picture: its label and its owners."""
 
     def text(name: str) -> str:
         return read_member(shard / name, shard, name, limits.TEXT_BYTES).decode()
 
-    told: dict[str, Any] = {}
+    told: dict[str, object] = {}
     if "json" in parts:
         try:
             document = parse_json(text(parts["json"]))

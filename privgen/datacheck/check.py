@@ -26,6 +26,7 @@ from privgen.data.owners import GroupUnit
 from privgen.data.splits import split_by_patient, units
 from privgen.data.tileset import TileSet
 from privgen.datacheck.description import describe_set, leaks
+from privgen.datacheck.document import CheckDocument, Near, PairDict
 from privgen.datacheck.duplicates import Duplicates, look_at, near_duplicates
 from privgen.datacheck.kinship import FIELD, NEAR, Kinship, compare
 from privgen.encoders.loading import Encoder, load_encoder
@@ -58,7 +59,7 @@ class Check:
       kinship: these against groups and classes, for `write`.
     """
 
-    document: Mapping[str, Any]
+    document: CheckDocument
     tiles: TileSet = field(repr=False)
     found: Duplicates | None = field(default=None, repr=False)
     kinship: Kinship | None = field(default=None, repr=False)
@@ -145,31 +146,30 @@ def check_tiles(
     searched = look_at(tiles, encoder=embed)
     found = near_duplicates(searched, approximate=approximate)
     kinship = compare(tiles, found, searched)
-    document = describe_set(tiles, tied=found.pairs)
-    document["near"] = _near(found, kinship)
-    document["warnings"] += _warnings(tiles, found, kinship)
+    described = describe_set(tiles, tied=found.pairs)
+    document: CheckDocument = {
+        **described,
+        "near": _near(found, kinship),
+        "warnings": [*described["warnings"], *_warnings(tiles, found, kinship)],
+    }
     check = Check(document=document, tiles=tiles, found=found, kinship=kinship)
     if out is not None:
         check.write(out)
     return check
 
 
-def _near(found: Duplicates, kinship: Kinship) -> dict[str, Any]:
-    recall = found.recall
+def _near(found: Duplicates, kinship: Kinship) -> Near:
+    recall, strays, pairs = found.recall, kinship.strays, kinship.disagreements
     return {
         "pairs": kinship.counts,
-        "disagreements": _first(kinship.disagreements),
-        "strays": None if kinship.strays is None else _first(kinship.strays),
+        "disagreements": {"count": len(pairs), "first": pairs[:SHOWN]},
+        "strays": None if strays is None else {"count": len(strays), "first": strays[:SHOWN]},
         "recovery": kinship.recovery,
         "featureless": int(found.featureless.sum()),
         "recall": None
         if recall is None
         else {"value": recall.value, "low": recall.low, "high": recall.high, "n": recall.n},
     }
-
-
-def _first(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"count": len(rows), "first": list(rows[:SHOWN])}
 
 
 def _warnings(tiles: TileSet, found: Duplicates, kinship: Kinship) -> list[str]:
@@ -263,17 +263,18 @@ def _joined(tiles: TileSet, found: Duplicates) -> TileSet:
     return replace(tiles, records=tuple(records), group_unit=unit)
 
 
-def _write_pairs(path: Path, pairs: Sequence[Mapping[str, Any]]) -> None:
-    twice = {"tile": "tiles", "group": "groups", "label": "labels"}
+def _write_pairs(path: Path, pairs: Sequence[PairDict]) -> None:
     plain = (
         *("kind", "disagrees", "crosses_groups", "crosses_classes"),
         *("inliers", "agreement", "shared", "mirrored", "rotation", "scale"),
     )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([f"{name}_{side}" for name in twice for side in "ab"] + list(plain))
+    twice = [f"{name}_{side}" for name in ("tile", "group", "label") for side in "ab"]
+    writer.writerow([*twice, *plain])
     for pair in pairs:
-        both = [value for column in twice.values() for value in pair[column]]
-        writer.writerow(both + [pair[column] for column in plain])
+        row: Mapping[str, object] = pair
+        both = [*pair["tiles"], *pair["groups"], *pair["labels"]]
+        writer.writerow([*both, *(row[column] for column in plain)])
     with atomic_write(path, mode=PRIVATE) as stream:
         stream.write(text.getvalue().encode(errors="surrogateescape"))

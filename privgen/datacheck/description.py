@@ -11,8 +11,6 @@ one that a manifest brings (`role`).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,14 @@ from privgen.data.overlap import Overlap, find_overlap
 from privgen.data.remarks import cautions
 from privgen.data.splits import split_by_patient
 from privgen.data.tileset import TileSet
+from privgen.datacheck.document import (
+    ACROSS,
+    Crossed,
+    GivenSplit,
+    SetDescription,
+    SharedPixels,
+    Size,
+)
 from privgen.errors import SplitError
 
 Names = NDArray[np.str_]
@@ -29,10 +35,8 @@ _FEW_PATIENTS = 5
 _NAMED = 9
 """Most classes of few patients that have a warning each."""
 
-_ACROSS = ("across_groups", "across_classes")
 
-
-def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dict[str, Any]:
+def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> SetDescription:
     """Say what a tile set is.
 
     Args:
@@ -69,7 +73,8 @@ def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dic
         "repeated": repeated,
         "featureless": {
             "tiles": len(tiles) - len(textured),
-            **{side: blank[side] for side in _ACROSS},
+            "across_groups": blank["across_groups"],
+            "across_classes": blank["across_classes"],
         },
         "overlap": overlap,
         "split": None if sides is None else _counted(tiles, sides),
@@ -83,7 +88,7 @@ def describe_set(tiles: TileSet, *, tied: NDArray[np.intp] | None = None) -> dic
     }
 
 
-def _classes(tiles: TileSet) -> dict[str, dict[str, int]]:
+def _classes(tiles: TileSet) -> dict[str, Size]:
     """Tiles and groups of each class."""
     counts = Counter(tiles.labels.tolist())
     both = zip(tiles.labels.tolist(), tiles.groups.tolist(), strict=True)
@@ -91,20 +96,20 @@ def _classes(tiles: TileSet) -> dict[str, dict[str, int]]:
     return {label: {"tiles": counts[label], "groups": groups[label]} for label in tiles.classes}
 
 
-def leaks(document: Mapping[str, Any]) -> bool:
+def leaks(document: SetDescription) -> bool:
     """Whether a described set has the same pixels in several groups, classes or roles.
 
     Args:
       document: as `describe_set` returns it.
     """
     overlap, roles = document["overlap"], document["roles"]
-    counts = [document["repeated"][side] for side in _ACROSS]
-    counts += [] if overlap["pairs"] is None else [overlap["pairs"][side] for side in _ACROSS]
+    counts: list[int | None] = [document["repeated"][side] for side in ACROSS]
+    counts += [] if overlap["pairs"] is None else [overlap["pairs"][side] for side in ACROSS]
     counts += [] if roles is None else roles["shared"].values()
     return any([*counts, overlap["parted"]])
 
 
-def _repeated(tiles: TileSet, rows: NDArray[np.intp]) -> dict[str, int]:
+def _repeated(tiles: TileSet, rows: NDArray[np.intp]) -> Crossed:
     """Pairs of tiles with equal pixels, of those in `rows`, by what they cross."""
     digests, groups, labels = tiles.digests[rows], tiles.groups[rows], tiles.labels[rows]
 
@@ -121,10 +126,16 @@ def _repeated(tiles: TileSet, rows: NDArray[np.intp]) -> dict[str, int]:
     }
 
 
-def _overlap(tiles: TileSet, graph: Overlap, sides: Names | None) -> dict[str, Any]:
+def _overlap(tiles: TileSet, graph: Overlap, sides: Names | None) -> SharedPixels:
     if graph.unknown == len(tiles):
-        none = dict.fromkeys(("pairs", "tiles", "largest", "covered", "parted"))
-        return {**none, "unknown": graph.unknown}
+        return {
+            "pairs": None,
+            "tiles": None,
+            "largest": None,
+            "covered": None,
+            "parted": None,
+            "unknown": graph.unknown,
+        }
     across = _differ(tiles.groups, graph.pairs)
     return {
         "pairs": {
@@ -157,7 +168,7 @@ def _default_split(tiles: TileSet, tied: NDArray[np.intp] | None) -> tuple[Names
     return sides, ""
 
 
-def _counted(tiles: TileSet, sides: Names) -> dict[str, dict[str, int]]:
+def _counted(tiles: TileSet, sides: Names) -> dict[str, Size]:
     return {
         role: {
             "tiles": int((sides == role).sum()),
@@ -167,7 +178,7 @@ def _counted(tiles: TileSet, sides: Names) -> dict[str, dict[str, int]]:
     }
 
 
-def _roles(tiles: TileSet, graph: Overlap, tied: NDArray[np.intp] | None) -> dict[str, Any] | None:
+def _roles(tiles: TileSet, graph: Overlap, tied: NDArray[np.intp] | None) -> GivenSplit | None:
     """What the roles that the manifest names share; None where it names none.
 
     As everywhere, siblings may share patients, slides and source images with train, and nothing
@@ -219,7 +230,7 @@ def _in_several(names: Names, roles: Names) -> int:
 
 
 def _warnings(
-    tiles: TileSet, classes: dict[str, dict[str, int]], repeated: dict[str, int], refusal: str
+    tiles: TileSet, classes: dict[str, Size], repeated: Crossed, refusal: str
 ) -> list[str]:
     warnings = []
     if tiles.group_unit != "patient":
@@ -257,17 +268,15 @@ def _warnings(
     return warnings
 
 
-def _overlap_warnings(
-    tiles: TileSet, overlap: dict[str, Any], roles: dict[str, Any] | None
-) -> list[str]:
+def _overlap_warnings(tiles: TileSet, overlap: SharedPixels, roles: GivenSplit | None) -> list[str]:
     warnings = []
-    pairs = overlap["pairs"] or dict.fromkeys(_ACROSS, 0)
-    if pairs["across_groups"]:
+    pairs = overlap["pairs"]
+    if pairs and pairs["across_groups"]:
         warnings.append(
             f"{pairs['across_groups']} pairs of tiles share pixels across {tiles.group_unit}s: "
             "group by what is coarser, or cut again without overlap."
         )
-    if pairs["across_classes"]:
+    if pairs and pairs["across_classes"]:
         warnings.append(
             f"{pairs['across_classes']} pairs of tiles share pixels and carry different labels: "
             "look whether both can be right."

@@ -12,13 +12,14 @@ Overlapping fields join nothing there: they are neighbours on a slide, not one p
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privgen.copysearch.searching import Searched
 from privgen.data.tileset import TileSet
+from privgen.datacheck.document import ACROSS, Crossed, PairDict, Recovery, StrayDict
 from privgen.datacheck.duplicates import Duplicates, align_all, pairs_within, shared_field
 
 NEAR, FIELD = "near-duplicate", "overlapping field"
@@ -26,6 +27,14 @@ BY_CHAIN, NOT_MATCHED = "joined by a chain", "not matched"
 """What a listed pair is; the last two are pairs on which only the recovered groups disagree."""
 
 Ints = NDArray[np.intp]
+
+
+class Laid(TypedDict, total=False):
+    """How one tile of a pair lies on the other."""
+
+    mirrored: bool
+    rotation: float
+    scale: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,24 +52,20 @@ class Kinship:
       recovery: known, found and both (pairs of tiles), recall, precision; None likewise.
     """
 
-    counts: dict[str, dict[str, int]]
-    pairs: list[dict[str, Any]]
-    strays: list[dict[str, Any]] | None
-    recovery: dict[str, Any] | None
+    counts: dict[str, Crossed]
+    pairs: list[PairDict]
+    strays: list[StrayDict] | None
+    recovery: Recovery | None
 
     @property
-    def disagreements(self) -> list[dict[str, Any]]:
+    def disagreements(self) -> list[PairDict]:
         """Pairs a split by group would part, whose labels differ, or that were not recovered."""
         return [pair for pair in self.pairs if pair["disagrees"]]
 
     @property
     def crosses(self) -> bool:
         """Whether tiles of different groups or classes show the same tissue."""
-        return any(
-            count[side]
-            for count in self.counts.values()
-            for side in ("across_groups", "across_classes")
-        )
+        return any(count[side] for count in self.counts.values() for side in ACROSS)
 
 
 def compare(tiles: TileSet, found: Duplicates, searched: Searched) -> Kinship:
@@ -77,7 +82,7 @@ def compare(tiles: TileSet, found: Duplicates, searched: Searched) -> Kinship:
     pairs = found.pairs
     crosses_groups = tiles.groups[pairs[:, 0]] != tiles.groups[pairs[:, 1]]
     crosses_classes = tiles.labels[pairs[:, 0]] != tiles.labels[pairs[:, 1]]
-    counts = {
+    counts: dict[str, Crossed] = {
         kind: {
             "within_group": int((chosen & ~crosses_groups).sum()),
             "across_groups": int((chosen & crosses_groups).sum()),
@@ -131,8 +136,8 @@ def _row(
     inliers: int,
     agreement: float,
     shared: float,
-    **how: Any,
-) -> dict[str, Any]:
+    **how: Unpack[Laid],
+) -> PairDict:
     """One pair, ready to be listed."""
     groups = [str(tiles.groups[row]) for row in pair]
     labels = [str(tiles.labels[row]) for row in pair]
@@ -154,9 +159,7 @@ def _row(
     }
 
 
-def _disputed(
-    tiles: TileSet, found: Duplicates, searched: Searched, known: Ints
-) -> list[dict[str, Any]]:
+def _disputed(tiles: TileSet, found: Duplicates, searched: Searched, known: Ints) -> list[PairDict]:
     """Pairs on which recovered and known groups disagree without a proof of their own, aligned."""
     chained = pairs_within(found.pictures, but=found.pairs)
     chained = chained[known[chained[:, 0]] != known[chained[:, 1]]]
@@ -180,7 +183,7 @@ def _disputed(
     return rows
 
 
-def _strays(tiles: TileSet, found: Duplicates) -> list[dict[str, Any]]:
+def _strays(tiles: TileSet, found: Duplicates) -> list[StrayDict]:
     """Tiles of a group of several that match none of them."""
     groups, sizes = np.unique(tiles.groups, return_counts=True)
     size = dict(zip(groups.tolist(), sizes.tolist(), strict=True))
@@ -200,7 +203,7 @@ def _strays(tiles: TileSet, found: Duplicates) -> list[dict[str, Any]]:
     ]
 
 
-def _recovery(known: Ints, pictures: Ints) -> dict[str, Any]:
+def _recovery(known: Ints, pictures: Ints) -> Recovery:
     """Pairs of one known group, pairs of one recovered picture, and what they have in common."""
     both = _pairs(np.unique(np.stack([known, pictures]), axis=1, return_inverse=True)[1].ravel())
     of_group, of_picture = _pairs(known), _pairs(pictures)

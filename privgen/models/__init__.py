@@ -16,7 +16,7 @@ is refused.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from privgen.config import RESOLUTIONS, DiscriminatorKind, TrainConfig
 from privgen.errors import ConfigError
@@ -99,10 +99,13 @@ class Discriminator(Protocol):
 POWERS_OF_TWO = (32, 64, 128, 256)
 """Sides most families can make, pixels."""
 
+Preset = Mapping[str, str | float]
+"""Configuration keys with their values."""
+
 Builder = Callable[[TrainConfig, int], "nn.Module"]
 
 
-def _no_preset(resolution: int, discriminator: str, batch: int | None) -> Mapping[str, Any]:
+def _no_preset(resolution: int, discriminator: str, batch: int | None) -> Preset:
     return {}
 
 
@@ -122,7 +125,7 @@ class Family:
     generator: Builder
     discriminator: Builder
     about: str
-    preset: Callable[[int, str, int | None], Mapping[str, Any]] = _no_preset
+    preset: Callable[[int, str, int | None], Preset] = _no_preset
     discriminator_kind: DiscriminatorKind = "projected"
     resolutions: tuple[int, ...] = POWERS_OF_TWO
 
@@ -144,9 +147,9 @@ def _shipped(
         built: nn.Module = module.build_discriminator(config, classes)
         return built
 
-    def preset(resolution: int, discriminator: str, batch: int | None) -> Mapping[str, Any]:
+    def preset(resolution: int, discriminator: str, batch: int | None) -> Preset:
         presets = import_module("privgen.models.presets")
-        found: Mapping[str, Any] = getattr(presets, name)(resolution, discriminator, batch)
+        found: Preset = getattr(presets, name)(resolution, discriminator, batch)
         return found
 
     return Family(

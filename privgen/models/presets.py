@@ -8,19 +8,16 @@ losses and penalties of its paper.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from privgen.config import TrainConfig
-from privgen.models import family
+from privgen.models import Preset, family
 
-Options = Mapping[str, Any]
-
-_PROJECTED: Options = {"r1_gamma": 0.2, "r1_every": 8}
+_PROJECTED: Preset = {"r1_gamma": 0.2, "r1_every": 8}
 """R1 on the pyramid's maps, lazily: on a few hundred tiles it keeps FD from rising again and rows
 diverse (docs/generators.md)."""
 
 
-def configure(options: Options) -> TrainConfig:
+def configure(options: Mapping[str, object]) -> TrainConfig:
     """A configuration: what is asked for, over the family's preset, over the plain defaults.
 
     Raises:
@@ -28,25 +25,26 @@ def configure(options: Options) -> TrainConfig:
     """
     named = TrainConfig.from_dict(options)
     chosen = family(named.family)
-    kind = options.get("discriminator", chosen.discriminator_kind)
-    preset = chosen.preset(named.resolution, kind, options.get("batch"))
+    kind = named.discriminator if "discriminator" in options else chosen.discriminator_kind
+    batch = named.batch if "batch" in options else None
+    preset = chosen.preset(named.resolution, kind, batch)
     return TrainConfig.from_dict({"discriminator": kind, **preset, **options})
 
 
-def cdcgan(resolution: int, discriminator: str, batch: int | None) -> Options:
+def cdcgan(resolution: int, discriminator: str, batch: int | None) -> Preset:
     """The default: small, quick, projected. With its own discriminator: hinge and lazy R1."""
     if discriminator == "projected":
         return _PROJECTED
     return {"batch": 64, "head_width": 64, "r1_gamma": 0.1, "generator_rate": 2e-4}
 
 
-def cdcgan_2025(resolution: int, discriminator: str, batch: int | None) -> Options:
+def cdcgan_2025(resolution: int, discriminator: str, batch: int | None) -> Preset:
     """The published conditional DCGAN for colorectal tissue, as printed: no EMA, no augmentation.
 
     docs/methods.md#generators: batch 128, binary cross entropy, Adam 1e-4 (beta1 .5) and 2e-4
     (beta1 .9).
     """
-    printed = {
+    printed: Preset = {
         "batch": 128,
         "width": 128,
         "head_width": 128,
@@ -63,7 +61,7 @@ def cdcgan_2025(resolution: int, discriminator: str, batch: int | None) -> Optio
     return printed if discriminator == "own" else {**_PROJECTED, "width": 128}
 
 
-def _sized(resolution: int, batch: int | None) -> dict[str, Any]:
+def _sized(resolution: int, batch: int | None) -> Preset:
     """StyleGAN2-ADA's rules for one device: minibatch, R1 weight, EMA half-life, rate.
 
     Weight and half-life follow from the minibatch, also from one that was asked for.
@@ -82,11 +80,11 @@ def _sized(resolution: int, batch: int | None) -> dict[str, Any]:
     }
 
 
-_PROJECTED_STYLES: Options = {**_PROJECTED, "style_mixing": 0.9, "generator_rate": 0.002}
+_PROJECTED_STYLES: Preset = {**_PROJECTED, "style_mixing": 0.9, "generator_rate": 0.002}
 """For families with equalised learning rates, whose steps are measured in units of their scale."""
 
 
-def stylegan(resolution: int, discriminator: str, batch: int | None) -> Options:
+def stylegan(resolution: int, discriminator: str, batch: int | None) -> Preset:
     """Karras et al. 2019: logistic loss, R1, style mixing; augmentation fixed, for small data.
 
     R1 is lazy, as in the paper of 2020, which found it as good and cheaper.
@@ -96,14 +94,14 @@ def stylegan(resolution: int, discriminator: str, batch: int | None) -> Options:
     return _sized(resolution, batch)
 
 
-def stylegan2(resolution: int, discriminator: str, batch: int | None) -> Options:
+def stylegan2(resolution: int, discriminator: str, batch: int | None) -> Preset:
     """Karras et al. 2020 and 2020b: lazy R1 and path length, adaptive augmentation (target .6)."""
     if discriminator == "projected":
         return _PROJECTED_STYLES
     return {**_sized(resolution, batch), "path_weight": 2.0, "path_every": 4, "ada_target": 0.6}
 
 
-def pathologygan(resolution: int, discriminator: str, batch: int | None) -> Options:
+def pathologygan(resolution: int, discriminator: str, batch: int | None) -> Preset:
     """Quiros et al. 2019: relativistic average loss, orthogonal regularisation, style mixing."""
     if discriminator == "projected":
         return {**_PROJECTED, "style_mixing": 0.9, "orthogonal": 1e-4}

@@ -5,7 +5,7 @@ Only aggregates: kinds of files, qualities, sides, shares.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -32,6 +32,50 @@ class Difference:
     kind: str
     roles: Pair
     mended: bool
+
+
+class RoleFiles(TypedDict):
+    """How the tiles of one role became pixels; ranges are least and greatest."""
+
+    kinds: Mapping[str, int]
+    measured: int
+    coded: float
+    quality: Sequence[float] | None
+    colour_halved: float | None
+    side_px: Sequence[float]
+    microns_a_pixel: Sequence[float] | None
+
+
+class DifferenceDict(TypedDict):
+    """Of `Difference`."""
+
+    kind: str
+    roles: Sequence[str]
+    mended: bool
+
+
+class CodingDict(TypedDict):
+    """A coding that every tile went through once more."""
+
+    quality: int
+    sampling: str
+    side_px: int
+
+
+class StepDict(TypedDict):
+    """What every tile went through before it was embedded."""
+
+    codings: Sequence[CodingDict]
+    detail_px: int
+
+
+class PipelineDict(TypedDict):
+    """The block `pipeline` of report.json."""
+
+    harmonise: str
+    roles: Mapping[str, RoleFiles]
+    differences: Sequence[DifferenceDict]
+    applied: StepDict | None
 
 
 def warnings(
@@ -74,7 +118,7 @@ def facts(
     differences: Sequence[Difference],
     step: Step,
     harmonise: str,
-) -> dict[str, Any]:
+) -> PipelineDict:
     """The block `pipeline` of report.json."""
     return {
         "harmonise": harmonise,
@@ -95,7 +139,7 @@ def facts(
     }
 
 
-def _facts(role: Measured) -> dict[str, Any]:
+def _facts(role: Measured) -> RoleFiles:
     coded = {kept: share for kept, share in role.shares().items() if kept is not None}
     total = sum(coded.values())
     common = [coding for (_, coding), share in coded.items() if share > _STRAY * total]

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from privgen.choices import Harmonise
 from privgen.data.coding import Coding
 from privgen.data.tileset import TileSet
 from privgen.pipelines import account
-from privgen.pipelines.account import Difference, Pair
+from privgen.pipelines.account import Difference, Pair, PipelineDict
 from privgen.pipelines.harmonise import Step
 from privgen.pipelines.measuring import Look, Measured, Shares, headers, look, measure, sample
 from privgen.pipelines.traces import BANDS, Floats
@@ -68,7 +67,7 @@ class Pipeline:
     measured: tuple[Tiles, Tiles] | None
     confounded: Mapping[Harm, str]
     warnings: tuple[str, ...]
-    facts: Mapping[str, Any]
+    facts: PipelineDict
 
 
 def inspect(roles: Mapping[str, TileSet], *, side: int, harmonise: Harmonise) -> Pipeline:

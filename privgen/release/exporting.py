@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from audits.kinds import kind_name
+from audits.sections import RoleCounts
 from privgen import console, reporting
 from privgen.checkpoints.ledger import (
     Ledger,
@@ -28,9 +28,11 @@ from privgen.errors import CheckpointError, InputError, RuntimeFailure
 from privgen.files import atomic_write, empty_folder, sha256_file
 from privgen.limits import JSON_BYTES, told
 from privgen.models import FAMILIES
+from privgen.release.card import CardAudit, CardData, CardGenerator
 from privgen.release.probing import probed
 from privgen.reporting import html, words
 from privgen.reporting.disclosure import SMALLEST, betrays, coarse
+from privgen.reporting.sections import GeneratorDict, ReportDict
 from privgen.sampling import LoadedGenerator, loaded
 
 GENERATOR = "generator.safetensors"
@@ -87,7 +89,7 @@ def export(checkpoint: Path | str, out: Path | str, *, report: Path | str | None
     return folder
 
 
-def _facts(generator: LoadedGenerator) -> dict[str, Any]:
+def _facts(generator: LoadedGenerator) -> CardGenerator:
     return {
         "family": _plain(generator.family),
         "about": FAMILIES[generator.family].about,
@@ -100,7 +102,7 @@ def _facts(generator: LoadedGenerator) -> dict[str, Any]:
     }
 
 
-def _training_data(generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]:
+def _training_data(generator: LoadedGenerator, ledger: Ledger) -> CardData:
     """What the card says about the tiles: counts by class and shares by role."""
     unit = words.UNITS.get(ledger.group_unit, ledger.group_unit)
     roles = list(dict.fromkeys(entry.role for entry in ledger.entries))
@@ -138,7 +140,7 @@ def _training_data(generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]
     }
 
 
-def audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict[str, Any]:
+def audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> CardAudit:
     """What the card says about an audit, once the report is known to fit the generator.
 
     Args:
@@ -149,7 +151,7 @@ def audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict[
       InputError: it is no report of an audit, or is about another generator.
     """
     try:
-        report = parse_json(read_text(path, JSON_BYTES))
+        report: ReportDict = parse_json(read_text(path, JSON_BYTES))
         html.validate(report)
     except OSError as error:
         raise InputError(f"cannot read report {path}: {error.strerror or error}.") from error
@@ -160,7 +162,7 @@ def audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict[
     audit = report["audit"]
     if audit is None:
         raise InputError(f"{path.name} holds no audit. Give the report.json of privgen audit.")
-    _require_same(path, report, generator, ledger)
+    _require_same(path, report["generator"], audit["counts"], generator, ledger)
     outcome = audit["verdict"]["outcome"]
     return {
         "outcome": outcome,
@@ -171,7 +173,7 @@ def audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict[
         "created": _plain(report["created"]),
         "named": report["generator"] is not None,
         "truncation": 1 if report["generator"] is None else report["generator"]["truncation"],
-        "synthetic": f"{audit['counts'].get('synthetic', {'tiles': 0})['tiles']:,}",
+        "synthetic": f"{_tiles(audit['counts'], 'synthetic'):,}",
         "harms": [
             {
                 "harm": harm["harm"],
@@ -191,15 +193,22 @@ def audit_facts(path: Path, generator: LoadedGenerator, ledger: Ledger) -> dict[
     }
 
 
+def _tiles(counts: Mapping[str, RoleCounts], role: str) -> int:
+    return counts[role]["tiles"] if role in counts else 0
+
+
 def _require_same(
-    path: Path, report: Mapping[str, Any], generator: LoadedGenerator, ledger: Ledger
+    path: Path,
+    named: GeneratorDict | None,
+    counts: Mapping[str, RoleCounts],
+    generator: LoadedGenerator,
+    ledger: Ledger,
 ) -> None:
     """InputError where the report is of another generator, by its weights' digest."""
-    named = report["generator"]
     if named is None:
         return
     train = sum(entry.role == "train" for entry in ledger.entries)
-    audited = report["audit"]["counts"].get("train", {"tiles": 0})["tiles"]
+    audited = _tiles(counts, "train")
     facts = {
         "family": (named["family"], generator.family),
         "resolution": (named["resolution"], generator.resolution),

@@ -190,7 +190,7 @@ def _files(sample: Sample, folder: Path, format: str, tiles_per_file: int | None
     return PngFiles(sample, folder)
 
 
-def _begin(folder: Path, parameters: Mapping[str, Any], files: SampleFiles) -> None:
+def _begin(folder: Path, parameters: Mapping[str, object], files: SampleFiles) -> None:
     """Write the parameters into an empty folder; elsewhere they must be the same already.
 
     Hidden files are passed over: another part may be writing its `sample.json` just now.

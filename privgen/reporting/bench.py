@@ -5,9 +5,21 @@ each other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from privgen.reporting import bench_plots, words
+from privgen.reporting.bench_sections import BenchDict, BenchDifference, BenchRegime, BenchRow
+from privgen.reporting.page import (
+    ArmView,
+    BaselineView,
+    BenchView,
+    CalibrationRow,
+    CellView,
+    DetailView,
+    RegimeView,
+    StressCell,
+    StressRow,
+    StressTable,
+)
 from privgen.reporting.panels import ACROSS
 
 _TESTED = "tested"
@@ -15,15 +27,22 @@ _BASELINE = "baseline"
 _SYNTHETIC = "real+synthetic"
 _METRICS_AT_PRIMARY = ("ece", "worst_class_recall")
 
+Rows = Mapping[tuple[str, str], BenchRow]
+Differences = Mapping[tuple[str, str], BenchDifference]
+"""By model and arm."""
 
-def section(bench: Mapping[str, Any]) -> dict[str, Any]:
+
+def section(bench: BenchDict) -> BenchView:
     """Everything the template shows beside the report itself."""
     config, unit = bench["config"], bench["group_unit"]
     models = list(dict.fromkeys(row["model"] for row in bench["rows"]))
     metrics = list(dict.fromkeys(name for row in bench["rows"] for name in row["metrics"]))
     return {
         "unit": unit,
-        "counts": [(words.ROLES[role][0], size) for role, size in bench["counts"].items()],
+        "counts": [
+            (words.ROLES["validation"][0], bench["counts"]["validation"]),
+            (words.ROLES["test"][0], bench["counts"]["test"]),
+        ],
         "models": [words.model(name) for name in models],
         "weights": _weights(config["weights"]),
         "metrics": [words.METRICS.get(name, words.spoken(name)) for name in metrics],
@@ -36,20 +55,21 @@ def section(bench: Mapping[str, Any]) -> dict[str, Any]:
             made["kept"] is not None for part in bench["regimes"] for made in part["generators"]
         ),
         "training_figure": bench_plots.training_figure(bench, models),
-        "baselines": [
-            {
-                "regime": words.percent(row["regime"]),
-                "model": words.model(row["model"]),
-                "curve": [
-                    f"{point['validation_balanced_accuracy']:.2f}"
-                    for point in row["convergence"]["curve"]
-                ],
-                **row["convergence"],
-            }
-            for row in bench["rows"]
-            if row["role"] == _BASELINE
-        ],
+        "baselines": [_baseline(row) for row in bench["rows"] if row["role"] == _BASELINE],
         "plane": bench_plots.plane(bench["plane"]),
+    }
+
+
+def _baseline(row: BenchRow) -> BaselineView:
+    """How far training of one network on real tiles alone had come."""
+    convergence = row["convergence"]
+    return {
+        "regime": words.percent(row["regime"]),
+        "model": words.model(row["model"]),
+        "curve": [f"{look['validation_balanced_accuracy']:.2f}" for look in convergence["curve"]],
+        "train_accuracy": convergence["train_accuracy"],
+        "chosen": convergence["chosen"],
+        "still_improving": convergence["still_improving"],
     }
 
 
@@ -59,11 +79,8 @@ def _weights(weights: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _regime(
-    bench: Mapping[str, Any],
-    part: Mapping[str, Any],
-    models: Sequence[str],
-    metrics: Sequence[str],
-) -> dict[str, Any]:
+    bench: BenchDict, part: BenchRegime, models: Sequence[str], metrics: Sequence[str]
+) -> RegimeView:
     """Tables and figures of one share of the training tiles."""
     share = part["share"]
     rows = [row for row in bench["rows"] if row["regime"] == share]
@@ -96,43 +113,35 @@ def _regime(
         ],
         "forest": bench_plots.differences_figure(differences, models, share, bench["group_unit"]),
         "curves": bench_plots.ratios_figure(differences, models, share),
-        "details": [
-            {
-                "model": words.model(row["model"]),
-                "arm": words.arm(row["arm"], row["ratio"])[0],
-                "row": row,
-                "metrics": [row["metrics"].get(name) for name in metrics],
-                **_tested(less.get((row["model"], row["arm"]))),
-            }
-            for row in rows
-        ],
+        "details": [_detail(row, less.get((row["model"], row["arm"])), metrics) for row in rows],
         "robustness": _robustness(found, less, models, primary),
         "calibration": _calibration(found, models, primary),
         **part,
     }
 
 
-def _tested(less: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A row's difference from the baseline, in words."""
-    if less is None:
-        return {"less": None}
-    detectable = less["detectable"]
+def _detail(row: BenchRow, less: BenchDifference | None, metrics: Sequence[str]) -> DetailView:
+    """A row with every measure, and its difference from the baseline in words."""
+    detectable = less["detectable"] if less else None
     return {
+        "model": words.model(row["model"]),
+        "arm": words.arm(row["arm"], row["ratio"])[0],
+        "row": row,
+        "metrics": [row["metrics"].get(name) for name in metrics],
         "less": less,
-        "points": words.points_interval(less["estimate"]),
+        "points": words.points_interval(less["estimate"]) if less else "",
         "detectable": "–" if detectable is None else words.points(detectable),
     }
 
 
 def _arm_row(
-    row: Mapping[str, Any],
-    cells: Iterable[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]],
-) -> dict[str, Any]:
+    row: BenchRow, cells: Iterable[tuple[BenchRow | None, BenchDifference | None]]
+) -> ArmView:
     """One line of the table families x arms."""
     title, remark = words.arm(row["arm"], row["ratio"])
     remarks = [remark] if remark else []
     remarks += ["not tested"] if row["role"] in ("comparison", "control") else []
-    shown = [
+    shown: list[CellView] = [
         {
             "accuracy": measured["metrics"]["balanced_accuracy"] if measured else None,
             "points": words.points_interval(less["estimate"]) if less else "",
@@ -144,17 +153,14 @@ def _arm_row(
 
 
 def _robustness(
-    found: Mapping[tuple[str, str], Mapping[str, Any]],
-    less: Mapping[tuple[str, str], Mapping[str, Any]],
-    models: Sequence[str],
-    primary: float,
-) -> dict[str, Any]:
+    found: Rows, less: Differences, models: Sequence[str], primary: float
+) -> StressTable:
     """Points lost under each stress, real tiles alone against real + synthetic."""
     label = f"{_SYNTHETIC} x{primary:g}"
     stresses = list(dict.fromkeys(name for row in found.values() for name in row["robustness"]))
-    rows = []
+    rows: list[StressRow] = []
     for name in models:
-        cells = []
+        cells: list[StressCell] = []
         for stress in stresses:
             losses = [_loss(found.get((name, a)), stress) for a in ("real", label)]
             both = less.get((name, label))
@@ -166,16 +172,14 @@ def _robustness(
     return {"stresses": titles, "rows": rows}
 
 
-def _loss(row: Mapping[str, Any] | None, stress: str) -> str:
+def _loss(row: BenchRow | None, stress: str) -> str:
     if row is None or stress not in row["robustness"]:
         return "–"
     lost = row["metrics"]["balanced_accuracy"]["value"] - row["robustness"][stress]["value"]
     return words.points(lost, signed=False)
 
 
-def _calibration(
-    found: Mapping[tuple[str, str], Mapping[str, Any]], models: Sequence[str], primary: float
-) -> list[dict[str, Any]]:
+def _calibration(found: Rows, models: Sequence[str], primary: float) -> list[CalibrationRow]:
     """Calibration error and worst class, real tiles alone against real + synthetic."""
     labels = ("real", f"{_SYNTHETIC} x{primary:g}")
     return [

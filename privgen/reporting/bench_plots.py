@@ -1,11 +1,12 @@
 """What the plots of augment-bench show and say; `bench_figures` draws them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from privgen.reporting import bench_figures, words
+from privgen.reporting.bench_sections import BenchDict, BenchDifference, BenchPoint
+from privgen.reporting.page import PlaneView, PointView
 from privgen.reporting.panels import in_points
 
 _TESTED = "tested"
@@ -14,12 +15,12 @@ _GAIN = "points of balanced accuracy"
 _SYNTHETIC = "real+synthetic"
 
 
-def _arm(row: Mapping[str, Any]) -> str:
+def _arm(row: BenchDifference) -> str:
     return words.arm(row["arm"], row["ratio"])[0]
 
 
 def differences_figure(
-    differences: Sequence[Mapping[str, Any]], models: Sequence[str], share: float, unit: str
+    differences: Sequence[BenchDifference], models: Sequence[str], share: float, unit: str
 ) -> Markup:
     """Every arm less real tiles alone, in one regime; nothing where only these were trained."""
     if not differences:
@@ -50,17 +51,17 @@ def differences_figure(
 
 
 def ratios_figure(
-    differences: Sequence[Mapping[str, Any]], models: Sequence[str], share: float
+    differences: Sequence[BenchDifference], models: Sequence[str], share: float
 ) -> Markup:
     """Gain against ratio; nothing where one ratio only was run."""
     tried = [
-        row
+        (row["ratio"], row)
         for row in differences
         if row["ratio"] and row["arm"] == f"{_SYNTHETIC} x{row['ratio']:g}"
     ]
-    if len({row["ratio"] for row in tried}) < 2:
+    if len({ratio for ratio, _ in tried}) < 2:
         return Markup()
-    tried.sort(key=lambda row: float(row["ratio"]))
+    tried.sort(key=lambda pair: pair[0])
     figure = bench_figures.ratio_panels(
         [
             (
@@ -69,9 +70,9 @@ def ratios_figure(
                     in_points(
                         row["estimate"],
                         filled=row["verdict"] in ("helps", "harms"),
-                        place=row["ratio"],
+                        place=ratio,
                     )
-                    for row in tried
+                    for ratio, row in tried
                     if row["model"] == name
                 ],
             )
@@ -81,16 +82,15 @@ def ratios_figure(
         prefix=f"ratios-{share:g}".replace(".", "-"),
         alt=f"Gain in {_GAIN} by ratio, with {words.percent(share)} of the training tiles: "
         + "; ".join(
-            f"{words.model(row['model'])} at {row['ratio']:g}:1 "
-            f"{words.points_interval(row['estimate'])}"
-            for row in tried
+            f"{words.model(row['model'])} at {ratio:g}:1 {words.points_interval(row['estimate'])}"
+            for ratio, row in tried
         )
         + ".",
     )
     return Markup(figure)
 
 
-def training_figure(bench: Mapping[str, Any], models: Sequence[str]) -> Markup:
+def training_figure(bench: BenchDict, models: Sequence[str]) -> Markup:
     """Validation accuracy of real tiles alone against updates, a line per regime."""
     curves = {
         (row["model"], row["regime"]): [
@@ -122,10 +122,10 @@ def training_figure(bench: Mapping[str, Any], models: Sequence[str]) -> Markup:
     return Markup(figure)
 
 
-def plane(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def plane(points: Sequence[BenchPoint]) -> PlaneView:
     """The privacy-utility plane: a figure where anything was audited, and its table."""
     ordered = sorted(points, key=_rank)
-    rows = [
+    rows: list[PointView] = [
         {
             **point,
             "number": number,
@@ -138,8 +138,7 @@ def plane(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for number, point in enumerate(ordered, start=1)
     ]
     audited = [row for row in rows if row["outcome"] is not None]
-    shown = {"rows": rows, "audited": len(audited), "figure": Markup()}
-    shown["undominated"] = [row for row in audited if row["undominated"]]
+    figure = ""
     if audited:
         figure = bench_figures.plane(
             [
@@ -163,17 +162,21 @@ def plane(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             )
             + ".",
         )
-        shown["figure"] = Markup(figure)
-    return shown
+    return {
+        "rows": rows,
+        "audited": len(audited),
+        "figure": Markup(figure),
+        "undominated": [row for row in audited if row["undominated"]],
+    }
 
 
-def _rank(point: Mapping[str, Any]) -> tuple[float, ...]:
+def _rank(point: BenchPoint) -> tuple[float, ...]:
     """By regime; audits that see most come first, tiles without an audit last."""
     unseen = 2.0 if point["mdl80"] is None else point["mdl80"]
     return (point["regime"], 3.0 if point["outcome"] is None else unseen, point["filtered"])
 
 
-def _column(point: Mapping[str, Any]) -> str:
+def _column(point: BenchPoint) -> str:
     if point["outcome"] is None:
         return "not audited"
     return "not seen" if point["mdl80"] is None else words.number(point["mdl80"])

@@ -1,14 +1,26 @@
 """What `privgen data check` shows a person."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Literal
 
 from privgen import console
+from privgen.datacheck.document import (
+    SIDES,
+    CheckDocument,
+    FirstPairs,
+    FirstStrays,
+    GivenSplit,
+    Near,
+    PairDict,
+    Recovery,
+    SharedPixels,
+    Size,
+)
 
-_SIDES = ("within_group", "across_groups", "across_classes")
+_FIGURES: tuple[Literal["recall", "precision"], ...] = ("recall", "precision")
 
 
-def print_check(result: Mapping[str, Any]) -> None:
+def print_check(result: CheckDocument) -> None:
     """Show the document of a check (`privgen.datacheck.check.Check`)."""
     unit = result["group_unit"].replace("_", " ")
     console.note(f"{result['tiles']} tiles, {result['groups']} {unit}s: {result['layout']}")
@@ -36,7 +48,7 @@ def print_check(result: Mapping[str, Any]) -> None:
         console.warn(warning)
 
 
-def _overlap(overlap: Mapping[str, Any], unit: str) -> None:
+def _overlap(overlap: SharedPixels, unit: str) -> None:
     """Say which tiles share pixels, and what the default split does with them."""
     if overlap["pairs"] is None:
         console.note(
@@ -72,7 +84,7 @@ _SHARED = {
 }
 
 
-def _roles(roles: Mapping[str, Any]) -> None:
+def _roles(roles: GivenSplit) -> None:
     """Say what the split that the manifest brings has on several sides."""
     sizes = ", ".join(f"{role} {count}" for role, count in roles["tiles"].items())
     without = f", without a role {roles['without']}" if roles["without"] else ""
@@ -84,16 +96,16 @@ def _roles(roles: Mapping[str, Any]) -> None:
     console.note(f"in several of its roles: {'; '.join(counts)}")
 
 
-def _counts(title: str, first: str, unit: str, counts: Mapping[str, Mapping[str, int]]) -> None:
+def _counts(title: str, first: str, unit: str, counts: Mapping[str, Size]) -> None:
     rows = [[name, str(each["tiles"]), str(each["groups"])] for name, each in counts.items()]
     console.table(title, [first, "tiles", f"{unit}s"], rows)
 
 
-def _near(near: Mapping[str, Any], unit: str) -> None:
+def _near(near: Near, unit: str) -> None:
     console.table(
         "Pairs that show the same tissue",
         ["kind", f"within a {unit}", f"across {unit}s", "across classes"],
-        [[kind, *(str(count[side]) for side in _SIDES)] for kind, count in near["pairs"].items()],
+        [[kind, *(str(count[side]) for side in SIDES)] for kind, count in near["pairs"].items()],
     )
     if near["recall"] is not None:
         recall = near["recall"]
@@ -108,10 +120,10 @@ def _near(near: Mapping[str, Any], unit: str) -> None:
         _strays(near["strays"], unit)
 
 
-def _recovery(recovery: Mapping[str, Any], unit: str) -> None:
+def _recovery(recovery: Recovery, unit: str) -> None:
     figures = ", ".join(
         f"{name} {'none' if recovery[name] is None else format(recovery[name], '.4f')}"
-        for name in ("recall", "precision")
+        for name in _FIGURES
     )
     console.note(
         f"{unit}s recovered from pixels alone, as tiles joined by near-duplicates: pairwise "
@@ -120,7 +132,7 @@ def _recovery(recovery: Mapping[str, Any], unit: str) -> None:
     )
 
 
-def _disagreements(found: Mapping[str, Any], unit: str) -> None:
+def _disagreements(found: FirstPairs, unit: str) -> None:
     if found["count"] == 0:
         return
     console.table(
@@ -139,7 +151,7 @@ def _disagreements(found: Mapping[str, Any], unit: str) -> None:
     _more(found)
 
 
-def _owners(pair: Mapping[str, Any]) -> str:
+def _owners(pair: PairDict) -> str:
     """Groups of the two tiles; with their labels where these contradict."""
     if not pair["crosses_classes"]:
         return "\n".join(pair["groups"])
@@ -148,7 +160,7 @@ def _owners(pair: Mapping[str, Any]) -> str:
     )
 
 
-def _strays(found: Mapping[str, Any], unit: str) -> None:
+def _strays(found: FirstStrays, unit: str) -> None:
     if found["count"] == 0:
         return
     console.table(
@@ -168,7 +180,7 @@ def _strays(found: Mapping[str, Any], unit: str) -> None:
     console.note("look at them: a wrong name, or a tile stretched or blurred beyond matching")
 
 
-def _more(found: Mapping[str, Any]) -> None:
+def _more(found: FirstPairs | FirstStrays) -> None:
     hidden = found["count"] - len(found["first"])
     if hidden:
         console.note(f"and {hidden} more")

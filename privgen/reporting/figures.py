@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from audits.sections import PowerDict
 from privgen.reporting import svg
 
 LINES: tuple[tuple[str, str, Any], ...] = (
@@ -54,7 +55,7 @@ class ForestRow:
 
 
 def power_curves(
-    points: Sequence[Mapping[str, Any]],
+    points: Sequence[PowerDict],
     *,
     names: Mapping[str, str],
     bound: float,
@@ -71,7 +72,7 @@ def power_curves(
     Returns:
       An `<svg>` element.
     """
-    curves: dict[str, list[Mapping[str, Any]]] = {}
+    curves: dict[str, list[PowerDict]] = {}
     for point in sorted(points, key=lambda point: float(point["fraction"])):
         curves.setdefault(point["kind"], []).append(point)
     kinds = list(dict.fromkeys(point["kind"] for point in points))
@@ -103,7 +104,7 @@ def power_curves(
 
 
 def _draw_curve(
-    axes: Axes, curve: Sequence[Mapping[str, Any]], look: tuple[str, str, Any], nudge: float
+    axes: Axes, curve: Sequence[PowerDict], look: tuple[str, str, Any], nudge: float
 ) -> None:
     colour, marker, dashes = look
     shares = [float(point["fraction"]) * nudge for point in curve]
@@ -117,9 +118,7 @@ def _draw_curve(
     )
 
 
-def _label_curves(
-    axes: Axes, labels: Sequence[str], curves: Sequence[Sequence[Mapping[str, Any]]]
-) -> None:
+def _label_curves(axes: Axes, labels: Sequence[str], curves: Sequence[Sequence[PowerDict]]) -> None:
     """Names at the right end of the curves, moved apart where curves end together.
 
     Curves that end at the same power are ordered by their mean power: the order they rise in.

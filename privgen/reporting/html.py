@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from privgen.errors import RuntimeFailure
 from privgen.reporting import view, words
+from privgen.reporting.sections import ReportDict
 
 _HERE = Path(__file__).resolve().parent
 _PATH = re.compile(
@@ -33,7 +34,7 @@ _PATH = re.compile(
 )
 
 
-def validate(report: Mapping[str, Any]) -> None:
+def validate(report: Mapping[str, object]) -> None:
     """Check a report against its schema, and that nothing in it names a file.
 
     Tuples count as lists and string enumerations as strings: what counts is the JSON they become.
@@ -48,7 +49,7 @@ def validate(report: Mapping[str, Any]) -> None:
     _checked(report)
 
 
-def render(report: Mapping[str, Any]) -> str:
+def render(report: Mapping[str, object]) -> str:
     """The report as one self-contained HTML page.
 
     Args:
@@ -103,15 +104,15 @@ def _validator() -> Draft202012Validator:
     return Draft202012Validator(schema)
 
 
-def _checked(report: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(report: Mapping[str, object]) -> ReportDict:
     """The report as plain JSON data, or RuntimeFailure."""
     _refuse_odd_values(report, "$")
-    plain: dict[str, Any] = json.loads(json.dumps(report))
+    plain: ReportDict = json.loads(json.dumps(report))
     error = best_match(_validator().iter_errors(plain))
     if error is not None:
         fault = error.message if len(error.message) <= 300 else f"{error.message[:300]} ..."
         raise _breach(error.json_path, fault)
-    names = [result["name"] for result in (plain["audit"] or {"results": []})["results"]]
+    names = [result["name"] for result in plain["audit"]["results"]] if plain["audit"] else []
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise _breach("$.audit.results", f"two results are called {repeated!r}")

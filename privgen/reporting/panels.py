@@ -6,7 +6,7 @@ corner. What the panels show is in `bench_figures`.
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from audits.sections import EstimateDict
 from privgen.reporting import svg
 from privgen.reporting.figures import LINES
 
@@ -61,9 +62,9 @@ FILLED = Key(colour=LINES[0][0], marker="s")
 OPEN = Key(colour=svg.SOFT, marker="o", filled=False)
 
 
-def in_points(estimate: Mapping[str, Any], *, filled: bool = True, place: float = 0.0) -> Mark:
+def in_points(estimate: EstimateDict, *, filled: bool = True, place: float = 0.0) -> Mark:
     """The mark of a report's estimate, in percentage points."""
-    low, high = (None if estimate[end] is None else 100 * estimate[end] for end in ("low", "high"))
+    low, high = (None if end is None else 100 * end for end in (estimate["low"], estimate["high"]))
     return Mark(value=100 * estimate["value"], low=low, high=high, filled=filled, place=place)
 
 

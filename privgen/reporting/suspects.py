@@ -7,7 +7,6 @@ and asks the network for nothing.
 
 import base64
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +91,7 @@ def render(
 
 def _pair(
     suspect: Suspect, found: Suspects, synthetic: TileSet, train: TileSet, side: int, far: float
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Everything the template shows of one pair."""
     ours, theirs = (
         tiles.subset([row]).load(side)[0]

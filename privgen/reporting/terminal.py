@@ -1,15 +1,24 @@
 """The few lines a person at the terminal should read before opening the report."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from audits.sections import AuditDict
 from privgen import console
 from privgen.reporting import words
+from privgen.reporting.bench_sections import (
+    BenchDict,
+    BenchDifference,
+    BenchPoint,
+    BenchRegime,
+    BenchRow,
+    EstimatedBench,
+)
+from privgen.reporting.sections import WeakerDict
 
 _ACROSS = 4  # models side by side: at most 92 columns
 
 
-def print_summary(audit: Mapping[str, Any], weaker: Sequence[Mapping[str, str]]) -> None:
+def print_summary(audit: AuditDict, weaker: Sequence[WeakerDict]) -> None:
     """Show an audit: weak settings first, harms, tests, planted copies, warnings, verdict last.
 
     Args:
@@ -54,7 +63,7 @@ def print_summary(audit: Mapping[str, Any], weaker: Sequence[Mapping[str, str]])
         console.item(clause)
 
 
-def print_bench(content: Mapping[str, Any]) -> None:
+def print_bench(content: BenchDict) -> None:
     """Show an augment-bench: a table of arms by models for each regime, then what it amounts to.
 
     Args:
@@ -80,9 +89,7 @@ def print_bench(content: Mapping[str, Any]) -> None:
     console.note(content["conclusion"])
 
 
-def _bench_table(
-    content: Mapping[str, Any], part: Mapping[str, Any], models: Sequence[str]
-) -> None:
+def _bench_table(content: BenchDict, part: BenchRegime, models: Sequence[str]) -> None:
     """Balanced accuracy of real tiles alone, and how many points each other arm adds."""
     share = part["share"]
     rows = [row for row in content["rows"] if row["regime"] == share]
@@ -103,11 +110,11 @@ def _bench_table(
     )
 
 
-def _accuracy(row: Mapping[str, Any]) -> str:
+def _accuracy(row: BenchRow) -> str:
     return _on_two_lines(words.interval(row["metrics"]["balanced_accuracy"]))
 
 
-def _difference(row: Mapping[str, Any]) -> str:
+def _difference(row: BenchDifference) -> str:
     """The difference over its interval; only what helps or harms says so."""
     said = _on_two_lines(words.points_interval(row["estimate"]))
     return f"{row['verdict']} {said}" if row["verdict"] in ("helps", "harms") else said
@@ -117,7 +124,7 @@ def _on_two_lines(interval: str) -> str:
     return interval.replace(" (", "\n").removesuffix(")")
 
 
-def _audited(point: Mapping[str, Any]) -> str:
+def _audited(point: BenchPoint) -> str:
     share = "none seen" if point["mdl80"] is None else words.number(point["mdl80"])
     which = f"{point['generator']}, {words.percent(point['regime'])} of the tiles"
     filtered = ", filtered" if point["filtered"] else ""
@@ -128,7 +135,7 @@ def _audited(point: Mapping[str, Any]) -> str:
     )
 
 
-def print_bench_plan(estimate: Mapping[str, Any]) -> None:
+def print_bench_plan(estimate: EstimatedBench) -> None:
     """Show what a benchmark would do, and about how long it takes.
 
     Args:

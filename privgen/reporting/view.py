@@ -6,12 +6,22 @@ name is new.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
 from audits.kinds import kind_name, name_kinds
+from audits.sections import AuditDict, PolicyDict, PowerDict, ResultDict
 from privgen.reporting import bench, figures, words
+from privgen.reporting.page import (
+    AuditView,
+    FidelityRow,
+    PageView,
+    PowerTable,
+    ResultView,
+    Seen,
+    SeenView,
+)
+from privgen.reporting.sections import ReportDict
 
 _PROOFS = ("identical_tiles", "aligned_copies")
 _CONTROL = "control/"
@@ -43,22 +53,24 @@ _METRICS = {
 }
 
 
-def page(report: Mapping[str, Any]) -> dict[str, Any]:
+def page(report: ReportDict) -> PageView:
     """Everything the template shows beside the report itself."""
-    audit = report["audit"]
-    shown: dict[str, Any] = {"audit": _audit(audit) if audit else None}
-    shown["title"] = "Release audit of synthetic tiles" if audit else "Benefit of synthetic tiles"
-    shown["created"] = report["created"][:16].replace("T", " ")
+    audit, benefit = report["audit"], report["augment_bench"]
     roles = report["data"]["roles"] if report["data"] else {}
-    shown["roles"] = [(role, *words.ROLES[role]) for role in words.ROLES if role in roles]
     classes = report["data"]["classes"] if report["data"] else {}
-    shown["withheld"] = any(None in counts.values() for counts in classes.values())
-    shown["outcomes"], shown["harms"] = words.OUTCOMES, words.HARMS
-    shown["bench"] = bench.section(report["augment_bench"]) if report["augment_bench"] else None
-    return shown
+    return {
+        "title": "Release audit of synthetic tiles" if audit else "Benefit of synthetic tiles",
+        "created": report["created"][:16].replace("T", " "),
+        "audit": _audit(audit) if audit else None,
+        "bench": bench.section(benefit) if benefit else None,
+        "roles": [(role, *words.ROLES[role]) for role in words.ROLES if role in roles],
+        "withheld": any(None in counts.values() for counts in classes.values()),
+        "outcomes": words.OUTCOMES,
+        "harms": words.HARMS,
+    }
 
 
-def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
+def _audit(audit: AuditDict) -> AuditView:
     results = {result["name"]: result for result in audit["results"]}
     family = [name for name in audit["verdict"]["family"] if name in results]
     tested = [name for name in _PROOFS if name in results] + family
@@ -78,9 +90,9 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
             for row in audit["verdict"]["harms"]
         ),
         "bounds": [
-            (words.TESTS[name][0], results[name]["statistic"]["high"] - 0.5)
+            (words.TESTS[name][0], high - 0.5)
             for name in _MEMBERSHIP
-            if name in results and results[name]["statistic"]["high"] is not None
+            if name in results and (high := results[name]["statistic"]["high"]) is not None
         ],
         "tests": [_row(results[name]) for name in tested],
         "missing": [name for name in audit["verdict"]["family"] if name not in results],
@@ -106,31 +118,31 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(result: Mapping[str, Any]) -> dict[str, Any]:
+def _row(result: ResultDict) -> ResultView:
     title, statistic = words.test(result["name"])
     return {"title": title, "what": statistic, **result}
 
 
-def _mdl80(audit: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _mdl80(audit: AuditDict) -> list[SeenView]:
     """Kinds seen from the same share in one row: those the policy names first, planted or not."""
     policy = audit["policy"]
     kinds = list(dict.fromkeys([*policy["copying_kinds"], *audit["mdl80"]]))
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    rows: dict[tuple[object, ...], tuple[Seen, list[str]]] = {}
     for kind in kinds:
         share = audit["mdl80"].get(kind)
         tried = [p["fraction"] for p in audit["power"] if p["kind"] == kind]
-        facts = {
+        facts: Seen = {
             "share": share,
             "planted": kind in audit["mdl80"],
             "largest": max(tried, default=None),
             "named": kind in policy["copying_kinds"],
             "enough": share is not None and share <= policy["copying_mdl80"],
         }
-        rows.setdefault(tuple(facts.values()), {**facts, "kinds": []})["kinds"].append(kind)
-    return [{**row, "kind": name_kinds(row["kinds"])} for row in rows.values()]
+        rows.setdefault(tuple(facts.values()), (facts, []))[1].append(kind)
+    return [{**facts, "kinds": alike, "kind": name_kinds(alike)} for facts, alike in rows.values()]
 
 
-def _power_figure(audit: Mapping[str, Any]) -> Markup:
+def _power_figure(audit: AuditDict) -> Markup:
     if not audit["power"]:
         return Markup()
     found = ", ".join(
@@ -148,7 +160,7 @@ def _power_figure(audit: Mapping[str, Any]) -> Markup:
     return Markup(figure)
 
 
-def _power_table(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _power_table(points: Sequence[PowerDict]) -> PowerTable:
     """Shares down, kinds across."""
     kinds = list(dict.fromkeys(point["kind"] for point in points))
     cells = {(point["copies"], point["kind"]): point["power"] for point in points}
@@ -162,9 +174,7 @@ def _power_table(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _membership_figure(
-    results: Iterable[Mapping[str, Any]], excess: float, group_unit: str
-) -> Markup:
+def _membership_figure(results: Iterable[ResultDict], excess: float, group_unit: str) -> Markup:
     rows = []
     for result in results:
         estimate, row = result["statistic"], _row(result)
@@ -192,11 +202,9 @@ def _membership_figure(
     return Markup(figure)
 
 
-def _fidelity(
-    results: Mapping[str, Mapping[str, Any]],
-) -> tuple[list[dict[str, Any]], set[str]]:
+def _fidelity(results: Mapping[str, ResultDict]) -> tuple[list[FidelityRow], set[str]]:
     """Metrics down, pairs across; and the names of the results that went into the table."""
-    table: dict[tuple[str, str], dict[str, Any]] = {}
+    table: dict[tuple[str, str], FidelityRow] = {}
     taken = set()
     for base, (title, reading) in _METRICS.items():
         for name, result in results.items():
@@ -206,8 +214,8 @@ def _fidelity(
                 continue
             encoder = metric[len(base) + 1 :]
             full = ", ".join(part for part in (title, encoder, _group(group)) if part)
-            row = table.setdefault((metric, group), {"title": full, "reading": reading})
-            row.setdefault("pairs", {})[pair] = result["statistic"]
+            new: FidelityRow = {"title": full, "reading": reading, "pairs": {}}
+            table.setdefault((metric, group), new)["pairs"][pair] = result["statistic"]
             taken.add(name)
     return list(table.values()), taken
 
@@ -224,7 +232,7 @@ def _group(name: str) -> str:
     return "mean over classes" if name == "class_mean" else name.replace("class:", "class ", 1)
 
 
-def _policy(policy: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _policy(policy: PolicyDict) -> list[tuple[str, str]]:
     return [
         ("Chance of a false LEAK over all tests together", words.number(policy["significance"])),
         ("Harms that decide the verdict", ", ".join(policy["gates"])),

@@ -6,10 +6,10 @@ half-width, so that a figure never looks more exact than it is; a p-value is nev
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from audits.kinds import name_kinds
 from audits.results import Outcome
+from audits.sections import EstimateDict
 
 OUTCOMES = {
     "LEAK": "At least one registered test found a leak, or a copy was proven.",
@@ -248,22 +248,20 @@ def points(value: float, *, signed: bool = True) -> str:
     return _fixed(100 * value, 1, signed=signed)
 
 
-def interval(estimate: Mapping[str, Any]) -> str:
+def interval(estimate: EstimateDict) -> str:
     """`0.51 (0.40 to 0.63)`, or the value alone where there is no interval."""
-    return " ".join(_value_and_limits(estimate))
+    return " ".join(_value_and_limits(estimate["value"], estimate["low"], estimate["high"]))
 
 
-def points_interval(estimate: Mapping[str, Any]) -> str:
+def points_interval(estimate: EstimateDict) -> str:
     """The same of a difference, in percentage points: `+3.1 (−0.4 to +6.6)`."""
-    scaled = {
-        key: None if estimate[key] is None else 100 * estimate[key]
-        for key in ("value", "low", "high")
-    }
-    return " ".join(_value_and_limits(scaled, signed=True))
+    low, high = (None if end is None else 100 * end for end in (estimate["low"], estimate["high"]))
+    return " ".join(_value_and_limits(100 * estimate["value"], low, high, signed=True))
 
 
-def _value_and_limits(estimate: Mapping[str, Any], *, signed: bool = False) -> list[str]:
-    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+def _value_and_limits(
+    value: float, low: float | None, high: float | None, *, signed: bool = False
+) -> list[str]:
     if low is None or high is None:
         return [_fixed(value, 1, signed=True) if signed else number(value)]
     # Two digits of the half-width up to 34, one from 35 on, whatever the decimal point.
@@ -287,7 +285,7 @@ def p_value(p: float | None) -> str:
     return f"p = {_fixed(p, decimals, strip=p > 0.999)}"
 
 
-def counted(estimate: Mapping[str, Any], group_unit: str) -> str:
+def counted(estimate: EstimateDict, group_unit: str) -> str:
     """`16 patients`; what the data call a patient may be a slide or a source image."""
     unit = group_unit if estimate["unit"] == "patient" else estimate["unit"]
     return count(estimate["n"], unit)

@@ -1,16 +1,13 @@
 """The files of a report."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from privgen.files import json_text, write_all
 from privgen.reporting import html, suspects
+from privgen.reporting.sections import ReportDict
 
 
-def write_report(
-    document: Mapping[str, Any], folder: Path, *, suspects_page: str | None = None
-) -> None:
+def write_report(document: ReportDict, folder: Path, *, suspects_page: str | None = None) -> None:
     """Validate a report document and write it as report.json and report.html, or nothing at all.
 
     Args:

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from privgen.tiling.annotations import ASIDE
+from privgen.tiling.document import AnnotationCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,12 @@ class Annotated:
     outside: int
     aside: Mapping[str, int] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """JSON-able."""
         return asdict(self)
 
 
-def told(slides: Iterable[Annotated]) -> dict[str, Any]:
+def told(slides: Iterable[Annotated]) -> AnnotationCounts:
     """All slides together, for the run's summary."""
     known = list(slides)
     aside = Counter[str]()

@@ -14,7 +14,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import shapely
 
@@ -64,6 +64,31 @@ _DAMAGE = (
     *(SyntaxError, shapely.errors.GEOSException),
 )
 """What Python and GEOS raise on JSON that is no GeoJSON."""
+
+
+class Properties(TypedDict, total=False):
+    """Of a feature; what QuPath calls an object has had two names."""
+
+    objectType: object
+    object_type: object
+    classification: object
+
+
+class Geometry(TypedDict, total=False):
+    """Points are pixels; a collection holds others."""
+
+    type: object
+    coordinates: Sequence[Any]
+    geometries: "Sequence[Geometry]"
+    plane: Mapping[str, object] | None
+
+
+class Feature(TypedDict, total=False):
+    """One object, as far as anything of it is read."""
+
+    id: object
+    properties: Properties | None
+    geometry: Geometry | None
 
 
 def read_regions(path: Path) -> Regions:
@@ -135,16 +160,16 @@ def _features(document: Any) -> list[Any]:
     return document
 
 
-def _read(feature: Mapping[str, Any]) -> tuple[str | None, str | None, Any]:
+def _read(feature: Feature) -> tuple[str | None, str | None, Any]:
     """Why a feature is left aside, its class, and its area where that counts; None for none."""
-    properties = feature.get("properties") or {}
+    properties: Properties = feature.get("properties") or {}
     kind = _kind(feature, properties)
     if kind is not None:
         return kind, None, None
     names = _class_of(properties)
     if not names:
         return "unclassified", None, None
-    geometry = feature.get("geometry") or {}
+    geometry: Geometry = feature.get("geometry") or {}
     if _elsewhere(geometry):
         return "other_planes", None, None
     shapes = [polygonal(shape) for shape in _polygons(geometry)]
@@ -156,7 +181,7 @@ def _read(feature: Mapping[str, Any]) -> tuple[str | None, str | None, Any]:
     return None, ": ".join(names), shape
 
 
-def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str | None:
+def _kind(feature: Feature, properties: Properties) -> str | None:
     """Which kind of object it is, where it is no annotation."""
     said, known = properties.get("objectType", properties.get("object_type")), _OBJECT_TYPES
     if not isinstance(said, str):
@@ -164,7 +189,7 @@ def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> str | No
     return known.get(said.casefold()) if isinstance(said, str) else None
 
 
-def _class_of(properties: Mapping[str, Any]) -> list[str]:
+def _class_of(properties: Properties) -> list[str]:
     """The names of a class, from the base to the most derived; none where there is no class."""
     named = properties.get("classification")
     if isinstance(named, str):
@@ -189,12 +214,12 @@ def _of_text(text: str) -> Any:
         return ast.literal_eval(text.strip())
 
 
-def _elsewhere(geometry: Mapping[str, Any]) -> bool:
+def _elsewhere(geometry: Geometry) -> bool:
     plane = geometry.get("plane") or {}
     return any(plane.get(axis, 0) not in (0, -1, None) for axis in ("z", "t"))
 
 
-def _polygons(geometry: Mapping[str, Any], depth: int = 0) -> Iterator[Any]:
+def _polygons(geometry: Geometry, depth: int = 0) -> Iterator[Any]:
     """Polygons of a geometry; of points, lines and whatever else has no area, none."""
     kind = geometry.get("type")
     if kind == "GeometryCollection":

@@ -5,12 +5,13 @@ share, and what tells the key of the pseudonyms from another one.
 """
 
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from privgen.errors import ConfigError, OutputError
 from privgen.files import empty_folder, sha256_file, write_json
+from privgen.tiling.document import RunSettings
 from privgen.tiling.job import THUMBNAILS, Stain
 from privgen.tiling.names import Names
 from privgen.tiling.parts import FOLDER
@@ -57,7 +58,7 @@ def claim(out: Path, settings: TilingSettings, stain: Stain | None, names: Names
       ConfigError: it holds tiles cut with other settings or named with another key.
       OutputError: what it says of itself cannot be read.
     """
-    asked = described(settings, stain)
+    asked: Mapping[str, object] = described(settings, stain)
     whose = {"version": version("privgen"), "settings": asked, "key": names.check}
     if not (out / PARAMETERS).is_file() or not any((out / FOLDER).glob("*.json")):
         write_json(out / PARAMETERS, whose)
@@ -86,7 +87,7 @@ def claim(out: Path, settings: TilingSettings, stain: Stain | None, names: Names
         )
 
 
-def described(settings: TilingSettings, stain: Stain | None) -> dict[str, Any]:
+def described(settings: TilingSettings, stain: Stain | None) -> RunSettings:
     """The settings as `tiling.json` holds them; the target tile is told by its digest."""
     method, target = (None, None) if stain is None else (stain[0], sha256_file(stain[1]))
     return {**settings.as_dict(), "stain": method, "stain_target": target}

@@ -8,10 +8,10 @@ what concerns every slide alike: a full disk, an output that cannot be written, 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ from privgen.tiling.labels import read_regions
 from privgen.tiling.listed import plan_listed
 from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.output import TileOutput
-from privgen.tiling.parts import COLUMNS, FOLDER, Part, made_by, read_part
+from privgen.tiling.parts import COLUMNS, FOLDER, Part, Row, made_by, read_part
 from privgen.tiling.pictures import draw_kept
 from privgen.tiling.plan import Plan, plan_tiles
 from privgen.tiling.settings import TilingSettings
@@ -46,7 +46,7 @@ _OFTEN = 256  # tiles between signs of life
 Stain = tuple[Literal["macenko", "reinhard"], Path]
 """Method and target tile of stain normalisation."""
 
-Kept = tuple[dict[str, Any], bytes]
+Kept = tuple[Row, bytes]
 """A manifest row and the encoded tile, empty where it has been written."""
 
 Tick = Callable[[int, int], None]
@@ -211,7 +211,7 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
             candidates=plan.candidates,
             micrometres=slide.mpp,
             unstained=0 if cutter.normalise is None else cutter.normalise.failed,
-            columns={column: [row[column] for row in rows] for column in COLUMNS},
+            columns={column: [getattr(row, column) for row in rows] for column in COLUMNS},
             annotated=annotated,
             listed=listed,
             unseen=slide.unseen,
@@ -273,7 +273,7 @@ class _Cutter:
         self.output = TileOutput(job.out, job.slide, set(labels), job.settings.output)
         self.read = 0
 
-    def cut(self) -> list[dict[str, Any]]:
+    def cut(self) -> list[Row]:
         """Write every tile; the manifest's rows, in reading order.
 
         Raises:
@@ -285,10 +285,7 @@ class _Cutter:
         with self.output as output:
             for block in self._blocks():
                 for row, encoded in block:
-                    if row["path"] is None:
-                        meta = {key: row[key] for key in COLUMNS if key != "path"}
-                        row["path"] = output.add(row["x"], row["y"], row["label"], encoded, meta)
-                    rows.append(row)
+                    rows.append(row if row.path else replace(row, path=_put(output, row, encoded)))
             if not rows:
                 raise SlideError(
                     str(self.job.path),
@@ -296,7 +293,7 @@ class _Cutter:
                     "as a PNG: there is too little in them. Leave the slide out.",
                 )
         self.tick(len(self.plan), len(self.plan))
-        return sorted(rows, key=lambda row: (row["y"], row["x"]))
+        return sorted(rows, key=lambda row: (row.y, row.x))
 
     def _blocks(self) -> Iterator[list[Kept]]:
         """Rows and encoded tiles of each block.
@@ -336,31 +333,37 @@ class _Cutter:
         if len(encoded) < settings.min_bytes:
             return None
         path = self.output.place(x, y, label, encoded)
-        row = {
-            "path": path,
-            "label": label,
-            "patient": self.job.patient or "",
-            "slide": self.job.slide,
-            "x": x,
-            "y": y,
-            "level": plan.level,
-            "mpp": plan.mpp,
-            "tissue": round(float(plan.tissue[number]), 4),
-            "white": round(scores.white, 4),
-            "sharpness": round(scores.sharpness, 2),
-            "pen": round(scores.pen, 4),
-            "fold": round(scores.fold, 4),
-            "sha256": images.pixel_digest(tile),
-        }
+        row = Row(
+            path=path,
+            label=label,
+            patient=self.job.patient or "",
+            slide=self.job.slide,
+            x=x,
+            y=y,
+            level=plan.level,
+            mpp=plan.mpp,
+            tissue=round(float(plan.tissue[number]), 4),
+            white=round(scores.white, 4),
+            sharpness=round(scores.sharpness, 2),
+            pen=round(scores.pen, 4),
+            fold=round(scores.fold, 4),
+            sha256=images.pixel_digest(tile),
+        )
         return row, b"" if path else encoded
 
 
-def _draw(job: Job, seen: Overview, plan: Plan, rows: list[dict[str, Any]]) -> None:
+def _put(output: TileOutput, row: Row, encoded: bytes) -> str:
+    """Add a tile to the shards; its path in the manifest."""
+    meta = {name: getattr(row, name) for name in COLUMNS if name != "path"}
+    return output.add(row.x, row.y, row.label, encoded, meta)
+
+
+def _draw(job: Job, seen: Overview, plan: Plan, rows: list[Row]) -> None:
     """The overview with its kept tiles, for the owner alone."""
-    corners = np.array([(row["x"], row["y"]) for row in rows], dtype=np.float64)
+    corners = np.array([(row.x, row.y) for row in rows], dtype=np.float64)
     boxes = np.concatenate([corners, corners + plan.size], axis=1)
     boxes *= plan.level_0_pixels / seen.scale
-    labels = [row["label"] for row in rows]
+    labels = [row.label for row in rows]
     picture = draw_kept(seen.pixels, boxes, labels, job.classes or sorted(set(labels)))
     with atomic_write(job.private / THUMBNAILS / f"{job.slide}.png", mode=PRIVATE) as stream:
         stream.write(images.encode_png(picture))

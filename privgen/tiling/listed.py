@@ -7,7 +7,6 @@ tile can be read again by its row; one that reaches beyond the slide is left out
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,8 +112,8 @@ def plan_listed(
     return Listed(plan, {kind: counts[kind] for kind in KINDS if counts[kind]})
 
 
-def warnings(found: list[Mapping[str, Any]]) -> list[str]:
+def warnings(found: list[Mapping[str, int]]) -> list[str]:
     """What should be read of the lists of all slides; it names nobody."""
-    total = {kind: sum(int(one.get(kind, 0)) for one in found) for kind in KINDS}
+    total = {kind: sum(one.get(kind, 0) for one in found) for kind in KINDS}
     told = [f"{total[kind]:,} {KINDS[kind]}" for kind in KINDS if total[kind]]
     return [f"of the listed tiles {', '.join(told)}."] if told else []

@@ -71,7 +71,7 @@ class TileOutput:
             stream.write(encoded)
         return path
 
-    def add(self, x: int, y: int, label: str, encoded: bytes, meta: Mapping[str, Any]) -> str:
+    def add(self, x: int, y: int, label: str, encoded: bytes, meta: Mapping[str, object]) -> str:
         """Add one tile to the shards.
 
         Returns:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,40 @@ from privgen.data.manifest import write_manifest
 from privgen.files import atomic_write
 from privgen.tiling.annotated import Annotated
 
-COLUMNS = (
-    "path",
-    "label",
-    "patient",
-    "slide",
-    "x",
-    "y",
-    "level",
-    "mpp",
-    "tissue",
-    "white",
-    "sharpness",
-    "pen",
-    "fold",
-    "sha256",
-)
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One tile in the manifest.
+
+    Attributes:
+      path: None until it has been written.
+      label: its class.
+      patient: "" where it is not known.
+      slide: pseudonym.
+      x, y: pixels of the tile's own resolution.
+      level: of the slide, that it was read from.
+      mpp: micrometres per pixel.
+      tissue, white, sharpness, pen, fold: scores, see `data.tissue.quality`.
+      sha256: of its pixels.
+    """
+
+    path: str | None
+    label: str
+    patient: str
+    slide: str
+    x: int
+    y: int
+    level: int
+    mpp: float
+    tissue: float
+    white: float
+    sharpness: float
+    pen: float
+    fold: float
+    sha256: str
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
 """Of the manifest, in order."""
 
 PARQUET_ABOVE = 100_000
@@ -162,7 +180,7 @@ def read_parts(out: Path) -> list[Part]:
     return [part for part in found if part is not None]
 
 
-def made_by(what: Mapping[str, Any]) -> str:
+def made_by(what: Mapping[str, object]) -> str:
     """Digest of everything that decides the tiles of a slide, 64 hex digits."""
     text = json.dumps({"format": FORMAT, **what}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from audits.patients import alike_within
 from privgen.errors import ConfigError, SlideError
@@ -31,6 +30,7 @@ from privgen.files import (
 )
 from privgen.tiling import annotated, listed
 from privgen.tiling.coordinates import coordinates_of
+from privgen.tiling.document import TilingCounts, TilingDocument
 from privgen.tiling.folder import PARAMETERS, claim, described, prepare
 from privgen.tiling.given import Given, gather, one_of
 from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
@@ -67,7 +67,7 @@ class Tiled:
       exit_code: 0, or the highest of the slides': 2 where one cannot be used, 3 where work failed.
     """
 
-    document: Mapping[str, Any]
+    document: TilingDocument
     manifest: Path | None
     private: Path
     failures: tuple[tuple[Path, str], ...]
@@ -322,7 +322,7 @@ def _carried_out(
 
 
 def _log(out: Path, outcome: Outcome) -> None:
-    line: dict[str, Any] = {"slide": outcome.slide}
+    line: dict[str, object] = {"slide": outcome.slide}
     if outcome.rule is None:
         line |= {"tiles": outcome.tiles, "candidates": outcome.candidates, "new": outcome.fresh}
     else:
@@ -349,7 +349,7 @@ def _finish(
             left.unlink()
     manifest = write_joined(out, parts) if parts else None
     failed = [outcome for outcome in outcomes if outcome.rule is not None]
-    document = {
+    document: TilingDocument = {
         "version": version("privgen"),
         "settings": described(settings, stain),
         "key": names.check,
@@ -414,7 +414,7 @@ def _annotated(parts: list[Part]) -> list[annotated.Annotated]:
     return [part.annotated for part in parts if part.annotated is not None]
 
 
-def _counts(parts: list[Part]) -> dict[str, Any]:
+def _counts(parts: list[Part]) -> TilingCounts:
     labels = Counter(label for part in parts for label in part.columns["label"])
     owners = [part.columns["patient"][0] for part in parts]
     known, unknown = {owner for owner in owners if owner}, owners.count("")

@@ -7,9 +7,10 @@ errors included; `docs/tiling.md` says what is wrong with them.
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, cast, get_args
 
 from privgen.errors import ConfigError
+from privgen.tiling.document import SettingsDict
 from privgen.tiling.frames import AnnotationFrame
 from privgen.tiling.requests import TilingRequest
 
@@ -67,9 +68,9 @@ class TilingSettings:
                 f"{self.annotation_frame!r}."
             )
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> SettingsDict:
         """JSON-able."""
-        return asdict(self)
+        return cast(SettingsDict, asdict(self))
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
@@ -83,7 +84,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("min_share", 0, 1),
 )
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {
+PRESETS: Mapping[str, Mapping[str, float | None]] = {
     # DeepZoom with an overlap of 50 on every side: tiles start 50 px before their own 156 px. The
     # first row and column have no 50 px before them, so the first whole tile is the second.
     "deepfakes-2020": {
@@ -99,7 +100,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 _ASKED = ("size", "mpp", "stride", "min_tissue", "min_share", "annotation_frame")
-_LISTED: Mapping[str, Any] = {"coordinates": True, "mpp": None, "min_tissue": 0.0}
+_LISTED: Mapping[str, float | None] = {"coordinates": True, "mpp": None, "min_tissue": 0.0}
 """Where places are listed, the list has looked for tissue."""
 
 

@@ -7,6 +7,9 @@ numbers, so that a checkpoint keeps them exactly.
 """
 
 from dataclasses import asdict, dataclass
+from typing import cast
+
+from privgen.checkpoints.learnt import Controls
 
 EVERY = 4
 """Steps between two changes of the probability."""
@@ -55,6 +58,6 @@ class Adaptive:
         """Take in a step's mean path length."""
         self.path_mean += PATH_DECAY * (mean_length - self.path_mean)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> Controls:
         """Plain values for a checkpoint."""
-        return asdict(self)
+        return cast(Controls, asdict(self))

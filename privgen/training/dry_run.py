@@ -3,7 +3,8 @@
 import resource
 import sys
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -17,7 +18,34 @@ from privgen.training.engine import Engine
 from privgen.training.requirements import training_arrays
 
 
-def plan(tiles: TileSet, config: TrainConfig) -> dict[str, Any]:
+class Learned(TypedDict):
+    """Numbers of parameters."""
+
+    generator: int
+    discriminator: int
+
+
+class Estimated(TypedDict):
+    """What a run would do."""
+
+    family: str
+    discriminator: str
+    resolution: int
+    tiles: int
+    classes: Mapping[str, int]
+    parameters: Learned
+    device: str
+    precision: str
+    steps_per_second: float
+    images_per_second: float
+    memory_mib: float
+    checkpoint_mib: float
+    steps: int
+    kimg: float
+    minutes: float
+
+
+def plan(tiles: TileSet, config: TrainConfig) -> Estimated:
     """What training would do; writes nothing.
 
     Args:
@@ -54,12 +82,9 @@ def plan(tiles: TileSet, config: TrainConfig) -> dict[str, Any]:
         )
         # Step 0 applies every penalty there is; each is paid once in its interval.
         whole = plain + max(seconds(0) - plain, 0.0) / min(lazy) if lazy else plain
-    learned = {
-        name: sum(p.numel() for p in network.parameters())
-        for name, network in (
-            ("generator", engine.generator),
-            ("discriminator", engine.discriminator),
-        )
+    learned: Learned = {
+        "generator": sum(p.numel() for p in engine.generator.parameters()),
+        "discriminator": sum(p.numel() for p in engine.discriminator.parameters()),
     }
     # A checkpoint holds the weights and two moments of each, and the generator's average.
     checkpoint = 16 * learned["generator"] + 12 * learned["discriminator"]

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from privgen.checkpoints.learnt import Learnt
 from privgen.checkpoints.state import Checkpoint
 from privgen.compute.devices import choose_device, working_type
 from privgen.compute.processes import Processes
@@ -315,10 +316,10 @@ class Engine:
         low = self.dtype != self.exact
         return torch.autocast(self.device.type, self.dtype if low else None, enabled=low)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> Learnt:
         """The part of a `Checkpoint` that learns; tensors are copies on the CPU."""
         learnt = {n: _on_cpu(copy.deepcopy(getattr(self, n).state_dict())) for n in _LEARNS}
-        return {**learnt, "adaptive": self.adaptive.to_dict()}
+        return cast(Learnt, {**learnt, "adaptive": self.adaptive.to_dict()})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same configuration."""

@@ -153,12 +153,12 @@ class Journal:
         self._append(TIMING, step, {"seconds": round(seconds, 3), "images_per_second": speed})
         self._warn_of_collapse(step)
 
-    def watched(self, step: int, line: Mapping[str, Any]) -> None:
+    def watched(self, step: int, line: Mapping[str, object]) -> None:
         """Keep what was measured of quality and leakage."""
         self._append(WATCH, step, line)
         self.watched_at = step
 
-    def _append(self, name: str, step: int, values: Mapping[str, Any]) -> None:
+    def _append(self, name: str, step: int, values: Mapping[str, object]) -> None:
         kimg = step * self.config.batch / 1000
         line = {"step": step, "kimg": kimg, **_rounded(values)}
         append_line(self._folder / name, json.dumps(line, allow_nan=False))

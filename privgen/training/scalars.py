@@ -31,7 +31,7 @@ class Scalars:
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=after + 1)
 
-    def add(self, step: int, values: Mapping[str, Any]) -> None:
+    def add(self, step: int, values: Mapping[str, object]) -> None:
         """Add every number among `values`, nested ones as `outer/inner`."""
         if self._writer is None:
             return

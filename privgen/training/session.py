@@ -65,7 +65,7 @@ class Session:
         ]
         return f"{train.layout}: {'; '.join(parts)}"
 
-    def estimate(self) -> dict[str, Any]:
+    def estimate(self) -> dry_run.Estimated:
         """Parameters, speed and time of the run, measured from one step; writes nothing."""
         return dry_run.plan(self.roles["train"], self.config)
 
@@ -128,7 +128,7 @@ def plan_session(
     data: Source | None = None,
     /,
     *,
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     out: Path = Path("runs"),
     **asked: Any,
 ) -> Session:
@@ -147,7 +147,7 @@ def plan_session(
 
 
 def plan_request(
-    request: SessionRequest, options: Mapping[str, Any], out: Path = Path("runs")
+    request: SessionRequest, options: Mapping[str, object], out: Path = Path("runs")
 ) -> Session:
     """`plan_session` of a request.
 
@@ -198,7 +198,7 @@ def _name(data: Source) -> str:
     return Path(data).resolve().stem if isinstance(data, str | Path) else "tiles"
 
 
-def _unfinished(out: Path, data: Source, options: Mapping[str, Any]) -> Path | None:
+def _unfinished(out: Path, data: Source, options: Mapping[str, object]) -> Path | None:
     """The newest run in `out` of these tiles and options that was begun and not finished."""
     wanted = re.compile(rf"\d{{5}}-{re.escape(_name(data))}-.*")
     runs = [f for f in out.iterdir() if wanted.fullmatch(f.name)] if out.is_dir() else []
@@ -238,7 +238,7 @@ def _require_same_split(request: SessionRequest, ledger: Ledger) -> None:
         )
 
 
-def _resumed(request: SessionRequest, options: Mapping[str, Any], resume: Path) -> Session:
+def _resumed(request: SessionRequest, options: Mapping[str, object], resume: Path) -> Session:
     checkpoint = load_checkpoint(resume)
     data = request.data
     _require_same_split(request, checkpoint.ledger)
@@ -269,7 +269,7 @@ def train(
     /,
     *,
     out: Path | str = "runs",
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
     **asked: Any,
 ) -> Path:
     """Train a generator on some patients of a set and keep the others for its audit.

@@ -18,9 +18,8 @@ Sources: docs/methods.md#tail-count (copies), docs/methods.md#membership-attacks
 docs/methods.md#fidelity (distances), docs/methods.md#generators (the other encoder).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +37,12 @@ from privgen.data.tileset import TileSet
 from privgen.encoders.loading import Encoder, load_encoder
 from privgen.errors import ConfigError
 from privgen.sampling import LoadedGenerator, label_numbers
+from privgen.training.figures import FD, FD_CLASS, Copies, Distances, Diversity, Line, Membership
 from privgen.training.shrunk import Space, even_order, mean_distance
 
 ENCODER = "effnet_lite2"
 COMPONENTS = 64
 """Principal components with a covariance of their own."""
-
-FD = f"fd_{ENCODER}_pca{COMPONENTS}"
-"""Key of the Frechet distances in a line."""
 
 MOST_TRAIN, MOST_HELD_OUT = 2000, 1000
 """Real tiles looked at: of larger sets an even choice; copies of other train tiles go unseen."""
@@ -143,7 +140,7 @@ class Watch:
             )
         return None
 
-    def measure(self, generator: LoadedGenerator) -> dict[str, Any]:
+    def measure(self, generator: LoadedGenerator) -> Line:
         """Figures of this moment; the same for the same weights.
 
         Samples `watch_count` tiles, always the same latents, classes as often as trained.
@@ -171,13 +168,13 @@ class Watch:
         return {
             "tiles": dict(zip(("synthetic", "train", "held_out"), counts, strict=True)),
             FD: self._distances(features, labels),
-            f"{FD}/class": self._by_class(features, labels),
+            FD_CLASS: self._by_class(features, labels),
             "diversity": self._diversity(features, labels),
             "copies": self._copies(features, labels, _textured(pixels)),
             "membership": self._membership(features),
         }
 
-    def merit(self, line: Mapping[str, Any]) -> float | None:
+    def merit(self, line: Line) -> float | None:
         """What selection makes small: the Frechet distance to held-out tiles.
 
         Args:
@@ -192,11 +189,11 @@ class Watch:
         signals = (line["copies"], line["membership"])
         if self._config.select_by == "fd,leak" and any(s and s["fires"] for s in signals):
             return None
-        return float(line[FD]["synthetic_held_out"])
+        return line[FD]["synthetic_held_out"]
 
     def _distances(
         self, features: NDArray[np.float32], labels: Strings, label: str | None = None
-    ) -> dict[str, float]:
+    ) -> Distances:
         """The triple over all classes or within one.
 
         The floor takes as many train tiles of each class as there are synthetic ones, or all.
@@ -212,9 +209,7 @@ class Watch:
             "train_held_out": self._space.distance(floor, held),
         }
 
-    def _by_class(
-        self, features: NDArray[np.float32], labels: Strings
-    ) -> dict[str, dict[str, float]]:
+    def _by_class(self, features: NDArray[np.float32], labels: Strings) -> dict[str, Distances]:
         roles = (labels, self._train.labels, self._held.labels)
         return {
             label: self._distances(features, labels, label)
@@ -222,7 +217,7 @@ class Watch:
             if min(int((of == label).sum()) for of in roles) >= CLASS_TILES
         }
 
-    def _diversity(self, features: NDArray[np.float32], labels: Strings) -> dict[str, Any]:
+    def _diversity(self, features: NDArray[np.float32], labels: Strings) -> Diversity:
         by_class = {}
         for label in np.unique(labels).tolist():
             ours, real = mean_distance(features[labels == label]), self._spread.get(label)
@@ -232,7 +227,7 @@ class Watch:
 
     def _copies(
         self, features: NDArray[np.float32], labels: Strings, textured: NDArray[np.bool_]
-    ) -> dict[str, Any] | None:
+    ) -> Copies | None:
         if min(len(self._own), len(self._held_scored.labels)) < FEWEST or not textured.any():
             return None
         scored = Scored(
@@ -264,7 +259,7 @@ class Watch:
             "fires": _fires(p, own_p),
         }
 
-    def _membership(self, features: NDArray[np.float32]) -> dict[str, Any] | None:
+    def _membership(self, features: NDArray[np.float32]) -> Membership | None:
         roles = (self._train, self._held)
         if min(len(np.unique(role.patients)) for role in roles) < 2:
             return None

@@ -276,6 +276,13 @@ def test_unequal_updates_are_said(wrap: Wrap, small: dict[str, Any]) -> None:
     assert "90 or 120 with 10 %" in text
 
 
+def test_how_far_training_had_come_is_told_in_figures(wrap: Wrap, small: dict[str, Any]) -> None:
+    base = next(row for row in small["rows"] if row["role"] == "baseline")
+    looks = [look["validation_balanced_accuracy"] for look in base["convergence"]["curve"]]
+    shown = [row for row in _rows(_section(wrap, small), "ResNet") if len(row) == 6]
+    assert shown[0][3] == " → ".join(f"{look:.2f}" for look in looks)
+
+
 def test_undominated_points_are_named_and_ringed(wrap: Wrap, bench: dict[str, Any]) -> None:
     markup = _section(wrap, bench)
     named = [point for point in bench["plane"] if point["undominated"]]

@@ -1,13 +1,14 @@
 """From the tested classifiers of a benchmark to its report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audits.results import Estimate
+from audits.sections import RoleCounts
 from privgen.benefit.plan import Plan
 from privgen.benefit.regimes import Regime, Source
 from privgen.benefit.results.caveats import data_caveats, result_caveats
@@ -27,6 +28,7 @@ from privgen.benefit.results.tradeoff import (
 from privgen.benefit.trials.filtering import Kept
 from privgen.benefit.trials.material import enlarged
 from privgen.data.tileset import TileSet
+from privgen.reporting.bench_sections import BenchConfig
 
 DRAWS = 2000
 """Bootstrap draws of the test patients."""
@@ -126,10 +128,7 @@ def assemble(
             ),
         ),
         classes=classes,
-        counts={
-            name: {"tiles": len(tiles), "patients": len(np.unique(tiles.groups))}
-            for name, tiles in (("validation", validation), ("test", test))
-        },
+        counts={"validation": _counted(validation), "test": _counted(test)},
         group_unit=test.group_unit,
         config=_config(plan, regimes, side),
         seed=plan.seed,
@@ -204,8 +203,11 @@ def _plane(
     )
 
 
-def _config(plan: Plan, regimes: Sequence[Regime], side: int) -> dict[str, Any]:
-    options = plan.to_dict()
+def _counted(tiles: TileSet) -> RoleCounts:
+    return {"tiles": len(tiles), "patients": len(np.unique(tiles.groups))}
+
+
+def _config(plan: Plan, regimes: Sequence[Regime], side: int) -> BenchConfig:
     weights = dict.fromkeys(plan.models, "scratch") | {
         # A specification may end in the path of a file, which a report does not name.
         model: spec.partition(":")[0]
@@ -213,8 +215,15 @@ def _config(plan: Plan, regimes: Sequence[Regime], side: int) -> dict[str, Any]:
         if model in plan.models
     }
     return {
-        **options,
+        "models": plan.models,
+        "ratios": plan.ratios,
+        "seeds": plan.seeds,
+        "arms": plan.arms,
+        "recipe": asdict(plan.recipe),
+        "size": plan.size,
         "weights": weights,
+        "device": plan.device,
+        "seed": plan.seed,
         "regimes": [regime.share for regime in regimes],
         "side": side,
         "primary_ratio": plan.primary_ratio,

@@ -6,7 +6,7 @@ Figures are fractions; `statistics` says how their intervals are made.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from audits.results import Estimate
 from privgen.benefit.plan import Cell
 from privgen.benefit.trials.fitting import CurvePoint
+from privgen.reporting.bench_sections import BenchConfig, BenchCounts, BenchDict
 
 Floats = NDArray[np.float64]
 
@@ -222,11 +223,11 @@ class BenchReport:
     conclusion: str
     warnings: tuple[str, ...]
     classes: tuple[str, ...]
-    counts: Mapping[str, Mapping[str, int]]
+    counts: BenchCounts
     group_unit: str
-    config: Mapping[str, Any]
+    config: BenchConfig
     seed: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> BenchDict:
         """Plain JSON-able data, keys as the attributes."""
-        return asdict(self)
+        return cast(BenchDict, asdict(self))

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +79,7 @@ def decided_by(
     validation: TileSet,
     test: TileSet,
     side: int,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Everything the numbers of a benchmark depend on: options, and tiles by digest."""
     sets = {"validation": validation, "test": test}
     for regime in regimes:
@@ -94,7 +93,7 @@ def decided_by(
     }
 
 
-def arithmetic(device: torch.device, bfloat16: frozenset[str]) -> dict[str, Any]:
+def arithmetic(device: torch.device, bfloat16: frozenset[str]) -> dict[str, object]:
     """How a run computes, which decides the last digits of everything it trains."""
     return {
         "computes on": device.type,

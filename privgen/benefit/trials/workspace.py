@@ -58,7 +58,7 @@ class Workspace:
         """Whether a benchmark claimed the folder before."""
         return (self.folder / _DECIDED).exists()
 
-    def claim(self, decided: Mapping[str, Any]) -> None:
+    def claim(self, decided: Mapping[str, object]) -> None:
         """Make the folder, or take it up again where it was made for the same benchmark.
 
         Args:
