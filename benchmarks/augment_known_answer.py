@@ -54,9 +54,9 @@ import numpy as np
 from harness import Options, Outcome
 
 from audits.intervals import clopper_pearson
-from privgen.benefit.plan import Plan
+from privgen.benefit.plan import BenchPlan
 from privgen.benefit.protocol import BenchReport, carry_out
-from privgen.benefit.regimes import Parts, Regime, Source, cut, split
+from privgen.benefit.regimes import GeneratorTiles, Parts, Regime, cut, split
 from privgen.benefit.results.records import Difference
 from privgen.benefit.results.statistics import HARMS, HELPS, PRIMARY
 from privgen.benefit.trials.classifiers import FAMILIES
@@ -172,13 +172,13 @@ def perfect(options: Options, extent: Extent) -> list[BenchReport]:
     )
     parts = split(real, seed=options.seed)
     sources = tuple(
-        Source(name=f"perfect generator {number}", tiles=tiles)
+        GeneratorTiles(name=f"perfect generator {number}", tiles=tiles)
         for number, tiles in enumerate(fresh)
     )
     plans = [
         (
             extent.low,
-            Plan(
+            BenchPlan(
                 models=extent.families,
                 ratios=(RATIO,),
                 seeds=SEEDS,
@@ -215,7 +215,7 @@ def repetition(number: int, *, seed: int, device: str) -> list[str]:
     """
     own = seed * PHANTOMS + NULL_PHANTOM + number
     parts = split(_phantom(own, NULL_PATIENTS), seed=own)
-    plan = Plan(
+    plan = BenchPlan(
         models=(_family(number),),
         ratios=(NULL_RATIO,),
         seeds=NULL_SEEDS,
@@ -230,10 +230,10 @@ def repetition(number: int, *, seed: int, device: str) -> list[str]:
     return [found.verdict for found in report.differences]
 
 
-def _repeated(train: TileSet, *, seed: int) -> tuple[Source, ...]:
+def _repeated(train: TileSet, *, seed: int) -> tuple[GeneratorTiles, ...]:
     """Generators that give back every training tile once, each in its own order."""
     return tuple(
-        Source(
+        GeneratorTiles(
             name=f"repeats its training tiles, order {order}",
             tiles=train.subset(np.random.default_rng([seed, order]).permutation(len(train))),
         )
@@ -252,10 +252,10 @@ def _phantom(number: int, patients: int) -> TileSet:
 
 
 def _report(
-    plan: Plan,
+    plan: BenchPlan,
     parts: Parts,
     shares: Sequence[float],
-    sources: Callable[[TileSet], tuple[Source, ...]],
+    sources: Callable[[TileSet], tuple[GeneratorTiles, ...]],
     *,
     jobs: int | None,
 ) -> BenchReport:

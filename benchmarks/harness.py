@@ -33,7 +33,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SlideOutcome:
     """What a benchmark found.
 
     Attributes:

@@ -38,7 +38,7 @@ Features = Mapping[str, Mapping[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class OpenedAudit:
     """The tiles of an audit, and the generator where there is one.
 
     Attributes:
@@ -65,7 +65,7 @@ class Settled:
     policy: audits.Policy | None
     cache: EmbeddingCache | None
     search: Search | None
-    opened: Opened
+    opened: OpenedAudit
 
 
 def judged(settled: Settled) -> Audit:

@@ -14,7 +14,7 @@ import audits
 from privgen import console
 from privgen.auditing.aligning import LEFT_OUT, MOST_PAIRS, SAME_PATIENTS, opened_search, pairs
 from privgen.auditing.finished import Audit
-from privgen.auditing.judging import Opened, Settled, judged
+from privgen.auditing.judging import OpenedAudit, Settled, judged
 from privgen.auditing.requests import AuditOptions, AuditSubject, GeneratorAudit, audit_request
 from privgen.auditing.tiles import constants_of, from_ledger, given_tiles, synthetic_tiles
 from privgen.data.remarks import by_role
@@ -100,7 +100,7 @@ def audit(
     return result
 
 
-def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> Opened:
+def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> OpenedAudit:
     """Open every role, and make or open the synthetic tiles; refuse what no audit could judge."""
     generator = discriminator = None
     if isinstance(what, GeneratorAudit):
@@ -121,7 +121,7 @@ def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> Opened:
     require_disjoint(**roles)
     warnings += [*by_role({**roles, "synthetic": synthetic}), *incomparable(**roles)]
     warnings += constants_of(synthetic)
-    return Opened(
+    return OpenedAudit(
         roles=roles,
         synthetic=synthetic,
         generator=generator,

@@ -12,11 +12,11 @@ from audits.sections import RoleCounts
 from privgen.benefit.arms import ARMS
 from privgen.benefit.estimate import estimate
 from privgen.benefit.generators import estimate_minutes
-from privgen.benefit.plan import Plan
+from privgen.benefit.plan import BenchPlan
 from privgen.benefit.privacy import audit_points
 from privgen.benefit.protocol import BenchReport, carry_out
 from privgen.benefit.requests import BenchRequest
-from privgen.benefit.sources import Opened, make_regimes, open_request
+from privgen.benefit.sources import OpenedBench, make_regimes, open_request
 from privgen.benefit.trials.fitting import Recipe
 from privgen.benefit.trials.workspace import Workspace
 from privgen.compute.devices import choose_device
@@ -74,8 +74,8 @@ class Planned:
       plan: of the trainings.
     """
 
-    opened: Opened
-    plan: Plan
+    opened: OpenedBench
+    plan: BenchPlan
 
     def estimate(self) -> EstimatedBench:
         """Trainings and about how long they take, measured from a few updates; writes nothing."""
@@ -186,7 +186,7 @@ def plan_bench(data: Path | str | TileSet | None = None, /, **options: Any) -> P
 def plan_request(request: BenchRequest) -> Planned:
     """`plan_bench` of a request."""
     effort = request.effort
-    plan = Plan(
+    plan = BenchPlan(
         models=tuple(request.models),
         ratios=effort.ratios if request.ratios is None else tuple(map(float, request.ratios)),
         seeds=tuple(range(request.seeds or effort.seeds)),
@@ -215,7 +215,7 @@ def _printable(request: BenchRequest) -> BenchRequest:
     return replace(request, weights=tuple(one.partition(":")[0] for one in request.weights))
 
 
-def _sizes(opened: Opened) -> dict[str, RoleCounts]:
+def _sizes(opened: OpenedBench) -> dict[str, RoleCounts]:
     parts = {"validation": opened.parts.validation, "test": opened.parts.test}
     parts |= {f"regime {share:g}": train for share, train in opened.subsets.items()}
     return {

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privgen.benefit.arms import Composition
-from privgen.benefit.plan import Cell, Plan
+from privgen.benefit.plan import BenchPlan, Cell
 from privgen.benefit.trials.classifiers import build, uses_bfloat16
 from privgen.benefit.trials.execution import VIEWS, default_jobs
 from privgen.benefit.trials.fitting import Trial, fit, predict
@@ -22,7 +22,7 @@ _TRIAL_UPDATES = 4
 
 
 def estimate(
-    plan: Plan,
+    plan: BenchPlan,
     generators: Mapping[float, int],
     *,
     train: TileSet,
@@ -68,7 +68,7 @@ def estimate(
     }
 
 
-def _arm_row(name: str, plan: Plan, cells: Sequence[Cell]) -> ArmCost:
+def _arm_row(name: str, plan: BenchPlan, cells: Sequence[Cell]) -> ArmCost:
     """How often each model is trained in an arm, over regimes, ratios, generators and seeds."""
     own = [cell for cell in cells if cell.arm == name and cell.model == plan.models[0]]
     ratios = dict.fromkeys(cell.ratio for cell in own if cell.ratio is not None)
@@ -80,7 +80,7 @@ def _arm_row(name: str, plan: Plan, cells: Sequence[Cell]) -> ArmCost:
 
 
 def _measured(
-    plan: Plan, model: str, tiles: NDArray[np.uint8], classes: int
+    plan: BenchPlan, model: str, tiles: NDArray[np.uint8], classes: int
 ) -> tuple[float, float]:
     """Seconds of an update, and of predicting one tile."""
     device = choose_device(plan.device)

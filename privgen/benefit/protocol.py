@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privgen.benefit.plan import Plan
+from privgen.benefit.plan import BenchPlan
 from privgen.benefit.regimes import Regime, check_parts
 from privgen.benefit.results.assembly import Finished, Tested, assemble
 from privgen.benefit.results.caveats import require_patients
@@ -82,7 +82,7 @@ def augment_bench(
     Source: docs/methods.md#classifier-benefit.
     """
     finished = carry_out(
-        Plan.of(**options),
+        BenchPlan.of(**options),
         regimes=regimes,
         validation=validation,
         test=test,
@@ -95,7 +95,7 @@ def augment_bench(
 
 
 def carry_out(
-    plan: Plan,
+    plan: BenchPlan,
     *,
     regimes: Sequence[Regime],
     validation: TileSet,
@@ -152,7 +152,7 @@ def carry_out(
     )
 
 
-def _jobs(plan: Plan) -> int:
+def _jobs(plan: BenchPlan) -> int:
     return default_jobs(choose_device(plan.device))
 
 

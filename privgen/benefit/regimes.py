@@ -34,7 +34,7 @@ _SAME_SHARE = 0.2  # how far, relatively, a generator's training tiles may be fr
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Source:
+class GeneratorTiles:
     """Synthetic tiles of one generator.
 
     Attributes:
@@ -60,7 +60,7 @@ class Regime:
 
     share: float
     train: TileSet
-    generators: tuple[Source, ...]
+    generators: tuple[GeneratorTiles, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -292,7 +292,7 @@ def _require_different(regime: Regime) -> None:
             )
 
 
-def _require_apart(source: Source, *, validation: TileSet, test: TileSet) -> None:
+def _require_apart(source: GeneratorTiles, *, validation: TileSet, test: TileSet) -> None:
     for name, tiles in (("validation", validation), ("test", test)):
         told = tiles.digests[~tiles.featureless]  # blank glass is nobody's
         shared = np.intersect1d(source.tiles.digests, told)

@@ -18,7 +18,7 @@ _TILES, _TRAININGS, _RUN = "Whose tiles", "Which trainings", "How it is run"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
+class Workload:
     """How much is trained where nothing else is asked for.
 
     Attributes:
@@ -34,8 +34,8 @@ class Effort:
     updates: int
 
 
-FULL = Effort(seeds=5, generator_seeds=2, ratios=(0.25, 0.5, 1.0, 2.0, 3.0), updates=80)
-QUICK = Effort(seeds=3, generator_seeds=1, ratios=(1.0,), updates=24)
+FULL = Workload(seeds=5, generator_seeds=2, ratios=(0.25, 0.5, 1.0, 2.0, 3.0), updates=80)
+QUICK = Workload(seeds=3, generator_seeds=1, ratios=(1.0,), updates=24)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -229,7 +229,7 @@ class BenchRequest:
         return tuple(map(float, self.regimes))
 
     @property
-    def effort(self) -> Effort:
+    def effort(self) -> Workload:
         """What is trained where nothing else is asked for."""
         return QUICK if self.quick else FULL
 

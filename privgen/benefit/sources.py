@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from privgen.benefit.generators import train_generators
-from privgen.benefit.regimes import Parts, Regime, Source, check_parts, cut, from_ledgers, split
+from privgen.benefit.regimes import (
+    GeneratorTiles,
+    Parts,
+    Regime,
+    check_parts,
+    cut,
+    from_ledgers,
+    split,
+)
 from privgen.benefit.requests import BenchRequest
 from privgen.benefit.results.caveats import require_patients
 from privgen.checkpoints.roles import agreed, opened_by
@@ -31,7 +39,7 @@ _SPARE = 2.0  # synthetic tiles for each one that the filtered arm wants, so tha
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Opened:
+class OpenedBench:
     """Real tiles in their parts, before anything is trained.
 
     Attributes:
@@ -65,7 +73,7 @@ class Opened:
         }
 
 
-def open_request(request: BenchRequest) -> Opened:
+def open_request(request: BenchRequest) -> OpenedBench:
     """Open and split the real tiles; trains nothing.
 
     What the real tiles forbid is refused here, not after hours of training generators.
@@ -87,12 +95,12 @@ def open_request(request: BenchRequest) -> Opened:
     return opened
 
 
-def _opened(request: BenchRequest) -> Opened:
+def _opened(request: BenchRequest) -> OpenedBench:
     if request.generators:
         loaded = {Path(path): load_generator(Path(path)) for path in request.generators}
         tiles, differences = _tiles_of(loaded, request)
         parts, found = from_ledgers(tiles, loaded, request.shares, seed=request.seed)
-        return Opened(
+        return OpenedBench(
             request=request,
             tiles=tiles,
             parts=parts,
@@ -115,7 +123,7 @@ def _opened(request: BenchRequest) -> Opened:
         )
     parts = split(tiles, seed=request.seed)
     subsets = cut(parts.known, request.shares, seed=request.seed)
-    return Opened(request=request, tiles=tiles, parts=parts, subsets=subsets, checkpoints={})
+    return OpenedBench(request=request, tiles=tiles, parts=parts, subsets=subsets, checkpoints={})
 
 
 def _tiles_of(
@@ -137,7 +145,7 @@ def _tiles_of(
 
 
 def make_regimes(
-    opened: Opened, *, ratio: float, filters: bool, folder: Path | None
+    opened: OpenedBench, *, ratio: float, filters: bool, folder: Path | None
 ) -> tuple[Regime, ...]:
     """Train what is to be trained, and draw every generator's tiles.
 
@@ -189,10 +197,10 @@ def make_regimes(
     )
 
 
-def _given(request: BenchRequest, count: int) -> tuple[Source, ...]:
+def _given(request: BenchRequest, count: int) -> tuple[GeneratorTiles, ...]:
     if request.synthetic is None:
         return tuple(
-            Source(
+            GeneratorTiles(
                 name=f"perfect generator, seed {number}",
                 tiles=make_phantom(
                     patients=math.ceil(count / PHANTOM_TILES),
@@ -208,10 +216,10 @@ def _given(request: BenchRequest, count: int) -> tuple[Source, ...]:
         if isinstance(request.synthetic, TileSet)
         else open_tiles(Path(request.synthetic), on_bad_tile=request.on_bad_tile)
     )
-    return (Source(name="synthetic tiles", tiles=tiles),)
+    return (GeneratorTiles(name="synthetic tiles", tiles=tiles),)
 
 
-def _sampled(path: Path, number: int, train: TileSet, count: int, seed: int) -> Source:
+def _sampled(path: Path, number: int, train: TileSet, count: int, seed: int) -> GeneratorTiles:
     """Synthetic tiles of a generator, its classes as frequent as it was trained on them.
 
     Raises:
@@ -226,7 +234,7 @@ def _sampled(path: Path, number: int, train: TileSet, count: int, seed: int) -> 
         )
     with threads(1):  # drawn again when a run goes on, perhaps where there are more
         tiles, labels = sample(loaded, count, seed=seed)
-    return Source(
+    return GeneratorTiles(
         name=f"{loaded.family} {number}, {loaded.kimg:.3g} kimg",
         tiles=TileSet.from_arrays(tiles, labels, layout="sampled from the generator"),
         checkpoint=path,

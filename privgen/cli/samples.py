@@ -30,10 +30,10 @@ def sample(
     """Write synthetic tiles. The same command again resumes where it was stopped."""
     request = made(SampleRequest, given)
     require_paths(generator)
-    from privgen.release.folder import Part, write_samples
+    from privgen.release.folder import SamplePart, write_samples
     from privgen.sampling import load_generator
 
-    part = Part.parse(shard)
+    part = SamplePart.parse(shard)
     written = write_samples(load_generator(generator), out, request, part=part)
     tiles = written.made + written.kept
     done = f"{written.made} made, {written.kept} were there" if written.made else "nothing to do"

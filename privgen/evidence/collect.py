@@ -29,7 +29,7 @@ from privgen.encoders.loading import Encoder
 from privgen.encoders.orbit import Whitening, fingerprint
 from privgen.errors import InputError
 from privgen.evidence.copy_kinds import AUDITED_KINDS, KINDS
-from privgen.evidence.planted_copies import PLANTED_PER_KIND, Look, Sources, planted_copies
+from privgen.evidence.planted_copies import PLANTED_PER_KIND, AuditLook, CopySources, planted_copies
 from privgen.phases import phase
 from privgen.pipelines.decision import Pipeline, inspect
 
@@ -135,13 +135,13 @@ def collect(
     judged = {role: _tiles(role, tiles, embedded[role], whitening) for role, tiles in roles.items()}
     searched = _searched(embedded, judged, seed) if search else {}
     planted = planted_copies(
-        Sources(
+        CopySources(
             tiles=roles["train"],
             means=embedded["train"].mean,
             fingerprints=embedded["train"].fingerprints,
         ),
         roles["holdout"],
-        Look(encoder=encoder, whitening=whitening, side=side, step=pipeline.step),
+        AuditLook(encoder=encoder, whitening=whitening, side=side, step=pipeline.step),
         kinds=KINDS if search else AUDITED_KINDS,
         count=planted_per_kind,
         seed=seed,

@@ -47,8 +47,8 @@ from privgen.encoders.orbit import SYMMETRIES, symmetries
 from privgen.errors import ConfigError
 from privgen.evidence import copy_pieces
 
-Tiles = NDArray[np.uint8]
-Alteration = Callable[[Tiles, np.random.Generator], Tiles]
+Pixels = NDArray[np.uint8]
+Alteration = Callable[[Pixels, np.random.Generator], Pixels]
 
 ODD_DEGREES = (10.0, 80.0)
 """Range of odd rotations: at least 10 degrees away from every symmetry of the square."""
@@ -88,8 +88,8 @@ _MIRRORED = SYMMETRIES // 2
 
 
 def plant(
-    kind: str, tiles: Tiles, rng: np.random.Generator, *, partners: Tiles | None = None
-) -> Tiles:
+    kind: str, tiles: Pixels, rng: np.random.Generator, *, partners: Pixels | None = None
+) -> Pixels:
     """Copies of `tiles`, altered.
 
     Args:
@@ -116,16 +116,16 @@ def plant(
     return ALTERATIONS[kind](tiles, rng)
 
 
-def _exact(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _exact(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     return tiles.copy()
 
 
-def _symmetry(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _symmetry(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     """One of the 7 symmetries other than leaving the tile as it is."""
     return _versions(tiles, rng.integers(1, SYMMETRIES, size=len(tiles)))
 
 
-def _versions(tiles: Tiles, chosen: NDArray[np.int64]) -> Tiles:
+def _versions(tiles: Pixels, chosen: NDArray[np.int64]) -> Pixels:
     """The symmetric version of each tile that has this number in `symmetries`."""
     copies = np.empty_like(tiles)
     for index, version in enumerate(symmetries(tiles)):
@@ -133,7 +133,7 @@ def _versions(tiles: Tiles, chosen: NDArray[np.int64]) -> Tiles:
     return copies
 
 
-def _odd_rotation(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _odd_rotation(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     """Turn each tile about its centre.
 
     Reflection keeps the scale and invents no colour; the largest square free of it would be a crop.
@@ -152,7 +152,7 @@ def _odd_rotation(tiles: Tiles, rng: np.random.Generator) -> Tiles:
     )
 
 
-def _resampled(tiles: Tiles, grid: Tensor) -> Tiles:
+def _resampled(tiles: Pixels, grid: Tensor) -> Pixels:
     """The tiles seen through `grid` (as `grid_sample` has it): bicubic, reflected at the border."""
     source = torch.from_numpy(tiles.astype(np.float32)).permute(0, 3, 1, 2)
     seen = F.grid_sample(
@@ -162,19 +162,19 @@ def _resampled(tiles: Tiles, grid: Tensor) -> Tiles:
     return np.ascontiguousarray(rounded.permute(0, 2, 3, 1).numpy())
 
 
-def _stain(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _stain(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     return stain.jitter(tiles, rng, strength=STAIN_STRENGTH)
 
 
-def _odd_rotation_stain(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _odd_rotation_stain(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     return _stain(_odd_rotation(tiles, rng), rng)
 
 
-def _mirror_stain(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _mirror_stain(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     return _stain(_versions(tiles, rng.integers(_MIRRORED, SYMMETRIES, size=len(tiles))), rng)
 
 
-def _crop(tiles: Tiles, rng: np.random.Generator, *, share: float) -> Tiles:
+def _crop(tiles: Pixels, rng: np.random.Generator, *, share: float) -> Pixels:
     """Cut a square of `share` of the side out of each tile, anywhere, and enlarge it again."""
     side = tiles.shape[1]
     kept = max(round(share * side), 1)
@@ -186,29 +186,29 @@ def _crop(tiles: Tiles, rng: np.random.Generator, *, share: float) -> Tiles:
     return resize(np.stack(cut), side)
 
 
-def _jpeg(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _jpeg(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     return np.stack([decode(encode_jpeg(tile, JPEG_QUALITY), "a planted copy") for tile in tiles])
 
 
-def _blur(tiles: Tiles, rng: np.random.Generator, *, sigma: float = BLUR_SIGMA) -> Tiles:
+def _blur(tiles: Pixels, rng: np.random.Generator, *, sigma: float = BLUR_SIGMA) -> Pixels:
     blurred = ndimage.gaussian_filter(
         tiles.astype(np.float32), (0, sigma, sigma, 0), mode="reflect"
     )
     return np.asarray(np.rint(blurred), dtype=np.uint8)
 
 
-def _img_to_img(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _img_to_img(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     soft = _stain(_blur(tiles, rng, sigma=LOOK_BLUR), rng)
     noisy = soft + rng.normal(0, LOOK_NOISE, size=soft.shape)
     return np.asarray(np.clip(np.rint(noisy), 0, 255), dtype=np.uint8)
 
 
-def _down_up(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _down_up(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     side = tiles.shape[1]
     return resize(resize(tiles, max(1, side // DOWN_UP)), side)
 
 
-def _perspective(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _perspective(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     """Seen from the side: a projective map that no affine transform follows."""
     side = tiles.shape[1]
     corners = np.array([[0, 0], [side, 0], [side, side], [0, side]], dtype=np.float32)
@@ -222,7 +222,7 @@ def _perspective(tiles: Tiles, rng: np.random.Generator) -> Tiles:
     return copies
 
 
-def _histogram(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
+def _histogram(tiles: Pixels, rng: np.random.Generator, partners: Pixels) -> Pixels:
     """The ranks of each channel stay, the values are another tile's."""
     copies = np.empty_like(tiles)
     for row, other in enumerate(copy_pieces.others(tiles, rng, partners)):
@@ -232,12 +232,12 @@ def _histogram(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles
     return copies
 
 
-def _invert(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _invert(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     """A negative: nothing looks less like tissue, and nothing is easier to undo."""
     return np.uint8(255) - tiles
 
 
-def _blend(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, weight: float) -> Tiles:
+def _blend(tiles: Pixels, rng: np.random.Generator, partners: Pixels, *, weight: float) -> Pixels:
     """`weight` of each tile and the rest of another tile, in RGB."""
     copies = np.empty_like(tiles)
     for row, other in enumerate(copy_pieces.others(tiles, rng, partners)):
@@ -245,7 +245,7 @@ def _blend(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, weight: f
     return copies
 
 
-def _elastic(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def _elastic(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     """Bend each tile: random vectors at 5 x 5 knots, bicubic between them, the longest set."""
     knots = rng.normal(size=(len(tiles), 2, _ELASTIC_KNOTS, _ELASTIC_KNOTS))
     side = tiles.shape[1]
@@ -279,7 +279,7 @@ ALTERATIONS: dict[str, Alteration] = {
 }
 """Kind and the function that makes it, for at least one tile."""
 
-COMPOSED: dict[str, Callable[[Tiles, np.random.Generator, Tiles], Tiles]] = {
+COMPOSED: dict[str, Callable[[Pixels, np.random.Generator, Pixels], Pixels]] = {
     **{kind: partial(_blend, weight=weight) for kind, weight in BLENDS.items()},
     "histogram": _histogram,
     **{kind: partial(copy_pieces.inset, share=share) for kind, share in INSETS.items()},

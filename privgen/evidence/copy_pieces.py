@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from privgen.data.images import pixel_digest, resize
 from privgen.errors import InputError
 
-Tiles = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 PARTS = 4
 """Pieces a side of a jigsaw and of a mosaic."""
 
 
-def jigsaw(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def jigsaw(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     """Cut each tile in 4 x 4 pieces and shuffle them; what 4 does not divide stays in place."""
     copies = tiles.copy()
     piece = tiles.shape[1] // PARTS
@@ -28,7 +28,7 @@ def jigsaw(tiles: Tiles, rng: np.random.Generator) -> Tiles:
     return copies
 
 
-def mosaic(tiles: Tiles, rng: np.random.Generator) -> Tiles:
+def mosaic(tiles: Pixels, rng: np.random.Generator) -> Pixels:
     """Of each tile one piece, a quarter of its side, beside pieces of 15 others of `tiles`."""
     copies = tiles.copy()
     piece = tiles.shape[1] // PARTS
@@ -42,7 +42,7 @@ def mosaic(tiles: Tiles, rng: np.random.Generator) -> Tiles:
     return copies
 
 
-def inset(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, share: float) -> Tiles:
+def inset(tiles: Pixels, rng: np.random.Generator, partners: Pixels, *, share: float) -> Pixels:
     """Each tile, shrunk to `share` of its side, somewhere on a tile of other tissue."""
     side = tiles.shape[1]
     size = max(1, round(share * side))
@@ -53,7 +53,7 @@ def inset(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, share: flo
     return copies
 
 
-def piece(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, share: float) -> Tiles:
+def piece(tiles: Pixels, rng: np.random.Generator, partners: Pixels, *, share: float) -> Pixels:
     """A piece of each tile, `share` of its side, at its own size on a tile of other tissue."""
     side = tiles.shape[1]
     size = max(1, round(share * side))
@@ -64,7 +64,7 @@ def piece(tiles: Tiles, rng: np.random.Generator, partners: Tiles, *, share: flo
     return copies
 
 
-def half_paste(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
+def half_paste(tiles: Pixels, rng: np.random.Generator, partners: Pixels) -> Pixels:
     """The left half of each tile beside the right half of a tile of other tissue."""
     copies = others(tiles, rng, partners)
     half = tiles.shape[1] // 2
@@ -72,7 +72,7 @@ def half_paste(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles
     return copies
 
 
-def others(tiles: Tiles, rng: np.random.Generator, partners: Tiles) -> Tiles:
+def others(tiles: Pixels, rng: np.random.Generator, partners: Pixels) -> Pixels:
     """A partner for each tile, never one of equal pixels; freshly allocated.
 
     Args:
@@ -108,7 +108,7 @@ def _cell(place: int, size: int) -> tuple[slice, slice]:
     return slice(top, top + size), slice(left, left + size)
 
 
-def _anywhere(tile: Tiles, size: int, rng: np.random.Generator) -> Tiles:
+def _anywhere(tile: Pixels, size: int, rng: np.random.Generator) -> Pixels:
     """A square piece of one tile."""
     top, left = rng.integers(0, len(tile) - size + 1, size=2)
     return tile[top : top + size, left : left + size]

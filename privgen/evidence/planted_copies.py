@@ -29,7 +29,7 @@ _PARTNERS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class AuditLook:
     """How the tiles of an audit are looked at.
 
     Attributes:
@@ -45,7 +45,7 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sources:
+class CopySources:
     """Train tiles to make copies of.
 
     Attributes:
@@ -60,9 +60,9 @@ class Sources:
 
 
 def planted_copies(
-    train: Sources,
+    train: CopySources,
     partners: TileSet,
-    look: Look,
+    look: AuditLook,
     *,
     kinds: Sequence[str],
     count: int,

@@ -33,7 +33,7 @@ PARAMETERS = "sample.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class SamplePart:
     """One of several equal parts of a sample, for one of several machines.
 
     Attributes:
@@ -78,7 +78,7 @@ class Part:
         return min(first, count), min(end, count)
 
 
-WHOLE = Part()
+WHOLE = SamplePart()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def write_samples(
     request: SampleRequest | None = None,
     /,
     *,
-    part: Part = WHOLE,
+    part: SamplePart = WHOLE,
     **options: Any,
 ) -> Written:
     """Write a sample, or go on with it where an earlier call stopped; memory stays bounded.

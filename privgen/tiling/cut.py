@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from privgen.data import images
 from privgen.data.slides import Slide
-from privgen.tiling.plan import Plan
+from privgen.tiling.plan import TilePlan
 
 Tile = NDArray[np.uint8]
 
 
-def read_tiles(slide: Slide, plan: Plan, first: int, last: int) -> list[Tile]:
+def read_tiles(slide: Slide, plan: TilePlan, first: int, last: int) -> list[Tile]:
     """Tiles `first` to `last` - 1 of a plan, from one region of the slide.
 
     Returns:

@@ -30,9 +30,9 @@ from privgen.tiling.labels import read_regions
 from privgen.tiling.listed import plan_listed
 from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.output import TileOutput
-from privgen.tiling.parts import COLUMNS, FOLDER, Part, Row, made_by, read_part
+from privgen.tiling.parts import COLUMNS, FOLDER, Row, SlidePart, made_by, read_part
 from privgen.tiling.pictures import draw_kept
-from privgen.tiling.plan import Plan, plan_tiles
+from privgen.tiling.plan import TilePlan, plan_tiles
 from privgen.tiling.settings import TilingSettings
 
 THUMBNAILS = "thumbnails"
@@ -145,7 +145,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SlideOutcome:
     """How a job ended.
 
     Attributes:
@@ -165,7 +165,7 @@ class Outcome:
     fresh: bool = True
 
 
-def tile_slide(job: Job, tick: Tick) -> Outcome:
+def tile_slide(job: Job, tick: Tick) -> SlideOutcome:
     """Cut one slide, unless its part says that this was done.
 
     What an earlier run cut goes only when the slide has been opened and its new tiles are placed.
@@ -179,20 +179,20 @@ def tile_slide(job: Job, tick: Tick) -> Outcome:
         with locked(job.out / FOLDER, purpose="tiling", name=f"{job.slide}.lock", wait=True):
             return _tiled(job, tick)
     except (SlideError, SlideReadError) as error:
-        return Outcome(slide=job.slide, rule=error.rule, exit_code=error.exit_code)
+        return SlideOutcome(slide=job.slide, rule=error.rule, exit_code=error.exit_code)
     except MemoryError:
-        return Outcome(slide=job.slide, rule=_MEMORY, exit_code=3)
+        return SlideOutcome(slide=job.slide, rule=_MEMORY, exit_code=3)
     except cv2.error as error:
         if error.code != cv2.Error.StsNoMem:
             raise
-        return Outcome(slide=job.slide, rule=_MEMORY, exit_code=3)
+        return SlideOutcome(slide=job.slide, rule=_MEMORY, exit_code=3)
 
 
-def _tiled(job: Job, tick: Tick) -> Outcome:
+def _tiled(job: Job, tick: Tick) -> SlideOutcome:
     decided_by = job.decided_by()
     before = read_part(job.out, job.slide)
     if before is not None and before.made_by == decided_by and before.complete(job.out):
-        return Outcome(
+        return SlideOutcome(
             slide=job.slide, tiles=len(before), candidates=before.candidates, fresh=False
         )
     with Slide(job.path, mpp=job.mpp) as slide:
@@ -205,7 +205,7 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
         cutter = _Cutter(job, slide, plan, labels, tick)
         rows = cutter.cut()
         _draw(job, seen, plan, rows)
-        part = Part(
+        part = SlidePart(
             slide=job.slide,
             made_by=decided_by,
             candidates=plan.candidates,
@@ -217,10 +217,10 @@ def _tiled(job: Job, tick: Tick) -> Outcome:
             unseen=slide.unseen,
         )
     part.write(job.out)
-    return Outcome(slide=job.slide, tiles=len(part), candidates=part.candidates)
+    return SlideOutcome(slide=job.slide, tiles=len(part), candidates=part.candidates)
 
 
-def _planned(job: Job, slide: Slide, seen: Overview) -> tuple[Plan, Mapping[str, int] | None]:
+def _planned(job: Job, slide: Slide, seen: Overview) -> tuple[TilePlan, Mapping[str, int] | None]:
     """The tiles, and what became of listed places where there is a list."""
     name, mask = str(job.path), tissue_mask(seen.pixels)
     if job.coordinates is None:
@@ -231,8 +231,8 @@ def _planned(job: Job, slide: Slide, seen: Overview) -> tuple[Plan, Mapping[str,
 
 
 def _labelled(
-    job: Job, slide: Slide, plan: Plan, tick: Tick
-) -> tuple[Plan, list[str], Annotated | None]:
+    job: Job, slide: Slide, plan: TilePlan, tick: Tick
+) -> tuple[TilePlan, list[str], Annotated | None]:
     """The tiles that have a class, it, and what became of the annotations."""
     if job.regions is None:
         return plan, [job.label or FLAT_CLASS] * len(plan), None
@@ -267,7 +267,9 @@ def _labelled(
 class _Cutter:
     """Reads the blocks of a plan with several threads and keeps them in order."""
 
-    def __init__(self, job: Job, slide: Slide, plan: Plan, labels: list[str], tick: Tick) -> None:
+    def __init__(
+        self, job: Job, slide: Slide, plan: TilePlan, labels: list[str], tick: Tick
+    ) -> None:
         self.job, self.slide, self.plan, self.labels, self.tick = job, slide, plan, labels, tick
         self.normalise = None if job.stain is None else load_normaliser(*job.stain)
         self.output = TileOutput(job.out, job.slide, set(labels), job.settings.output)
@@ -358,7 +360,7 @@ def _put(output: TileOutput, row: Row, encoded: bytes) -> str:
     return output.add(row.x, row.y, row.label, encoded, meta)
 
 
-def _draw(job: Job, seen: Overview, plan: Plan, rows: list[Row]) -> None:
+def _draw(job: Job, seen: Overview, plan: TilePlan, rows: list[Row]) -> None:
     """The overview with its kept tiles, for the owner alone."""
     corners = np.array([(row.x, row.y) for row in rows], dtype=np.float64)
     boxes = np.concatenate([corners, corners + plan.size], axis=1)

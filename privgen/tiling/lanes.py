@@ -25,7 +25,7 @@ import cv2
 
 from privgen.compute.workers import serve_parent, shielded
 from privgen.errors import Interrupted, PrivgenError, RuntimeFailure, SlideError
-from privgen.tiling.job import Job, Outcome, tile_slide
+from privgen.tiling.job import Job, SlideOutcome, tile_slide
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -99,7 +99,7 @@ def _tick(read: int, planned: int) -> None:
         raise Interrupted("tiling was stopped. Run the same command again to go on.")
 
 
-def _work(job: Job) -> Outcome:
+def _work(job: Job) -> SlideOutcome:
     return tile_slide(job, _tick)
 
 
@@ -109,7 +109,7 @@ def run_here(
     progress: Progress,
     *,
     silent_seconds: float = SILENT_SECONDS,
-) -> Iterator[Outcome]:
+) -> Iterator[SlideOutcome]:
     """Outcomes of jobs carried out by `workers` processes of this machine.
 
     Closing the iterator stops the work after the blocks being cut.
@@ -126,7 +126,7 @@ def run_here(
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
-    ended: queue.SimpleQueue[Outcome | PrivgenError] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[SlideOutcome | PrivgenError] = queue.SimpleQueue()
     context = multiprocessing.get_context("spawn")
     # Without a lock: a process that is killed while it holds one would never give it back.
     shares = [context.RawArray("q", 5) for _ in range(min(workers, len(jobs)))]
@@ -175,7 +175,7 @@ _UNSTARTED = (
 def _lane(
     share: Any,
     waiting: "queue.SimpleQueue[Job]",
-    ended: "queue.SimpleQueue[Outcome | PrivgenError]",
+    ended: "queue.SimpleQueue[SlideOutcome | PrivgenError]",
     most: int,
     silent: float,
 ) -> None:
@@ -200,7 +200,7 @@ def _lane(
                         ended.put(RuntimeFailure(_UNSTARTED))
                         return
                     rule = _HUNG.format(seconds=silent) if hung else _DIED
-                    ended.put(Outcome(slide=job.slide, rule=rule, exit_code=3))
+                    ended.put(SlideOutcome(slide=job.slide, rule=rule, exit_code=3))
                     share[_PROCESS] = 0
                     break
                 except PrivgenError as error:
@@ -212,7 +212,7 @@ def _lane(
                     share[_READ] = share[_PLANNED] = 0
 
 
-def _ended_for_silence(future: "Future[Outcome]", share: Any, silent: float) -> bool:
+def _ended_for_silence(future: "Future[SlideOutcome]", share: Any, silent: float) -> bool:
     """Wait for a job; True where its process was ended because it showed no sign of life."""
     seen, since = share[_BEAT], time.monotonic()
     while not wait([future], timeout=_POLL).done:
@@ -227,7 +227,7 @@ def _ended_for_silence(future: "Future[Outcome]", share: Any, silent: float) -> 
     return False
 
 
-def run_on(jobs: Sequence[Job], client: "Client", progress: Progress) -> Iterator[Outcome]:
+def run_on(jobs: Sequence[Job], client: "Client", progress: Progress) -> Iterator[SlideOutcome]:
     """Outcomes of jobs carried out by Dask workers, which see the same folders.
 
     Raises:
@@ -247,7 +247,7 @@ def run_on(jobs: Sequence[Job], client: "Client", progress: Progress) -> Iterato
                     "work. Run the same command again to go on."
                 )
             elif type(error).__name__ == "KilledWorker":
-                outcome = Outcome(slide=job.slide, rule=_DIED, exit_code=3)
+                outcome = SlideOutcome(slide=job.slide, rule=_DIED, exit_code=3)
             elif isinstance(error, PrivgenError):
                 raise error
             else:
@@ -268,10 +268,10 @@ def _key(job: Job) -> str:
     return f"tile-{job.slide}-{digest.hexdigest()[:16]}"
 
 
-def _apart(job: Job) -> Outcome:
+def _apart(job: Job) -> SlideOutcome:
     return tile_slide(job, lambda read, planned: None)
 
 
-def _defect(job: Job, error: BaseException) -> Outcome:
+def _defect(job: Job, error: BaseException) -> SlideOutcome:
     rule = f"met an unexpected {type(error).__name__}. This is a defect in privgen."
-    return Outcome(slide=job.slide, rule=rule, exit_code=3)
+    return SlideOutcome(slide=job.slide, rule=rule, exit_code=3)

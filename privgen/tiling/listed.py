@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from privgen.data.slides import Overview, Slide
 from privgen.errors import SlideError
 from privgen.tiling.coordinates import Coordinates
-from privgen.tiling.plan import Plan, blocks_of, require_readable, source_of, tissue_share
+from privgen.tiling.plan import TilePlan, blocks_of, require_readable, source_of, tissue_share
 from privgen.tiling.settings import TilingSettings
 
 KINDS: Mapping[str, str] = {
@@ -29,7 +29,7 @@ KINDS: Mapping[str, str] = {
 class Listed:
     """A plan, and how many places each of `KINDS` happened to."""
 
-    plan: Plan
+    plan: TilePlan
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ def plan_listed(
     order, blocks = blocks_of(x, y, settings, scale, slide.exact(level))
     if not slide.exact(level):  # there a block is one tile, and places may crowd
         blocks = np.arange(len(x) + 1)
-    plan = Plan(
+    plan = TilePlan(
         level=level,
         scale=scale,
         downsample=chosen.downsample,

@@ -66,7 +66,7 @@ Columns = dict[str, list[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class SlidePart:
     """The finished work on one slide.
 
     Attributes:
@@ -155,11 +155,11 @@ def _file(path: str) -> str:
     return before + ".tar" if tar else path
 
 
-def read_part(out: Path, slide: str) -> Part | None:
+def read_part(out: Path, slide: str) -> SlidePart | None:
     """The part of a slide; None where there is none, or it cannot be read."""
     try:
         known = json.loads((out / FOLDER / f"{slide}.json").read_bytes())
-        return Part(
+        return SlidePart(
             slide=known["slide"],
             made_by=known["made_by"],
             candidates=known["candidates"],
@@ -174,7 +174,7 @@ def read_part(out: Path, slide: str) -> Part | None:
         return None
 
 
-def read_parts(out: Path) -> list[Part]:
+def read_parts(out: Path) -> list[SlidePart]:
     """Every part of a run, in order of the slides' pseudonyms."""
     found = (read_part(out, file.stem) for file in sorted((out / FOLDER).glob("*.json")))
     return [part for part in found if part is not None]
@@ -186,7 +186,7 @@ def made_by(what: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_joined(out: Path, parts: list[Part]) -> Path:
+def write_joined(out: Path, parts: list[SlidePart]) -> Path:
     """Write the manifest of all parts; an earlier one of the other kind goes.
 
     Where the patient is known for some slides only, each of the others stands for one of its own,

@@ -35,7 +35,7 @@ Places = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Plan:
+class TilePlan:
     """The tiles of one slide.
 
     Attributes:
@@ -65,7 +65,7 @@ class Plan:
     def __len__(self) -> int:
         return len(self.x)
 
-    def only(self, wanted: Sequence[bool]) -> "Plan":
+    def only(self, wanted: Sequence[bool]) -> "TilePlan":
         """The tiles that are wanted, in their blocks."""
         chosen = np.asarray(wanted, dtype=bool)
         counts = np.add.reduceat(chosen, self.blocks[:-1], dtype=np.int64)
@@ -85,7 +85,7 @@ class Plan:
 
 def plan_tiles(
     path: str, slide: Slide, settings: TilingSettings, overview: Overview, mask: NDArray[np.bool_]
-) -> Plan:
+) -> TilePlan:
     """Place tiles on a slide.
 
     Args:
@@ -130,7 +130,7 @@ def plan_tiles(
         )
     x, y, tissue = x[on_tissue], y[on_tissue], tissue[on_tissue]
     order, blocks = blocks_of(x, y, settings, scale, slide.exact(level))
-    return Plan(
+    return TilePlan(
         level=level,
         scale=scale,
         downsample=chosen.downsample,

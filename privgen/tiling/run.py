@@ -33,7 +33,7 @@ from privgen.tiling.coordinates import coordinates_of
 from privgen.tiling.document import TilingCounts, TilingDocument
 from privgen.tiling.folder import PARAMETERS, claim, described, prepare
 from privgen.tiling.given import Given, gather, one_of
-from privgen.tiling.job import THUMBNAILS, Job, Outcome, Stain
+from privgen.tiling.job import THUMBNAILS, Job, SlideOutcome, Stain
 from privgen.tiling.labels import LabelSource
 from privgen.tiling.lanes import Progress, run_here, run_on
 from privgen.tiling.names import Names, known_as, load_key, patient_of
@@ -41,7 +41,7 @@ from privgen.tiling.normalise import load_normaliser
 from privgen.tiling.parts import (
     FOLDER,
     SHARDS,
-    Part,
+    SlidePart,
     clear_unfinished,
     read_part,
     read_parts,
@@ -158,7 +158,7 @@ def _fits(name: str, stem: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class OutputPlaces:
     """Where a run writes.
 
     Attributes:
@@ -192,7 +192,7 @@ def run(
     slides: Sequence[Path],
     settings: TilingSettings,
     sources: Sources,
-    places: Places,
+    places: OutputPlaces,
     *,
     stain: Stain | None = None,
     hands: Hands | None = None,
@@ -232,10 +232,10 @@ def run(
                 sweep_partial_files(folder)
         asked = _Asked(settings, sources, places, stain, hands.threads, names)
         jobs: dict[str, Job] = {}
-        outcomes: list[Outcome] = []
+        outcomes: list[SlideOutcome] = []
         for one in given:
             job = _job(one, asked)
-            if isinstance(job, Outcome):
+            if isinstance(job, SlideOutcome):
                 outcomes.append(job)
             else:
                 jobs[job.slide] = job
@@ -260,13 +260,13 @@ class _Asked:
 
     settings: TilingSettings
     sources: Sources
-    places: Places
+    places: OutputPlaces
     stain: Stain | None
     threads: int
     names: Names
 
 
-def _job(one: Given, asked: _Asked) -> Job | Outcome:
+def _job(one: Given, asked: _Asked) -> Job | SlideOutcome:
     """What is to be done with one slide, or why it cannot be."""
     sources, places, stain = asked.sources, asked.places, asked.stain
     slide = asked.names.pseudonym("slide", one.name)
@@ -278,7 +278,7 @@ def _job(one: Given, asked: _Asked) -> Job | Outcome:
         before = read_part(places.out, slide)
         if before is not None:  # of a run whose table named it
             before.withdraw(places.out)
-        return Outcome(slide=slide, rule=error.rule, exit_code=error.exit_code)
+        return SlideOutcome(slide=slide, rule=error.rule, exit_code=error.exit_code)
     return Job(
         path=one.path.resolve(),
         files=tuple(path.resolve() for path in one.files) if one.series else (),
@@ -311,7 +311,7 @@ def _alike(owners: set[str]) -> list[str]:
 
 def _carried_out(
     jobs: list[Job], workers: int, scheduler: str | None, progress: Progress
-) -> Generator[Outcome, None, None]:
+) -> Generator[SlideOutcome, None, None]:
     if scheduler is None:
         yield from run_here(jobs, workers, progress)
         return
@@ -321,7 +321,7 @@ def _carried_out(
         yield from run_on(jobs, client, progress)
 
 
-def _log(out: Path, outcome: Outcome) -> None:
+def _log(out: Path, outcome: SlideOutcome) -> None:
     line: dict[str, object] = {"slide": outcome.slide}
     if outcome.rule is None:
         line |= {"tiles": outcome.tiles, "candidates": outcome.candidates, "new": outcome.fresh}
@@ -336,7 +336,7 @@ def _finish(
     settings: TilingSettings,
     stain: Stain | None,
     names: Names,
-    outcomes: list[Outcome],
+    outcomes: list[SlideOutcome],
     paths: Mapping[str, Path],
     warnings: list[str],
 ) -> Tiled:
@@ -373,7 +373,9 @@ def _finish(
     )
 
 
-def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -> list[str]:
+def _warnings(
+    every: list[SlidePart], parts: list[SlidePart], paths: Mapping[str, Path]
+) -> list[str]:
     """What should be read of finished parts; it names nobody."""
     warnings = []
     unknown = sum(not part.columns["patient"][0] for part in parts)
@@ -410,11 +412,11 @@ def _warnings(every: list[Part], parts: list[Part], paths: Mapping[str, Path]) -
     return [*warnings, *listed.warnings(lists), *annotated.warnings(_annotated(parts))]
 
 
-def _annotated(parts: list[Part]) -> list[annotated.Annotated]:
+def _annotated(parts: list[SlidePart]) -> list[annotated.Annotated]:
     return [part.annotated for part in parts if part.annotated is not None]
 
 
-def _counts(parts: list[Part]) -> TilingCounts:
+def _counts(parts: list[SlidePart]) -> TilingCounts:
     labels = Counter(label for part in parts for label in part.columns["label"])
     owners = [part.columns["patient"][0] for part in parts]
     known, unknown = {owner for owner in owners if owner}, owners.count("")
@@ -430,7 +432,7 @@ def _counts(parts: list[Part]) -> TilingCounts:
     }
 
 
-def _picture(private: Path, parts: list[Part]) -> None:
+def _picture(private: Path, parts: list[SlidePart]) -> None:
     table = {
         name: [value for part in parts for value in part.columns[name]] for name in _SUMMARY_COLUMNS
     }

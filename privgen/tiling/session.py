@@ -13,7 +13,7 @@ from privgen.tiling.lanes import Progress
 from privgen.tiling.names import patient_pattern as compiled
 from privgen.tiling.names import read_slide_table
 from privgen.tiling.requests import TilingRequest
-from privgen.tiling.run import Hands, Places, Sources, Tiled, run
+from privgen.tiling.run import Hands, OutputPlaces, Sources, Tiled, run
 from privgen.tiling.settings import settings_of
 
 
@@ -60,7 +60,7 @@ def tile_slides(
             micrometres=asked.micrometres,
             coordinates=None if asked.coordinates is None else opened(Path(asked.coordinates)),
         ),
-        Places(
+        OutputPlaces(
             out=out, private=hidden, key=hidden / "key" if asked.key is None else Path(asked.key)
         ),
         stain=None if asked.stain is None or target is None else (asked.stain, target),

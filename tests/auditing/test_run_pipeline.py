@@ -19,7 +19,7 @@ from privgen.encoders.loading import load_encoder
 from privgen.encoders.orbit import Whitening, fingerprint, orbit_mean
 from privgen.evidence.collect import Evidence, collect
 from privgen.evidence.copy_kinds import plant
-from privgen.evidence.planted_copies import Look, Sources, planted_copies
+from privgen.evidence.planted_copies import AuditLook, CopySources, planted_copies
 from privgen.reporting import html
 
 ROLES = ("train", "holdout", "synthetic")
@@ -153,13 +153,13 @@ def test_planted_copies_are_embedded_as_synthetic_tiles_would_be(evidence: Evide
     means = orbit_mean(encoder, step.apply(pixels))
     whitening = Whitening.fit(means)
     planted = planted_copies(
-        Sources(
+        CopySources(
             tiles=train,
             means=means,
             fingerprints=np.array([fingerprint(tile) for tile in pixels]),
         ),
         partners,
-        Look(encoder=encoder, whitening=whitening, side=64, step=step),
+        AuditLook(encoder=encoder, whitening=whitening, side=64, step=step),
         kinds=("exact", "stain"),
         count=12,
         seed=seed,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from privgen.benefit.generators import train_generators
 from privgen.benefit.protocol import BenchReport, augment_bench
-from privgen.benefit.regimes import Regime, Source, cut, split
+from privgen.benefit.regimes import GeneratorTiles, Regime, cut, split
 from privgen.data.layouts import open_tiles
 from privgen.data.phantom import write_phantom
 from privgen.data.tileset import TileSet
@@ -93,7 +93,7 @@ def material(textures: Callable[..., TileSet]) -> Callable[..., dict[str, Any]]:
                     share=1.0,
                     train=textures("train", **options),
                     generators=tuple(
-                        Source(
+                        GeneratorTiles(
                             name=f"perfect {number}",
                             tiles=textures(f"made{number}", patients=8, grouped=False),
                         )

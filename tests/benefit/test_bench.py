@@ -10,7 +10,7 @@ import pytest
 
 from privgen.benefit import bench as benches
 from privgen.benefit.bench import Bench, Planned, plan_bench
-from privgen.benefit.requests import FULL, QUICK, Effort
+from privgen.benefit.requests import FULL, QUICK, Workload
 from privgen.benefit.results.records import (
     Point,
 )
@@ -296,7 +296,7 @@ def test_synthetic_tiles_that_lack_a_class_are_refused(
 
 
 @pytest.mark.parametrize(("quick", "effort"), [(False, FULL), (True, QUICK)])
-def test_quick_trains_less_of_everything(planned: Plans, quick: bool, effort: Effort) -> None:
+def test_quick_trains_less_of_everything(planned: Plans, quick: bool, effort: Workload) -> None:
     plan = planned(quick=quick, seeds=None, ratios=None, updates=None).plan
     assert (len(plan.seeds), plan.ratios, plan.recipe.updates) == (
         effort.seeds,

@@ -4,21 +4,21 @@ from typing import Any
 import pytest
 
 from privgen.benefit.arms import ARMS
-from privgen.benefit.plan import Plan
+from privgen.benefit.plan import BenchPlan
 from privgen.benefit.trials.fitting import Recipe
 from privgen.errors import ConfigError
 
 RECIPE = Recipe(updates=10, batch=8, evaluations=2)
 
 
-def plan(**changed: Any) -> Plan:
+def plan(**changed: Any) -> BenchPlan:
     options: dict[str, Any] = {
         "models": ("mobilenet", "resnet18"),
         "ratios": (0.5, 1.0),
         "seeds": (0, 1),
         "recipe": RECIPE,
     }
-    return Plan(**(options | changed))
+    return BenchPlan(**(options | changed))
 
 
 def test_arms_seeds_and_generators_are_fully_crossed() -> None:

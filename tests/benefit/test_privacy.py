@@ -12,7 +12,7 @@ from audits.results import Estimate
 from privgen.auditing.run import Audit
 from privgen.benefit import privacy
 from privgen.benefit.privacy import audit_points
-from privgen.benefit.regimes import Regime, Source
+from privgen.benefit.regimes import GeneratorTiles, Regime
 from privgen.benefit.results.records import (
     Point,
 )
@@ -75,7 +75,9 @@ def sets(textures: Textures) -> dict[str, Any]:
     regime = Regime(
         share=1.0,
         train=textures("train"),
-        generators=tuple(Source(name=f"g {n}", tiles=tiles) for n, tiles in enumerate(made)),
+        generators=tuple(
+            GeneratorTiles(name=f"g {n}", tiles=tiles) for n, tiles in enumerate(made)
+        ),
     )
     return {
         "regimes": (regime,),
@@ -196,7 +198,9 @@ def test_audits_share_embeddings_and_none_are_left(
 def test_a_generator_of_copies_is_a_leak(textures: Textures) -> None:
     train, outside = textures("train", patients=8, each=5), textures("test", patients=8, each=5)
     copies = TileSet.from_arrays(train.load(), train.labels)
-    regime = Regime(share=1.0, train=train, generators=(Source(name="copier", tiles=copies),))
+    regime = Regime(
+        share=1.0, train=train, generators=(GeneratorTiles(name="copier", tiles=copies),)
+    )
     ((judged,), warnings) = audit_points(
         [point("copier")],
         [regime],

@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from privgen.benefit.arms import ARMS, Composition
 from privgen.benefit.plan import Cell
 from privgen.benefit.protocol import BenchReport
-from privgen.benefit.regimes import Regime, Source, cut
+from privgen.benefit.regimes import GeneratorTiles, Regime, cut
 from privgen.benefit.trials import execution
 from privgen.benefit.trials.fitting import Fitted, Trial
 from privgen.benefit.trials.guard import TestGuard
@@ -130,7 +130,9 @@ def test_synthetic_tiles_with_wrong_labels_harm(
     made = textures("made0", patients=8, grouped=False)
     wrong = TileSet.from_arrays(made.load(), np.roll(made.labels, 1))
     regime = Regime(
-        share=1.0, train=parts["regimes"][0].train, generators=(Source(name="w", tiles=wrong),)
+        share=1.0,
+        train=parts["regimes"][0].train,
+        generators=(GeneratorTiles(name="w", tiles=wrong),),
     )
     report = bench(
         regimes=(regime,),
@@ -320,7 +322,7 @@ def test_tiles_are_seen_at_the_side_asked_for(bench: Bench, textures: Textures) 
     regime = Regime(
         share=1.0,
         train=textures("train", side=24),
-        generators=(Source(name="g", tiles=made),),
+        generators=(GeneratorTiles(name="g", tiles=made),),
     )
     report = bench(
         regimes=(regime,),

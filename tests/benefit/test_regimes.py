@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from privgen.benefit.generators import train_generators
-from privgen.benefit.regimes import Parts, Regime, Source, check_parts, cut, from_ledgers, split
+from privgen.benefit.regimes import (
+    GeneratorTiles,
+    Parts,
+    Regime,
+    check_parts,
+    cut,
+    from_ledgers,
+    split,
+)
 from privgen.checkpoints.state import GENERATOR
 from privgen.data.layouts import open_tiles
 from privgen.data.tileset import TileSet
@@ -110,7 +118,7 @@ def check(textures: Textures, **changed: TileSet) -> None:
         "test": textures("test"),
         "synthetic": textures("made", grouped=False),
     } | changed
-    source = Source(name="g 0", tiles=sets["synthetic"])
+    source = GeneratorTiles(name="g 0", tiles=sets["synthetic"])
     check_parts(
         [Regime(share=1.0, train=sets["train"], generators=(source,))],
         validation=sets["validation"],
@@ -155,7 +163,7 @@ def test_unusable_parts_are_refused(
 
 
 def test_a_class_missing_from_a_small_regime_is_refused(textures: Textures) -> None:
-    source = Source(name="g 0", tiles=textures("made", grouped=False))
+    source = GeneratorTiles(name="g 0", tiles=textures("made", grouped=False))
     whole = textures("train")
     with pytest.raises(InputError, match=r"regime 0\.1: down is missing. Give a larger"):
         check_parts(

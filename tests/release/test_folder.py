@@ -19,7 +19,7 @@ from privgen.config import TrainConfig
 from privgen.errors import ConfigError, Interrupted, OutputError
 from privgen.files import sha256_file
 from privgen.models import build_generator
-from privgen.release.folder import Format, Part, write_samples
+from privgen.release.folder import Format, SamplePart, write_samples
 from privgen.sampling import CHUNK, LoadedGenerator, load_generator
 
 CONFIG = TrainConfig(resolution=32, width=4)
@@ -61,7 +61,9 @@ def test_parts_together_are_the_whole_file_by_file(
     options: dict[str, Any] = {"count": COUNT, "seed": 3, "format": format, "tiles_per_file": size}
     whole = write_samples(generator, tmp_path / "whole", **options)
     parts = [
-        write_samples(generator, tmp_path / "merged", part=Part(number=number, parts=7), **options)
+        write_samples(
+            generator, tmp_path / "merged", part=SamplePart(number=number, parts=7), **options
+        )
         for number in (3, 7, 1, 2, 6, 5, 4)
     ]
     assert digests(tmp_path / "merged") == digests(tmp_path / "whole")
@@ -73,7 +75,7 @@ def test_parts_together_are_the_whole_file_by_file(
 def test_a_part_by_itself_holds_its_range_of_images(
     generator: LoadedGenerator, tmp_path: Path
 ) -> None:
-    part = Part(number=2, parts=2)
+    part = SamplePart(number=2, parts=2)
     written = write_samples(generator, tmp_path / "o", count=COUNT, seed=3, part=part)
     numbers = sorted(int(path.stem) for path in (tmp_path / "o").rglob("*.png"))
     assert numbers == list(range(64, COUNT))
@@ -84,7 +86,7 @@ def test_a_part_by_itself_holds_its_range_of_images(
 @pytest.mark.parametrize("parts", [1, 3, 8])
 @pytest.mark.parametrize("count", [1, 32, 97, 1000])
 def test_parts_are_contiguous_aligned_and_even(count: int, parts: int, unit: int) -> None:
-    ranges = [Part(number=k + 1, parts=parts).images(count, unit) for k in range(parts)]
+    ranges = [SamplePart(number=k + 1, parts=parts).images(count, unit) for k in range(parts)]
     assert [ranges[0][0], ranges[-1][1]] == [0, count]
     for (_, end), (start, _) in pairwise(ranges):
         assert end == start
@@ -96,11 +98,11 @@ def test_parts_are_contiguous_aligned_and_even(count: int, parts: int, unit: int
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1/0", "2", "a/b", "1/2/3", "-1/2", "1.5/2", ""])
 def test_a_part_that_does_not_exist_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="a shard is K/N"):
-        Part.parse(text)
+        SamplePart.parse(text)
 
 
 def test_a_part_is_read_as_people_write_it() -> None:
-    assert Part.parse("2/8") == Part(number=2, parts=8)
+    assert SamplePart.parse("2/8") == SamplePart(number=2, parts=8)
 
 
 KILLED = """
@@ -243,7 +245,7 @@ def test_another_part_just_beginning_is_no_stranger(
     generator: LoadedGenerator, tmp_path: Path
 ) -> None:
     (tmp_path / ".partial-sample").write_text("another machine writes here")
-    write_samples(generator, tmp_path, count=64, seed=1, part=Part(number=2, parts=2))
+    write_samples(generator, tmp_path, count=64, seed=1, part=SamplePart(number=2, parts=2))
     assert (tmp_path / ".partial-sample").exists()
     assert len(list(tmp_path.rglob("*.png"))) == 32
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from privgen.benefit.arms import ARMS
-from privgen.benefit.plan import Cell, Plan
+from privgen.benefit.plan import BenchPlan, Cell
 from privgen.benefit.results.records import (
     BenchReport,
     CellResult,
@@ -79,7 +79,7 @@ def test_what_augment_bench_writes_is_valid_and_can_be_shown(wrap: Wrap) -> None
         )
         for i in (1, 2)
     )
-    plan = Plan(
+    plan = BenchPlan(
         models=("resnet", "mobilenet"),
         ratios=(0.5,),
         seeds=(0, 1),

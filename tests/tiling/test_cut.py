@@ -11,7 +11,7 @@ from PIL import Image
 from privgen.data.phantom import make_phantom
 from privgen.data.slides import Slide, overview
 from privgen.tiling.cut import read_again, read_tiles
-from privgen.tiling.plan import Plan, plan_tiles
+from privgen.tiling.plan import TilePlan, plan_tiles
 from privgen.tiling.settings import TilingSettings
 from tests.helpers.slide_files import write_slide
 
@@ -34,12 +34,12 @@ def slide(tissue: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
-def plan(slide: Slide, settings: TilingSettings) -> Plan:
+def plan(slide: Slide, settings: TilingSettings) -> TilePlan:
     seen = overview(slide)
     return plan_tiles("slide", slide, settings, seen, np.ones(seen.pixels.shape[:2], dtype=bool))
 
 
-def cut(path: Path, settings: TilingSettings) -> tuple[Plan, list[NDArray[np.uint8]]]:
+def cut(path: Path, settings: TilingSettings) -> tuple[TilePlan, list[NDArray[np.uint8]]]:
     with Slide(path) as slide:
         made = plan(slide, settings)
         blocks = zip(made.blocks, made.blocks[1:], strict=False)

@@ -14,7 +14,7 @@ import pytest
 from privgen.errors import PrivgenError
 from privgen.tiling import lanes
 from privgen.tiling.folder import prepare
-from privgen.tiling.job import Job, Outcome
+from privgen.tiling.job import Job, SlideOutcome
 from privgen.tiling.lanes import run_here
 from privgen.tiling.settings import TilingSettings
 
@@ -34,7 +34,7 @@ def job(path: Path, folder: Path, number: int, regions: Path | None = None) -> J
     )
 
 
-def carried_out(jobs: list[Job], silent: float = lanes.SILENT_SECONDS) -> dict[str, Outcome]:
+def carried_out(jobs: list[Job], silent: float = lanes.SILENT_SECONDS) -> dict[str, SlideOutcome]:
     ended = run_here(jobs, 1, lambda done: None, silent_seconds=silent)
     return {outcome.slide: outcome for outcome in ended}
 

@@ -8,7 +8,7 @@ import pytest
 from privgen.data.slides import Overview, Slide, overview
 from privgen.errors import SlideError
 from privgen.tiling import plan as plan_module
-from privgen.tiling.plan import BLOCK, Plan, plan_tiles
+from privgen.tiling.plan import BLOCK, TilePlan, plan_tiles
 from privgen.tiling.requests import TilingRequest
 from privgen.tiling.settings import TilingSettings, settings_of
 from tests.helpers.slide_files import write_slide
@@ -24,7 +24,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def planned(path: Path, settings: TilingSettings, *, tissue: bool = True) -> Plan:
+def planned(path: Path, settings: TilingSettings, *, tissue: bool = True) -> TilePlan:
     with Slide(path) as slide:
         seen = overview(slide)
         mask = np.ones(seen.pixels.shape[:2], dtype=bool)

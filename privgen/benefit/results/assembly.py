@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from audits.results import Estimate
 from audits.sections import RoleCounts
-from privgen.benefit.plan import Plan
-from privgen.benefit.regimes import Regime, Source
+from privgen.benefit.plan import BenchPlan
+from privgen.benefit.regimes import GeneratorTiles, Regime
 from privgen.benefit.results.caveats import data_caveats, result_caveats
 from privgen.benefit.results.conclusion import conclude
 from privgen.benefit.results.records import (
@@ -68,7 +68,7 @@ class Tested:
 
 
 def assemble(
-    plan: Plan,
+    plan: BenchPlan,
     regimes: Sequence[Regime],
     tested: Tested,
     *,
@@ -163,7 +163,7 @@ def _data_caveats(
 
 
 def _regime_row(regime: Regime, kept: Mapping[tuple[float, int], Kept]) -> RegimeRow:
-    def row(number: int, source: Source) -> GeneratorRow:
+    def row(number: int, source: GeneratorTiles) -> GeneratorRow:
         found = kept.get((regime.share, number))
         return GeneratorRow(
             name=source.name,
@@ -207,7 +207,7 @@ def _counted(tiles: TileSet) -> RoleCounts:
     return {"tiles": len(tiles), "patients": len(np.unique(tiles.groups))}
 
 
-def _config(plan: Plan, regimes: Sequence[Regime], side: int) -> BenchConfig:
+def _config(plan: BenchPlan, regimes: Sequence[Regime], side: int) -> BenchConfig:
     weights = dict.fromkeys(plan.models, "scratch") | {
         # A specification may end in the path of a file, which a report does not name.
         model: spec.partition(":")[0]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from privgen import console
 from privgen.benefit.arms import ARMS
-from privgen.benefit.plan import Cell, Plan
+from privgen.benefit.plan import BenchPlan, Cell
 from privgen.benefit.results.records import CellResult
 from privgen.benefit.trials import histogram
 from privgen.benefit.trials.classifiers import build
@@ -62,7 +62,7 @@ class Setting:
     """
 
     folder: Path
-    plan: Plan
+    plan: BenchPlan
     generators: tuple[tuple[float, int], ...]
     classes: int
     side: int

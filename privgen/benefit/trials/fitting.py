@@ -33,7 +33,7 @@ from privgen.benefit.trials.augmentation import augment as augmented
 from privgen.draws import Purpose, stream
 from privgen.errors import NonFiniteLossError
 
-Tiles = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
@@ -128,9 +128,9 @@ def fit(
     model: nn.Module,
     trial: Trial,
     *,
-    tiles: Tiles,
+    tiles: Pixels,
     composition: Composition,
-    validation: Tiles,
+    validation: Pixels,
     validation_labels: Indices,
     on_update: Callable[[], None],
 ) -> Fitted:
@@ -201,7 +201,7 @@ def fit(
     )
 
 
-def predict(model: nn.Module, tiles: Tiles) -> Floats:
+def predict(model: nn.Module, tiles: Pixels) -> Floats:
     """Class probabilities, shape (n, classes); leaves the model in evaluation mode."""
     model.eval()
     with torch.inference_mode():
@@ -240,7 +240,7 @@ def _set_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, made: int) -> No
 def _update(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    tiles: Tiles,
+    tiles: Pixels,
     labels: Indices,
     *,
     smoothing: float,
@@ -269,7 +269,7 @@ def _counted(optimiser: torch.optim.Optimizer) -> int:
     return max(int(state["step"]) for state in optimiser.state.values())
 
 
-def _renew_norm(model: nn.Module, tiles: Tiles) -> None:
+def _renew_norm(model: nn.Module, tiles: Pixels) -> None:
     """Set the averages of every batch norm to those of `tiles` under the present weights."""
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     model.eval()
@@ -283,7 +283,7 @@ def _renew_norm(model: nn.Module, tiles: Tiles) -> None:
 
 
 def _evaluate(
-    model: nn.Module, tiles: Tiles, labels: Indices, made: int, train_loss: float
+    model: nn.Module, tiles: Pixels, labels: Indices, made: int, train_loss: float
 ) -> CurvePoint:
     probabilities = predict(model, tiles)
     own = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)
@@ -302,6 +302,6 @@ def _rank(point: CurvePoint) -> tuple[float, float]:
     return point.validation_balanced_accuracy, -point.validation_loss
 
 
-def _on_device(tiles: Tiles, model: nn.Module) -> Tensor:
+def _on_device(tiles: Pixels, model: nn.Module) -> Tensor:
     """A copy of the tiles, which may be read-only, where the model is."""
     return torch.tensor(tiles, device=next(model.parameters()).device)

@@ -24,8 +24,8 @@ from torch import nn
 from privgen.errors import RuntimeFailure
 from privgen.files import PRIVATE
 
-Tiles = NDArray[np.uint8]
-Predict = Callable[[nn.Module, Tiles], NDArray[np.float64]]
+Pixels = NDArray[np.uint8]
+Predict = Callable[[nn.Module, Pixels], NDArray[np.float64]]
 
 CLEAN = "clean"
 """The view of the test tiles as they are; the others are stress tests."""
@@ -41,7 +41,7 @@ class TestGuard:
 
     def __init__(
         self,
-        views: Mapping[str, Tiles],
+        views: Mapping[str, Pixels],
         *,
         notes: Path,
         announced: Iterable[str],
@@ -74,7 +74,7 @@ class TestGuard:
         return {view: predict(classifier, tiles) for view, tiles in self._views.items()}
 
     def test_pixels(
-        self, name: str, classify: Callable[[Tiles], NDArray[np.float64]], digest: str
+        self, name: str, classify: Callable[[Pixels], NDArray[np.float64]], digest: str
     ) -> NDArray[np.float64]:
         """The same for a classifier that is no network, on the tiles as they are.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from privgen import console
 from privgen.benefit.arms import Pool, require_enough
-from privgen.benefit.plan import Plan
+from privgen.benefit.plan import BenchPlan
 from privgen.benefit.regimes import Regime
 from privgen.benefit.trials.classifiers import SMALLEST_SIDE
 from privgen.benefit.trials.execution import VIEWS, Setting
@@ -73,7 +73,7 @@ def class_numbers(tiles: TileSet, classes: Sequence[str]) -> NDArray[np.intp]:
 
 
 def decided_by(
-    plan: Plan,
+    plan: BenchPlan,
     regimes: Sequence[Regime],
     *,
     validation: TileSet,

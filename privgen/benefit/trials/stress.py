@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from privgen.data.images import decode, encode_jpeg
 from privgen.data.stain import restained
 
-Tiles = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 STAIN_SCALES = (0.7, 1.3, 1.0)
 """Density of haematoxylin, eosin and DAB over what it was. The balance of eosin to haematoxylin
@@ -39,19 +39,19 @@ BLUR_SHARE = 1 / 64
 """Standard deviation of the blur over the side: a section slightly out of focus."""
 
 
-def _hue(tiles: Tiles) -> Tiles:
+def _hue(tiles: Pixels) -> Pixels:
     scale = np.tile(STAIN_SCALES, (len(tiles), 1))
     return restained(tiles, scale, np.zeros_like(scale))
 
 
-def _jpeg(tiles: Tiles) -> Tiles:
+def _jpeg(tiles: Pixels) -> Pixels:
     stressed = np.empty(tiles.shape, dtype=np.uint8)
     for out, tile in zip(stressed, tiles, strict=True):
         out[:] = decode(encode_jpeg(tile, JPEG_QUALITY), "a stressed tile")
     return stressed
 
 
-def _blur(tiles: Tiles) -> Tiles:
+def _blur(tiles: Pixels) -> Pixels:
     stressed = np.empty(tiles.shape, dtype=np.uint8)
     sigma = BLUR_SHARE * tiles.shape[1]
     for out, tile in zip(stressed, tiles, strict=True):
@@ -59,6 +59,6 @@ def _blur(tiles: Tiles) -> Tiles:
     return stressed
 
 
-STRESSES: Mapping[str, Callable[[Tiles], Tiles]] = {"hue": _hue, "jpeg": _jpeg, "blur": _blur}
+STRESSES: Mapping[str, Callable[[Pixels], Pixels]] = {"hue": _hue, "jpeg": _jpeg, "blur": _blur}
 """Each stress by name: uint8 tiles, shape (n, side, side, 3), to tiles of the same shape, freshly
 allocated; tile i depends on tile i alone."""
