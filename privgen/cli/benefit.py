@@ -37,8 +37,8 @@ def augment_bench(
     json: Json = False,
 ) -> int:
     """Measure whether synthetic tiles help MobileNet, ResNet, DenseNet and EfficientNet."""
-    request = made(BenchRequest, given)
     require_paths(given.get("data"), given.get("synthetic"), *given.get("generators", ()))
+    request = made(BenchRequest, given)
     from privgen.benefit.bench import plan_request
     from privgen.reporting.terminal import print_bench, print_bench_plan
 

@@ -56,8 +56,8 @@ def audit(
 
     Exit code 0: no leak found; 1: leak; 4: inconclusive.
     """
-    what, how = audit_request(given)
     require_paths(*(given.get(name) for name in _PATHS))
+    what, how = audit_request(given)
     from privgen.auditing.run import audit as run_audit
 
     result = run_audit(what, how, out=out)

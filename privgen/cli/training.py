@@ -31,9 +31,9 @@ def train(
     json: Json = False,
 ) -> int:
     """Train a class-conditional generator on some patients and keep the others for its audit."""
+    require_paths(given.get("data"), config)
     split = {name: given.pop(name) for name in options_of(SessionRequest) if name in given}
     request = made(SessionRequest, split)
-    require_paths(split.get("data"), config)
     options = {**(read_toml(config) if config else {}), **given}
     from privgen.sampling import load_generator
     from privgen.training.session import plan_request

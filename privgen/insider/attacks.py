@@ -174,7 +174,7 @@ def with_knowledge(results: Sequence[AuditResult], effort: Effort) -> tuple[Audi
         attack = result.name.rpartition("/")[2]
         if attack in HOLDS and result.harm is not None:
             cost = ", ".join(f"{n} {unit.replace('_', ' ')}" for unit, n in spent[attack].items())
-            how = f"{HOLDS[attack]}" + (f"; {cost} a tile, without LPIPS." if cost else ".")
+            how = f"{HOLDS[attack]}" + (f"; {cost} per tile, without LPIPS." if cost else ".")
             note = f"{result.note} {how}".strip()
             result = replace(result, details={**result.details, **spent[attack]}, note=note)
         told.append(result)

@@ -72,7 +72,10 @@ def line(folders: Path, out: Path, *more: str) -> list[str]:
         (("real", "--synthetic", "made", "--ratios", "0,1"), ("ratios", "above 0")),
         (("real", "--synthetic", "made", "--ratios", "half"), ("numbers", "half")),
         (("real", "--synthetic", "made", "--ratios", "9"), ("ratio 9", "ratio of")),
-        (("real", "--synthetic", "made", "--generator-kimg", "3"), ("--train-generator FAMILY",)),
+        (
+            ("real", "--synthetic", "made", "--generator-kimg", "3"),
+            ("--generator-kimg needs --train-generator",),
+        ),
         (("real", "--synthetic", "made", "--scheduler", "tcp://h:1"), ("--out",)),
         (("real", "--synthetic", "made", "--weights", "resnet"), ("MODEL=WEIGHTS",)),
         (("real", "--generator", "generator.safetensors"), ("generator.safetensors",)),

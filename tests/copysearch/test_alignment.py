@@ -304,7 +304,7 @@ class TestSearch:
         copies = describe(warped(tiles, about_centre(64, degrees=50, scale=1)))
         candidates = np.stack([np.arange(len(base)), np.roll(np.arange(len(base)), 1)], axis=1)
         whole = best_alignments(copies, base, candidates)
-        monkeypatch.setattr(alignment, "_WORKERS", 1)
+        monkeypatch.setattr(alignment, "cores", lambda: 1)
         order = np.random.default_rng(0).permutation(len(base))
         mixed = best_alignments(copies.subset(order), base, candidates[order])
         np.testing.assert_array_equal(mixed.transforms, whole.transforms[order])

@@ -112,7 +112,7 @@ class TestKeyPoints:
     ) -> None:
         order = np.random.default_rng(0).permutation(len(crops))
         same(describe(crops[order]), base.subset(order))
-        monkeypatch.setattr(descriptors, "_WORKERS", 1)
+        monkeypatch.setattr(descriptors, "cores", lambda: 1)
         same(describe(crops), base)
 
     def test_opencv_keeps_its_threads(self, crops: Tiles) -> None:
@@ -257,7 +257,7 @@ class TestVotes:
         np.testing.assert_array_equal(order[mixed.tiles], whole.tiles[order])
         np.testing.assert_array_equal(mixed.votes, whole.votes[order])
         for workers, block in ((1, 24), (3, 5)):
-            monkeypatch.setattr(votes, "_WORKERS", workers)
+            monkeypatch.setattr(votes, "cores", lambda workers=workers: workers)
             monkeypatch.setattr(votes, "_BLOCK", block)
             monkeypatch.setattr(votes, "_ADDED", 1777)
             again = shortlist(queries, base, top=5)

@@ -19,7 +19,8 @@ from privgen.config import TrainConfig
 from privgen.errors import ConfigError, Interrupted, OutputError
 from privgen.files import sha256_file
 from privgen.models import build_generator
-from privgen.release.folder import Format, SamplePart, write_samples
+from privgen.release.folder import SamplePart, write_samples
+from privgen.release.requests import Format
 from privgen.sampling import CHUNK, LoadedGenerator, load_generator
 
 CONFIG = TrainConfig(resolution=32, width=4)

@@ -285,7 +285,7 @@ def test_the_file_of_a_slide_is_found_by_either_name(tmp_path: Path) -> None:
 def test_what_contradicts_coordinates_is_refused(slide: Path, tmp_path: Path) -> None:
     (tmp_path / "h5").mkdir()
     for asked in ({"mpp": 0.5}, {"stride": 32}, {"preset": "deepfakes-2020"}):
-        with pytest.raises(ConfigError, match=f"got --{next(iter(asked))} beside it"):
+        with pytest.raises(ConfigError, match=f"got `{next(iter(asked))}` beside it"):
             cut(slide, tmp_path / "out", **asked)
     with pytest.raises(ConfigError, match="is none"):
         cut(slide, tmp_path / "out", coordinates=tmp_path / "gone")

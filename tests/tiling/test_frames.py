@@ -106,7 +106,7 @@ def test_the_frame_can_be_set_and_a_changed_one_cuts_anew(slides: Path, tmp_path
     assert seen(tmp_path / "b").keys() == {("Tumor", "pink")}
     with pytest.raises(ConfigError, match="annotation_frame level-0"):
         cut(slides, ["whole"], tmp_path / "a", annotation_frame="bounds")
-    with pytest.raises(ConfigError, match="annotation_frame must be"):
+    with pytest.raises(ConfigError, match="`annotation_frame` must be"):
         TilingRequest(annotation_frame="corner")  # type: ignore[arg-type]
 
 
@@ -131,7 +131,7 @@ def test_strokes_over_the_edge_fit_and_regions_that_fit_neither_frame_are_refuse
     assert frame(shapely.box(-2, -2, 200, 202)).name == "bounds"
     assert frame(shapely.box(148, 98, 352, 302)).name == "level-0"
     for shape in (shapely.box(0, 0, 400, 400), shapely.box(500, 500, 600, 600)):
-        with pytest.raises(SlideError, match="--annotation-frame") as caught:
+        with pytest.raises(SlideError, match="`annotation_frame`") as caught:
             frame(shape)
         assert "neither frame" in caught.value.rule
     with pytest.raises(SlideError, match="every region lies outside"):

@@ -134,7 +134,7 @@ def test_nothing_left_says_what_each_threshold_removes_and_writes_nothing(tmp_pa
     ],
 )  # fmt: skip
 def test_a_threshold_out_of_range_is_refused(tmp_path: Path, name: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} must be"):
+    with pytest.raises(ConfigError, match=f"`{name}` must be"):
         select(tiled(tmp_path), "good.csv", **{name: value})
 
 
