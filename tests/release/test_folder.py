@@ -294,11 +294,11 @@ def test_ctrl_c_says_how_to_go_on(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"count": 0}, "1 tile or more"),
-        ({"truncation": 2.0}, "truncation must be"),
-        ({"format": "tiff"}, "png or npz: got 'tiff'"),
+        ({"count": 0}, "`count` must be 1 or more"),
+        ({"truncation": 2.0}, "`truncation` must be from 0 to 1"),
+        ({"format": "tiff"}, "`format` must be one of png, npz: got 'tiff'"),
         ({"tiles_per_file": 32}, "a PNG file holds one tile"),
-        ({"balance": "equal"}, "balance must be"),
+        ({"balance": "equal"}, "`balance` must be one of"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(
