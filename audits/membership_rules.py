@@ -167,7 +167,7 @@ MEMBERSHIP_RULES: tuple[Rule[MembershipCase], ...] = (
         remedy=lambda case: case.remedy,
     ),
     Rule(
-        name="rejection of tiles",
+        name="rejection without patients",
         when="an attack rejects, and every tile counted as a patient of its own",
         holds=lambda case: bool(case.rejected and case.lone_tiles),
         outcome=Outcome.INCONCLUSIVE,
@@ -212,7 +212,7 @@ MEMBERSHIP_RULES: tuple[Rule[MembershipCase], ...] = (
         remedy=_more_patients,
     ),
     Rule(
-        name="tiles for patients",
+        name="pass without patients",
         when="the excess is excluded, but every tile counted as a patient of its own",
         holds=lambda case: case.lone_tiles,
         outcome=Outcome.INCONCLUSIVE,

@@ -52,12 +52,12 @@ def attack(*, high: float = 0.55, rejected: bool = False, smallest: float = 1e-4
 MEMBERSHIP: dict[str, dict[str, Any]] = {
     "not measured": {"results": []},
     "confounded rejection": {"results": [attack(rejected=True)], "confounded": "Sites differ."},
-    "rejection of tiles": {"results": [attack(rejected=True)], "lone_tiles": True},
+    "rejection without patients": {"results": [attack(rejected=True)], "lone_tiles": True},
     "members told apart": {"results": [attack(rejected=True)]},
     "blind test": {"results": [attack(smallest=0.2)]},
     "blind test, wide bound": {"results": [attack(high=0.9, smallest=0.2)]},
     "wide bound": {"results": [attack(high=0.9)]},
-    "tiles for patients": {"results": [attack()], "lone_tiles": True},
+    "pass without patients": {"results": [attack()], "lone_tiles": True},
     "confounded pass": {"results": [attack()], "confounded": "Sites differ."},
     "excess excluded": {"results": [attack()]},
 }
