@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -19,7 +20,8 @@ REQUESTS = {
     "augment-bench": (BenchRequest,),
     "tile": (TilingRequest,),
 }
-UNALIGNED = ("--train", "t", "--holdout", "h", "--synthetic", "s", "--no-align")
+HERE = str(Path(__file__).parent)
+UNALIGNED = ("--train", HERE, "--holdout", HERE, "--synthetic", HERE, "--no-align")
 COMMANDS = ("demo", "tile", "train", "sample", "audit", "augment-bench", "export", "doctor")
 
 
@@ -81,7 +83,7 @@ def test_a_shell_can_complete_commands() -> None:
     ("arguments", "words"),
     [
         (
-            ["audit", "--generator", "g", "--synthetic", "s"],
+            ["audit", "--generator", HERE, "--synthetic", HERE],
             "--generator makes the synthetic tiles: got --synthetic beside it",
         ),
         (
@@ -98,8 +100,8 @@ def test_a_shell_can_complete_commands() -> None:
             ],
             "got --no-align beside",
         ),
-        (["augment-bench", "d"], "give --synthetic, --generator or --train-generator"),
-        (["tile", "s", "--out", "o", "--stain", "macenko"], "--stain and --stain-target go"),
+        (["augment-bench", HERE], "give --synthetic, --generator or --train-generator"),
+        (["tile", HERE, "--out", "o", "--stain", "macenko"], "--stain and --stain-target go"),
     ],
 )
 def test_errors_name_what_was_typed(arguments: list[str], words: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     policy.write_text(POLICY)
     found["POLICY"] = str(policy)
     (root / "make.py").write_text(MAKER)
-    found["SAMPLER"] = f"python {root / 'make.py'} {{n}} {{seed}} {{out}}"
+    found["SAMPLER"] = f"{sys.executable} {root / 'make.py'} {{n}} {{seed}} {{out}}"
     checkpoint = run("train", root / "train", "--out", root / "runs", *TRAINED)["checkpoint"]
     found["CHECKPOINT"] = checkpoint
     found["DATA"] = found["TRAIN"]

@@ -448,7 +448,7 @@ def test_an_unfinished_change_never_passes_for_what_was_before(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("privgen.tiling.parts.Part.write", killed)
+        patched.setattr("privgen.tiling.parts.SlidePart.write", killed)
         with pytest.raises(KeyboardInterrupt):
             tile_slide(replace(one, mpp=0.45, label="stroma"), nothing)
     again = tile_slide(one, nothing)
