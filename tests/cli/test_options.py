@@ -87,17 +87,7 @@ def test_a_shell_can_complete_commands() -> None:
             "--generator makes the synthetic tiles: got --synthetic beside it",
         ),
         (
-            [
-                "audit",
-                "--train",
-                "t",
-                "--holdout",
-                "h",
-                "--synthetic",
-                "s",
-                "--no-align",
-                "--approximate",
-            ],
+            ["audit", *UNALIGNED, "--approximate"],
             "got --no-align beside",
         ),
         (["augment-bench", HERE], "give --synthetic, --generator or --train-generator"),
