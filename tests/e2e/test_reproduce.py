@@ -92,7 +92,7 @@ AUDITS = {
     "aligned": (*ROLES, "--encoder", "colour", "--align", "--seed", "3"),
     "align-undecided": (*ROLES, "--encoder", "colour"),
     "reference": (*ROLES, *QUICK, "--reference", "REFERENCE"),
-    "by-slide": (*ROLES, *QUICK, "--group-by", "slide"),
+    "by-patient": (*ROLES, *QUICK, "--group-by", "patient"),
     "skipping": (*ROLES[:4], "--synthetic", "BROKEN", *QUICK, "--on-bad-tile", "skip"),
     "profiles": (*ROLES, *QUICK, "--icc", "apply"),
     "policy": (*ROLES, *QUICK, "--policy", "POLICY"),
