@@ -36,7 +36,7 @@ SECONDS = 100
 _COPIES = ("test_tails", "test_copying", "test_copy_evidence", "test_controls", "test_averages")
 _PATIENTS = ("test_membership", "test_tpr_at_fpr", "test_arms", "test_attacks")
 _BATTERY = ("test_battery", "test_battery_report", "test_battery_input")
-_WHOLE = ("test_family", "test_verdict", "test_misleading", *_BATTERY)
+_WHOLE = ("test_family", "test_verdict", "test_overall_verdict", "test_misleading", *_BATTERY)
 _EPSILON = ("test_epsilon", "test_canaries", "test_error_rates")
 RELATED = {
     "copying": _COPIES,

@@ -13,3 +13,8 @@ Balance = Literal["preserve", "uniform"]
 
 Harmonise = Literal["auto", "off"]
 """Roles of different files: bring them to one pipeline, or say where they differ."""
+
+GROUP_BY_HELP = "Manifest column that names the patient: patient, slide or source_image."
+ON_BAD_TILE_HELP = "Stop at an unusable image, or skip and count it."
+ICC_HELP = "Colour profiles (ICC) of image files: bring their colours to sRGB, or not."
+"""What `--help` says of options that several commands have."""

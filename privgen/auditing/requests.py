@@ -10,7 +10,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from privgen.choices import Harmonise, Icc, OnBadTile
+from privgen.choices import (
+    GROUP_BY_HELP,
+    ICC_HELP,
+    ON_BAD_TILE_HELP,
+    Harmonise,
+    Icc,
+    OnBadTile,
+)
 from privgen.errors import ConfigError, InputError
 from privgen.requests import check, made, option
 
@@ -50,16 +57,14 @@ class _RealTiles:
     )
     group_by: str | None = option(
         str,
-        "Manifest column that names the patient: patient, slide or source_image.",
+        GROUP_BY_HELP,
         panel=_FILES,
         words="recognised",
     )
-    on_bad_tile: OnBadTile = option(
-        OnBadTile, "Stop at an unusable image, or skip and count it.", "error", panel=_FILES
-    )
+    on_bad_tile: OnBadTile = option(OnBadTile, ON_BAD_TILE_HELP, "error", panel=_FILES)
     icc: Icc = option(
         Icc,
-        "Colour profiles (ICC) of image files: bring their colours to sRGB, or not.",
+        ICC_HELP,
         "ignore",
         panel=_FILES,
     )

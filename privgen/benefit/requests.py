@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from privgen.choices import OnBadTile
+from privgen.choices import (
+    GROUP_BY_HELP,
+    ON_BAD_TILE_HELP,
+    OnBadTile,
+)
 from privgen.errors import ConfigError
 from privgen.requests import check, option
 
@@ -94,13 +98,11 @@ class BenchRequest:
     )
     group_by: str | None = option(
         str,
-        "Manifest column that names the patient: patient, slide or source_image.",
+        GROUP_BY_HELP,
         panel=_TILES,
         words="recognised",
     )
-    on_bad_tile: OnBadTile = option(
-        OnBadTile, "Stop at an unusable image, or skip and count it.", "error", panel=_TILES
-    )
+    on_bad_tile: OnBadTile = option(OnBadTile, ON_BAD_TILE_HELP, "error", panel=_TILES)
     models: "str | Sequence[str]" = option(
         str,
         "Comma-separated: families, or networks such as resnet18.",

@@ -11,7 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from privgen import console
-from privgen.choices import Icc, OnBadTile
+from privgen.choices import (
+    GROUP_BY_HELP,
+    ICC_HELP,
+    ON_BAD_TILE_HELP,
+    Icc,
+    OnBadTile,
+)
 from privgen.cli.exits import exit_code
 from privgen.data.patterns import is_pattern
 from privgen.errors import InputError
@@ -79,16 +85,14 @@ def reported(command: Callable[P, int]) -> Callable[P, None]:
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.", min=0)]
-BadTile = Annotated[
-    OnBadTile, typer.Option(help="Stop at an unusable image, or skip and count it.")
-]
+BadTile = Annotated[OnBadTile, typer.Option(help=ON_BAD_TILE_HELP)]
 ColourProfiles = Annotated[
     Icc,
-    typer.Option(help="Colour profiles (ICC) of image files: bring their colours to sRGB, or not."),
+    typer.Option(help=ICC_HELP),
 ]
 GroupBy = Annotated[
     str | None,
-    typer.Option(help="Manifest column that names the patient: patient, slide or source_image."),
+    typer.Option(help=GROUP_BY_HELP),
 ]
 
 

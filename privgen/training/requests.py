@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from privgen.choices import Icc, OnBadTile
+from privgen.choices import (
+    GROUP_BY_HELP,
+    ICC_HELP,
+    ON_BAD_TILE_HELP,
+    Icc,
+    OnBadTile,
+)
 from privgen.errors import ConfigError
 from privgen.requests import check, option
 
@@ -46,16 +52,14 @@ class SessionRequest:
     )
     group_by: str | None = option(
         str,
-        "Manifest column that names the patient: patient, slide or source_image.",
+        GROUP_BY_HELP,
         panel=_FILES,
         words="recognised",
     )
-    on_bad_tile: OnBadTile | None = option(
-        OnBadTile, "Stop at an unusable image, or skip and count it.", panel=_FILES, words="error"
-    )
+    on_bad_tile: OnBadTile | None = option(OnBadTile, ON_BAD_TILE_HELP, panel=_FILES, words="error")
     icc: Icc | None = option(
         Icc,
-        "Colour profiles (ICC) of image files: bring their colours to sRGB, or not.",
+        ICC_HELP,
         panel=_FILES,
         words="ignore",
     )
