@@ -33,7 +33,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlideOutcome:
+class Outcome:
     """What a benchmark found.
 
     Attributes:
