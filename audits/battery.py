@@ -60,6 +60,7 @@ from audits.order import Ordered, in_order
 from audits.permutation import holm
 from audits.pipeline import pipeline_baseline
 from audits.policy import Policy
+from audits.recipe_rules import with_recipe
 from audits.results import AuditReport, AuditResult, Harm, HarmVerdict
 from audits.sentence import overall_verdict
 from audits.verdict import copying_verdict, membership_verdict
@@ -92,6 +93,7 @@ def audit(
     rng: int | np.random.Generator = 0,
     features: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
     outside: Sequence[OutsideScores] = (),
+    recipe: Mapping[Harm, HarmVerdict] | None = None,
 ) -> AuditReport:
     """Run the whole battery. The report depends on no order of tiles and on no name of a patient.
 
@@ -102,6 +104,7 @@ def audit(
       features: for each encoder by name, its plain outputs of "train", "holdout" and "synthetic";
         no fidelity block when None.
       outside: membership scores of attacks that ran elsewhere, joined by tile id.
+      recipe: verdicts on both arms of membership from the audit of the recipe (`audits.recipe`).
 
     Returns:
       Aggregates only: nothing in the report speaks of a single real tile.
@@ -112,7 +115,9 @@ def audit(
 
     Source: docs/methods.md.
     """
-    return judge(data, policy=policy, rng=rng, features=features, outside=outside).report
+    return judge(
+        data, policy=policy, rng=rng, features=features, outside=outside, recipe=recipe
+    ).report
 
 
 def judge(
@@ -122,6 +127,7 @@ def judge(
     rng: int | np.random.Generator = 0,
     features: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
     outside: Sequence[OutsideScores] = (),
+    recipe: Mapping[Harm, HarmVerdict] | None = None,
 ) -> Judged:
     """`audit`, with the copy scores of single tiles beside the report; arguments as there."""
     policy = policy or Policy()
@@ -171,6 +177,7 @@ def judge(
         levels=level,
         found=Reasons(confounded=confounded, swapped=swapped, other_way=other_way),
     )
+    harms = with_recipe(harms, recipe or {}, policy)
     context = [
         *copy_averages(data, copies, streams["averages"]),
         *tpr_results(seen, scores[PRIMARY_ATTACK]),

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from audits.errors import AuditInputError
 from audits.results import Harm
-from audits.sections import PolicyDict
+from audits.sections import MembershipBy, PolicyDict
 
 ATTACKS = (
     "full_black_box",
@@ -43,6 +43,8 @@ class Policy:
       attacks: membership attacks that enter the family, as far as the data allow them; the others
         are reported without a say.
       fractions: shares of planted copies on the power curve.
+      membership: which audit decides membership: that of the release, that of its recipe
+        (repeated training), or both: either may find a leak, and either may pass.
     """
 
     significance: float = 0.05
@@ -52,6 +54,7 @@ class Policy:
     membership_excess: float = 0.1
     attacks: tuple[str, ...] = GATING_ATTACKS
     fractions: tuple[float, ...] = FRACTIONS
+    membership: MembershipBy = "both"
 
     def __post_init__(self) -> None:
         for name in ("significance", "copying_mdl80", "membership_excess"):
@@ -76,6 +79,11 @@ class Policy:
             isinstance(share, int | float) and 0 < share <= 1 for share in self.fractions
         ):
             raise AuditInputError(f"policy fractions must lie in (0, 1]: got {self.fractions!r}.")
+        if self.membership not in get_args(MembershipBy):
+            raise AuditInputError(
+                f"policy membership must be one of {', '.join(get_args(MembershipBy))}: got "
+                f"{self.membership!r}."
+            )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> "Policy":

@@ -5,9 +5,10 @@ may be tuples: what counts is the JSON they become.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 OutcomeName = Literal["LEAK", "NO LEAK FOUND", "INCONCLUSIVE"]
+MembershipBy = Literal["release", "recipe", "both"]
 HarmName = Literal["copying", "tile membership", "patient membership"]
 
 Figure = float | bool | None
@@ -85,6 +86,7 @@ class PolicyDict(TypedDict):
     membership_excess: float
     attacks: Sequence[str]
     fractions: Sequence[float]
+    membership: NotRequired[MembershipBy]
 
 
 class AuditDict(TypedDict):

@@ -11,7 +11,7 @@ from privgen.cli import app
 
 PAGE = Path(__file__).parent / "reference" / "options.md"
 COMMANDS = (
-    *("demo", "tile", "train", "sample", "audit", "augment-bench", "export"),
+    *("demo", "tile", "train", "sample", "audit", "audit-recipe", "augment-bench", "export"),
     *("data check", "data select", "data phantom", "doctor"),
 )
 HEAD = """# Options of every command

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from privgen.data.splits import split_by_patient
     from privgen.data.tileset import TileSet
     from privgen.errors import PrivgenError
+    from privgen.recipe.run import audit_recipe
     from privgen.release.exporting import export
     from privgen.reporting.progress import plot_progress
     from privgen.sampling import load_generator, sample
@@ -39,6 +40,7 @@ _HOMES = {
     "GeneratorAudit": "privgen.auditing.requests",
     "TilesAudit": "privgen.auditing.requests",
     "audit": "privgen.auditing.run",
+    "audit_recipe": "privgen.recipe.run",
     "augment_bench": "privgen.benefit.protocol",
     "open_tiles": "privgen.data.layouts",
     "plot_progress": "privgen.reporting.progress",
@@ -61,6 +63,7 @@ __all__ = [
     "TileSet",
     "TilesAudit",
     "audit",
+    "audit_recipe",
     "augment_bench",
     "export",
     "load_generator",

@@ -128,10 +128,11 @@ ORDER = (
         "requests",
         "config",
         "draws",
+        "policy",
     ),
     *("compute", "data", "checkpoints", "models", "sampling", "encoders", "copysearch"),
     *("pipelines", "evidence", "datacheck", "reporting", "tiling", "training", "insider"),
-    *("release", "auditing", "benefit", "demo", "doctor", "cli", "__main__"),
+    *("release", "recipe", "auditing", "benefit", "demo", "doctor", "cli", "__main__"),
 )
 """Rooms and modules of privgen from the ground up; docs/architecture.md says what each is."""
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privgen import limits
-from privgen.auditing.run import read_policy
 from privgen.config import TrainConfig, read_toml
 from privgen.documents import DocumentError, parse_json, parse_toml, read_text
 from privgen.errors import ConfigError
+from privgen.policy import read_policy
 
 
 def test_depth_digits_and_size_at_their_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import torch
 
 from benchmarks.fuzz import shape_archives, shape_texts
 from benchmarks.fuzz.door import Door
-from privgen.auditing.run import read_policy
 from privgen.checkpoints import state
 from privgen.checkpoints.ledger import (
     Ledger,
@@ -24,6 +23,7 @@ from privgen.checkpoints.state import (
 )
 from privgen.config import TrainConfig, read_toml
 from privgen.models import build_generator
+from privgen.policy import read_policy
 from privgen.release.exporting import audit_facts
 from privgen.sampling import LoadedGenerator, load_generator, loaded
 

@@ -30,6 +30,7 @@ from privgen.evidence.suspects import choose
 from privgen.insider.attacks import ROLES, insider_scores, with_knowledge
 from privgen.insider.inversion import Effort
 from privgen.phases import phase
+from privgen.recipe.document import BroughtRecipe
 from privgen.reporting import suspects
 from privgen.reporting.sections import ReportDict
 from privgen.sampling import LoadedGenerator
@@ -65,6 +66,7 @@ class Settled:
     policy: audits.Policy | None
     cache: EmbeddingCache | None
     search: Search | None
+    recipe: BroughtRecipe | None
     opened: OpenedAudit
 
 
@@ -110,6 +112,8 @@ def judged(settled: Settled) -> Audit:
         ],
         "samples_png": picture,
     }
+    if settled.recipe is not None:
+        document["recipe"] = settled.recipe.section
     if not how.reveal_suspects:
         return Audit(report=report, document=document)
     proof = next(result for result in report.results if result.name == ALIGNED)
@@ -143,7 +147,12 @@ def _judged(settled: Settled, evidence: Evidence, warnings: list[str]) -> Judged
         )
     with phase("judging"):
         found = judge(
-            evidence.data, policy=settled.policy, rng=how.seed, features=features, outside=outside
+            evidence.data,
+            policy=settled.policy,
+            rng=how.seed,
+            features=features,
+            outside=outside,
+            recipe=None if settled.recipe is None else settled.recipe.verdicts,
         )
     results = with_knowledge(found.report.results, effort)
     return replace(found, report=replace(found.report, results=results))

@@ -109,6 +109,12 @@ class GeneratorAudit(_RealTiles):
         high=1,
         panel=_WHAT,
     )
+    recipe: Path | str | None = option(
+        Path,
+        "Audit of the generator's recipe, as privgen audit-recipe wrote it: decides membership.",
+        panel=_WHAT,
+        place="RECIPE",
+    )
     insider: "bool | Effort" = option(
         bool,
         "Also attack with the generator's weights, and a checkpoint's discriminator.",

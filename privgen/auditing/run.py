@@ -20,13 +20,13 @@ from privgen.auditing.tiles import constants_of, from_ledger, given_tiles, synth
 from privgen.data.remarks import by_role
 from privgen.data.splits import incomparable, require_disjoint
 from privgen.data.tileset import TileSet
-from privgen.documents import DocumentError, parse_toml, read_text
 from privgen.encoders.cache import EmbeddingCache
 from privgen.errors import ConfigError
 from privgen.files import empty_folder
 from privgen.insider.attacks import load_discriminator
-from privgen.limits import TEXT_BYTES, told
 from privgen.phases import phase
+from privgen.policy import read_policy
+from privgen.recipe.document import BroughtRecipe, brought
 from privgen.sampling import load_generator, sample
 
 
@@ -72,6 +72,7 @@ def audit(
         )
     policy = read_policy(Path(how.policy)) if isinstance(how.policy, str | Path) else how.policy
     cache = None if how.cache is None else EmbeddingCache(Path(how.cache))
+    recipe = _recipe(what, policy or audits.Policy())
     if out is not None:
         empty_folder(Path(out))
     with ExitStack() as stack:
@@ -92,12 +93,20 @@ def audit(
                 policy=policy,
                 cache=cache,
                 search=search,
+                recipe=recipe,
                 opened=replace(opened, warnings=tuple(warnings)),
             )
         )
     if out is not None:
         result.write(Path(out))
     return result
+
+
+def _recipe(what: AuditSubject, policy: audits.Policy) -> BroughtRecipe | None:
+    """The audit of the generator's recipe, where one was brought."""
+    if not isinstance(what, GeneratorAudit) or what.recipe is None:
+        return None
+    return brought(Path(what.recipe), Path(what.generator), policy)
 
 
 def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> OpenedAudit:
@@ -128,17 +137,3 @@ def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> OpenedAudit:
         discriminator=discriminator,
         warnings=tuple(warnings),
     )
-
-
-def read_policy(file: Path) -> audits.Policy:
-    """A release policy from a TOML file.
-
-    Raises:
-      ConfigError: the file cannot be read, or is no policy.
-    """
-    try:
-        return audits.Policy.from_mapping(parse_toml(read_text(file, TEXT_BYTES)))
-    except OSError as error:
-        raise ConfigError(f"cannot read policy {file}: {error.strerror}.") from error
-    except (DocumentError, ArithmeticError, TypeError, audits.AuditInputError) as error:
-        raise ConfigError(f"{file.name} is not a policy: {told(error)}") from error

@@ -76,6 +76,7 @@ class Checkpoint:
       generator_optimizer, discriminator_optimizer, scaler: state dictionaries.
       adaptive: state of the controls, see `training.adaptive`.
       ledger: who was in training.
+      code: digest of the code that trained it (`checkpoints.code`); "" before it was written down.
     """
 
     config: TrainConfig
@@ -94,6 +95,7 @@ class Checkpoint:
     scaler: dict[str, object]
     adaptive: Controls
     ledger: Ledger
+    code: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +190,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _checked(content: Mapping[str, object]) -> Checkpoint:
     """The checkpoint, each field of its type and in its range."""
-    values = {key.name: content[key.name] for key in fields(Checkpoint)}
+    values = {key.name: content[key.name] for key in fields(Checkpoint) if key.name != "code"}
     config = TrainConfig.from_dict(untrusted.mapping_of(values["config"], "its config"))
     classes = untrusted.classes_of(values["classes"])
     return Checkpoint(
@@ -212,7 +214,14 @@ def _checked(content: Mapping[str, object]) -> Checkpoint:
         scaler=untrusted.mapping_of(values["scaler"], "its scaler"),
         adaptive=cast(Controls, untrusted.mapping_of(values["adaptive"], "its adaptive")),
         ledger=_ledger(values["ledger"]),
+        code=_code(content.get("code", "")),
     )
+
+
+def _code(text: object) -> str:
+    if not isinstance(text, str) or len(text) > 64:
+        raise ValueError("its code is no digest")
+    return text
 
 
 def _ledger(text: object) -> Ledger:

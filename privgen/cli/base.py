@@ -25,7 +25,10 @@ from privgen.phases import phase
 
 P = ParamSpec("P")
 
-ORDER = ("demo", "tile", "train", "sample", "audit", "augment-bench", "export", "data", "doctor")
+ORDER = (
+    *("demo", "tile", "train", "sample", "audit", "audit-recipe", "augment-bench", "export"),
+    *("data", "doctor"),
+)
 """Commands as `--help` lists them: in the order of use."""
 
 

@@ -1,6 +1,6 @@
 """Every command, registered on the application by being imported."""
 
-from privgen.cli import benefit, judging, samples, slides, tiles, training
+from privgen.cli import benefit, judging, recipes, samples, slides, tiles, training
 from privgen.cli.base import app, data_app
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "benefit",
     "data_app",
     "judging",
+    "recipes",
     "samples",
     "slides",
     "tiles",

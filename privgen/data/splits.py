@@ -129,6 +129,23 @@ def split_by_patient(
     return split
 
 
+def hold_back(tiles: TileSet, share: float, *, seed: int) -> NDArray[np.bool_]:
+    """Tiles of every slide that no training is to see, drawn at random, shape (n,).
+
+    As the siblings of `split_by_patient`: a slide keeps a tile to train on, and a tile that shares
+    its digest or pixels with another is never held back.
+
+    Args:
+      tiles: the whole set.
+      share: of each slide's tiles.
+      seed: the same seed gives the same tiles.
+    """
+    lone = np.ones(len(tiles), dtype=bool)
+    lone[_tied_pairs(tiles, find_overlap(tiles.records), None)] = False
+    rng = np.random.default_rng(seed)
+    return _draw_siblings(tiles.slides, np.ones(len(tiles), dtype=bool), lone, share, rng)
+
+
 def require_disjoint(**roles: TileSet) -> None:
     """Refuse roles that share a patient, a picture or pixels, or may share a patient.
 

@@ -98,3 +98,29 @@ def jitter(
     size = (len(tiles), 3)
     scale = 1 + rng.uniform(-strength, strength, size=size)
     return restained(tiles, scale, rng.uniform(-strength, strength, size=size) / 4)
+
+
+TYPICAL_DENSITY = np.array([0.45, 0.75, 0.40], dtype=np.float32)
+TYPICAL_SPREAD = np.array([0.25, 0.35, 0.22], dtype=np.float32)
+"""Mean and spread of optical density in R, G, B to which `normalised` brings every tile."""
+
+
+def density_moments(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Mean and standard deviation of optical density in R, G, B, shape (n, 6): colour alone."""
+    density = optical_density(tiles).reshape(len(tiles), -1, 3).astype(np.float64)
+    moments = np.concatenate([density.mean(axis=1), density.std(axis=1)], axis=1)
+    return np.asarray(moments, dtype=np.float32)
+
+
+def normalised(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Tiles brought to one mean and spread of optical density in each channel, as tiles came.
+
+    What `density_moments` says of a tile is then the same for all; tissue is what is left. A target
+    that is fixed lets no tile decide what becomes of another.
+
+    Source: after Reinhard et al. 2001, in optical density instead of colour space.
+    """
+    moments = density_moments(tiles)[:, None, None, :]
+    mean, spread = moments[..., :3], np.maximum(moments[..., 3:], 1e-3)
+    density = (optical_density(tiles) - mean) / spread * TYPICAL_SPREAD + TYPICAL_DENSITY
+    return rgb_from_density(np.asarray(density, dtype=np.float32))

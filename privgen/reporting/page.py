@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from markupsafe import Markup
 
+from audits.recipe_sections import PlannedDict
 from audits.sections import EstimateDict, OutcomeName, ResultDict, RoleCounts
 from privgen.reporting.bench_sections import BenchDifference, BenchHistogram, BenchRegime, BenchRow
 
@@ -201,12 +202,39 @@ class BenchView(TypedDict):
     plane: PlaneView
 
 
+class PlantedTable(TypedDict):
+    """Rows are copies a run, their share, and an estimate per arm."""
+
+    arms: Sequence[str]
+    rows: Sequence[tuple[int, float, Sequence[EstimateDict | None]]]
+
+
+class RecipeView(TypedDict):
+    """The section of a recipe's audit."""
+
+    unit: str
+    scheme: str
+    signed: tuple[str, Sequence[str]]
+    tests: Sequence[ResultView]
+    bounds: Sequence[tuple[str, float]]
+    figure: Markup
+    lines: Markup
+    looks: Sequence[ResultView]
+    controls: Sequence[ResultView]
+    others: Sequence[ResultView]
+    planted: PlantedTable
+    mdl80: Sequence[tuple[str, float | None]]
+    more: Sequence[PlannedDict]
+    configuration: Sequence[tuple[str, str]]
+
+
 class PageView(TypedDict):
     """The whole page."""
 
     title: str
     created: str
     audit: AuditView | None
+    recipe: RecipeView | None
     bench: BenchView | None
     roles: Sequence[tuple[str, str, str]]
     withheld: bool

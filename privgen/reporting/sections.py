@@ -10,6 +10,7 @@ from typing import Literal, NotRequired, TypedDict
 from audits.sections import AuditDict, RoleCounts
 from privgen.pipelines.account import PipelineDict
 from privgen.reporting.bench_sections import BenchDict
+from privgen.reporting.recipe_sections import RecipeDict
 
 
 class WeakerDict(TypedDict):
@@ -58,6 +59,7 @@ class ReportFacts(TypedDict):
     generator: GeneratorDict | None
     audit: AuditDict | None
     augment_bench: BenchDict | None
+    recipe: NotRequired[RecipeDict]
     reproduce: ReproduceDict
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from audits.sections import AuditDict
 from privgen import console
-from privgen.reporting import words
+from privgen.reporting import recipe_view, words
 from privgen.reporting.bench_sections import (
     BenchDict,
     BenchDifference,
@@ -13,6 +13,7 @@ from privgen.reporting.bench_sections import (
     BenchRow,
     EstimatedBench,
 )
+from privgen.reporting.recipe_sections import EstimatedRecipe, RecipeDict
 from privgen.reporting.sections import WeakerDict
 
 _ACROSS = 4  # models side by side: at most 92 columns
@@ -61,6 +62,64 @@ def print_summary(audit: AuditDict, weaker: Sequence[WeakerDict]) -> None:
     console.note(f"{head}{':' if clauses else '.'}")
     for clause in clauses:
         console.item(clause)
+
+
+def print_recipe(recipe: RecipeDict) -> None:
+    """Show the audit of a recipe: harms, tests, looks and bounds, warnings, verdict last."""
+    audit = recipe["audit"]
+    verdict = audit["verdict"]
+    console.table(
+        "Harms",
+        ["harm", "verdict", "why"],
+        [[v["harm"], v["outcome"], v["reason"]] for v in verdict["harms"]],
+        prose=("verdict", "why"),
+    )
+    console.table(
+        f"Repeated training: {audit['runs']} runs, {audit['patients']} patients",
+        ["what", "estimate (95 % interval)", "p", "adjusted p"],
+        [
+            [
+                recipe_view.title(result["name"])[0],
+                words.interval(result["statistic"]),
+                words.p_value(result["p_value"]),
+                words.p_value(result["p_adjusted"]),
+            ]
+            for result in audit["results"]
+        ],
+    )
+    console.note("smallest planted leak found with power .8, as a share of a run's tiles:")
+    for arm, share in audit["mdl80"].items():
+        seen = "at no share tried" if share is None else words.number(share)
+        console.item(f"{words.HARMS_OF_ARMS[arm]}: {seen}")
+    for warning in audit["warnings"]:
+        console.warn(warning)
+    for harm in verdict["harms"]:
+        if harm["remedy"]:
+            console.note(f"to settle {harm['harm']}: {harm['remedy']}")
+    head, clauses = words.clauses(verdict["sentence"])
+    console.note(f"{head}{':' if clauses else '.'}")
+    for clause in clauses:
+        console.item(clause)
+
+
+def print_recipe_plan(plan: EstimatedRecipe) -> None:
+    """Show what an audit of a recipe would do, and what it could see."""
+    rows = [
+        ["patients", f"{plan['patients']}"],
+        ["runs", f"{plan['runs']}, {plan['at_once']} at a time"],
+        ["kimg a run", words.number(plan["kimg"])],
+        ["minutes a run", words.number(plan["minutes_each"])],
+        ["minutes of training in all", words.number(plan["minutes"])],
+    ]
+    for one in plan["power"]:
+        rows += [
+            [f"with {one['runs']} runs: finds an AUROC of .6", words.interval(one["detects"])],
+            [
+                f"with {one['runs']} runs: excludes an excess of {one['excess']:g}",
+                words.interval(one["excludes"]),
+            ],
+        ]
+    console.table("Dry run", ["what", "value"], rows)
 
 
 def print_bench(content: BenchDict) -> None:

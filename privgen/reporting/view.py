@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from audits.kinds import kind_name, name_kinds
 from audits.sections import AuditDict, PolicyDict, PowerDict, ResultDict
-from privgen.reporting import bench, figures, words
+from privgen.reporting import bench, figures, recipe_view, words
 from privgen.reporting.page import (
     AuditView,
     FidelityRow,
@@ -59,15 +59,22 @@ def page(report: ReportDict) -> PageView:
     roles = report["data"]["roles"] if report["data"] else {}
     classes = report["data"]["classes"] if report["data"] else {}
     return {
-        "title": "Release audit of synthetic tiles" if audit else "Benefit of synthetic tiles",
+        "title": _title(report),
         "created": report["created"][:16].replace("T", " "),
         "audit": _audit(audit) if audit else None,
+        "recipe": recipe_view.section(report["recipe"]) if "recipe" in report else None,
         "bench": bench.section(benefit) if benefit else None,
         "roles": [(role, *words.ROLES[role]) for role in words.ROLES if role in roles],
         "withheld": any(None in counts.values() for counts in classes.values()),
         "outcomes": words.OUTCOMES,
         "harms": words.HARMS,
     }
+
+
+def _title(report: ReportDict) -> str:
+    if report["audit"]:
+        return "Release audit of synthetic tiles"
+    return "Audit of a training recipe" if "recipe" in report else "Benefit of synthetic tiles"
 
 
 def _audit(audit: AuditDict) -> AuditView:

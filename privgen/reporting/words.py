@@ -91,6 +91,31 @@ TESTS = {
         "Extraction ratio (Carlini)",
         "share of synthetic tiles below the published threshold, less the holdout's",
     ),
+    "control/retossed/tile_membership": (
+        "Control: coins tossed again, tiles",
+        "within-patient AUROC against coins that decided nothing",
+    ),
+    "control/retossed/patient_membership": (
+        "Control: coins tossed again, patients",
+        "within-patient AUROC against coins that decided nothing",
+    ),
+    "patients_standing_out": (
+        "Patients who stand out by themselves",
+        "patients whose own runs give them away, at the family-wise level",
+    ),
+    "look/colour": ("Patient membership, by colour alone", "within-patient AUROC"),
+    "look/stain_normalised": (
+        "Patient membership, without stain",
+        "within-patient AUROC on stain-normalised tiles",
+    ),
+    "epsilon_one_run": (
+        "Epsilon, lower bound",
+        "pure differential privacy, by guessed coins",
+    ),
+    "epsilon_f_dp": (
+        "Epsilon, lower bound for a Gaussian mechanism",
+        "at delta 0.00001, by guessed coins",
+    ),
     "tpr_at_fpr/tile_membership": (
         "Training tiles found at a low false-positive rate",
         "true-positive rate of the tile attack",
@@ -150,7 +175,7 @@ METRICS = {
 }
 
 UNITS = {"source_image": "source image"}
-_COUNTED = ("tile", "patient", "slide", "image", "draw", "seed", "pair", "point", "training")
+_COUNTED = ("tile", "patient", "slide", "image", "draw", "seed", "pair", "point", "training", "run")
 
 
 ATTACKS = {
@@ -164,6 +189,29 @@ ATTACKS = {
     "shadow": "shadow generators",
 }
 """Membership attacks."""
+
+RECIPE_TESTS = {
+    "tile_membership": (
+        "Tile membership",
+        "AUROC of runs that had a patient's tiles against runs that had not, beyond her other "
+        "tiles",
+    ),
+    "patient_membership": (
+        "Patient membership",
+        "AUROC of runs that had a patient against runs that had not, by tiles no run saw",
+    ),
+}
+"""The same of the audit of a recipe, where a name means another comparison."""
+
+HARMS_OF_ARMS = {"tile_membership": "tile membership", "patient_membership": "patient membership"}
+"""The harm that an arm of membership speaks of."""
+
+SCHEMES = {
+    "complementary": "pairs of runs that share the patients out between them",
+    "independent": "a coin for every patient and run",
+    "balanced": "exactly half of the patients in each run",
+}
+"""How the coins of repeated training are tossed."""
 
 CLASS = "/class:"
 

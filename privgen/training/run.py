@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from privgen import console
 from privgen.checkpoints import state
+from privgen.checkpoints.code import code_digest
 from privgen.checkpoints.ledger import (
     Ledger,
 )
@@ -239,6 +240,7 @@ class Run:
             running=self._journal.running,
             selected=self._selected,
             ledger=self.ledger,
+            code=code_digest(),
             **self.engine.state(),
         )
         state.save_checkpoint(path, checkpoint)

@@ -49,7 +49,7 @@ def checkpoint(path: Path, folder: Path, spoil: Spoil) -> Path:
     )
     empty: dict[str, Any] = {key.name: {} for key in fields(Checkpoint)}
     empty |= {"seconds": 0.0, "processes": 1}
-    state.save_checkpoint(path, Checkpoint(**{**empty, **given}))
+    state.save_checkpoint(path, Checkpoint(**{**empty, "code": "", **given}))
     return path
 
 

@@ -24,6 +24,7 @@ SOME: dict[str, Any] = {
     "data": "tiles",
     "count": 5,
     "truncation": 0.5,
+    "recipe": "recipe",
     "insider": True,
     "synthetic": "made",
     "sampler": "make {n} {out}",
@@ -128,6 +129,7 @@ def test_the_printed_command_holds_every_option_and_no_path() -> None:
         count=7,
         truncation=0.5,
         insider=True,
+        recipe="/p/recipe",
     )
     how = AuditOptions(
         encoder="timm:/p/net.pt",

@@ -8,6 +8,7 @@ import pytest
 from audits import AuditResult, Estimate, Harm, Outcome, Policy
 from audits.copying_rules import COPYING_RULES, CopyingCase
 from audits.membership_rules import MEMBERSHIP_RULES, MembershipCase
+from audits.recipe_rules import RECIPE_RULES, RecipeCase
 from audits.rules import as_markdown, first_that_holds, verdict_by
 
 SEEN = dict.fromkeys(Policy().copying_kinds, 0.005)
@@ -63,6 +64,34 @@ MEMBERSHIP: dict[str, dict[str, Any]] = {
 }
 
 
+def repeated(*, upper: float = 0.55, rejected: bool = False, smallest: float = 1e-4) -> AuditResult:
+    return result(
+        "patient_membership",
+        Harm.PATIENT_MEMBERSHIP,
+        rejected=rejected,
+        p_adjusted=0.01 if rejected else 1.0,
+        details={"upper": upper, "smallest_p": smallest, "runs": 8, "null_sd": 0.05},
+    )
+
+
+RECIPE: dict[str, dict[str, Any]] = {
+    "not measured": {"results": []},
+    "members told apart": {"results": [repeated(rejected=True)]},
+    "blind test": {"results": [repeated(smallest=0.2)]},
+    "wide bound": {"results": [repeated(upper=0.7)]},
+    "excess excluded": {"results": [repeated()]},
+}
+
+
+def recipe(**settings: Any) -> RecipeCase:
+    return RecipeCase(
+        harm=Harm.PATIENT_MEMBERSHIP,
+        policy=Policy(),
+        levels={"patient_membership": 0.0125},
+        **settings,
+    )
+
+
 def copying(**settings: Any) -> CopyingCase:
     levels = {"tail_ratio": 0.0125}
     return CopyingCase(**{"mdl80": SEEN, "policy": Policy(), "levels": levels, **settings})
@@ -91,10 +120,27 @@ def test_each_rule_on_membership_has_a_case_of_its_own(rule: Any) -> None:
     assert verdict_by(MEMBERSHIP_RULES, case).outcome is rule.outcome
 
 
-@pytest.mark.parametrize("rules", [COPYING_RULES, MEMBERSHIP_RULES], ids=["copying", "membership"])
-def test_a_verdict_that_settles_nothing_says_what_would(rules: Any) -> None:
-    cases = {name: copying(**settings) for name, settings in COPYING.items()}
-    cases |= {name: membership(**settings) for name, settings in MEMBERSHIP.items()}
+@pytest.mark.parametrize("rule", RECIPE_RULES, ids=lambda rule: rule.name)
+def test_each_rule_on_a_recipe_has_a_case_of_its_own(rule: Any) -> None:
+    case = recipe(**RECIPE[rule.name])
+    assert first_that_holds(RECIPE_RULES, case) is rule
+    assert verdict_by(RECIPE_RULES, case).outcome is rule.outcome
+
+
+TABLES = pytest.mark.parametrize(
+    ("rules", "cases"),
+    [
+        pytest.param(COPYING_RULES, {k: copying(**v) for k, v in COPYING.items()}, id="copying"),
+        pytest.param(
+            MEMBERSHIP_RULES, {k: membership(**v) for k, v in MEMBERSHIP.items()}, id="membership"
+        ),
+        pytest.param(RECIPE_RULES, {k: recipe(**v) for k, v in RECIPE.items()}, id="recipe"),
+    ],
+)
+
+
+@TABLES
+def test_a_verdict_that_settles_nothing_says_what_would(rules: Any, cases: Any) -> None:
     for rule in rules:
         verdict = verdict_by(rules, cases[rule.name])
         assert bool(verdict.remedy) == (rule.outcome is Outcome.INCONCLUSIVE), rule.name
@@ -102,11 +148,11 @@ def test_a_verdict_that_settles_nothing_says_what_would(rules: Any) -> None:
 
 
 def test_only_a_proof_decides_against_the_policy() -> None:
-    assert [rule.name for rule in (*COPYING_RULES, *MEMBERSHIP_RULES) if rule.decides] == [
-        "proven copy"
-    ]
+    assert [
+        rule.name for rule in (*COPYING_RULES, *MEMBERSHIP_RULES, *RECIPE_RULES) if rule.decides
+    ] == ["proven copy"]
 
 
-@pytest.mark.parametrize("rules", [COPYING_RULES, MEMBERSHIP_RULES], ids=["copying", "membership"])
-def test_the_docs_print_the_table_of_the_code(rules: Any) -> None:
+@TABLES
+def test_the_docs_print_the_table_of_the_code(rules: Any, cases: Any) -> None:
     assert as_markdown(rules) in DOCS.read_text(encoding="utf-8")

@@ -167,7 +167,7 @@ def test_dask_workers_elsewhere_give_the_report_of_one_process(
         def refuse(*arguments: object) -> None:
             raise AssertionError("the workers train")
 
-        patch.setattr(execution, "_here", refuse)
+        patch.setattr(execution, "carry_out", refuse)
         found = bench(scheduler=address, folder=Path("relative"))
     assert found.to_dict() == alone
     assert len(list((here / "relative" / "cells").iterdir())) == 4

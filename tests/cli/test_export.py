@@ -56,7 +56,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     empty: dict[str, Any] = {key.name: {} for key in fields(Checkpoint)}
     empty |= {"seconds": 0.0, "processes": 1}
     path = tmp_path_factory.mktemp("run") / "ckpt-00000010.pt"
-    state.save_checkpoint(path, Checkpoint(**{**empty, **given}))
+    state.save_checkpoint(path, Checkpoint(**{**empty, "code": "", **given}))
     return path
 
 

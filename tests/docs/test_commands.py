@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = ("privgen", "audits")
 REQUESTS = {
     name: kind
-    for room in ("auditing", "benefit", "release", "tiling", "training")
+    for room in ("auditing", "benefit", "recipe", "release", "tiling", "training")
     for name, kind in vars(import_module(f"privgen.{room}.requests")).items()
 }
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

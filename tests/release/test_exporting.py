@@ -76,7 +76,7 @@ def saved(path: Path, ledger: Ledger = LEDGER, classes: tuple[str, str] = CLASSE
     }
     empty: dict[str, Any] = {key.name: {} for key in fields(Checkpoint)}
     empty |= {"seconds": 0.0, "processes": 1}
-    state.save_checkpoint(path, Checkpoint(**{**empty, **given}))
+    state.save_checkpoint(path, Checkpoint(**{**empty, "code": "", **given}))
     return path
 
 

@@ -7,16 +7,11 @@ a file, written when it has been tested: a run that was stopped does the trainin
 Dask workers must see the private folder under the same path.
 """
 
-import multiprocessing
 import threading
-from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,17 +28,14 @@ from privgen.benefit.trials.guard import CLEAN, TestGuard
 from privgen.benefit.trials.stress import STRESSES
 from privgen.benefit.trials.workspace import Workspace
 from privgen.compute.cores import cores
-from privgen.compute.dask import connect
 from privgen.compute.devices import choose_device, threads
-from privgen.compute.workers import serve_parent, shielded
-from privgen.errors import Interrupted, PrivgenError, RuntimeFailure
+from privgen.compute.jobs import carry_out, carry_out_on_dask, stopped
+from privgen.errors import Interrupted
 from privgen.phases import phase
 
 VIEWS = (CLEAN, *STRESSES)
 """How test tiles are seen: as they are, and stressed."""
 
-_POLL = 0.2
-_stop: Any = None
 _one_at_a_time = threading.Lock()  # PyTorch's random state and threads are those of a process
 
 
@@ -113,72 +105,23 @@ def run_cells(setting: Setting, *, jobs: int, scheduler: str | None) -> list[Cel
     if left and len(left) < len(cells):
         console.note(f"{len(cells) - len(left)} of {len(cells)} trainings were done before.")
     with phase("classifiers", total=len(cells), done=len(cells) - len(left)) as training:
-        finished = _on_dask(setting, left, scheduler) if scheduler else _here(setting, left, jobs)
+        finished = (
+            carry_out_on_dask(
+                run_cell,
+                setting,
+                left,
+                scheduler=scheduler,
+                folder=setting.folder,
+                called=lambda cell: cell.name,
+            )
+            if scheduler
+            else carry_out(run_cell, setting, left, jobs=jobs)
+        )
         with closing(finished):  # whatever happens here, the workers end before the material goes
             for cell in finished:
                 training.call(f"classifiers: {cell.model}, {cell.label}")
                 training.advance()
     return [setting.workspace.load(cell) for cell in cells]
-
-
-def _here(setting: Setting, cells: Sequence[Cell], jobs: int) -> Generator[Cell]:
-    if jobs == 1 or len(cells) < 2:
-        for cell in cells:
-            run_cell(setting, cell)
-            yield cell
-        return
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    with ProcessPoolExecutor(
-        min(jobs, len(cells)), context, initializer=_start, initargs=(stop,)
-    ) as pool:
-        waiting: dict[Future[None], Cell] = {}
-        try:
-            with shielded():
-                waiting |= {pool.submit(run_cell, setting, cell): cell for cell in cells}
-            while waiting:
-                done, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
-                for future in done:
-                    cell = waiting.pop(future)
-                    try:
-                        future.result()
-                    except BrokenProcessPool as error:
-                        raise RuntimeFailure(
-                            "a training's process died, or memory ran out. Run the same command "
-                            "again to go on, with fewer `jobs`."
-                        ) from error
-                    yield cell
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-
-
-def _start(stop: Any) -> None:
-    global _stop
-    _stop = stop
-    serve_parent()
-
-
-def _on_dask(setting: Setting, cells: Sequence[Cell], scheduler: str) -> Generator[Cell]:
-    from distributed import as_completed
-
-    with connect(scheduler) as client:
-        futures = {client.submit(run_cell, setting, cell, pure=False): cell for cell in cells}
-        try:
-            for future in as_completed(futures, loop=client.loop):
-                error = future.exception()
-                if isinstance(error, PrivgenError):
-                    raise error
-                if error is not None:
-                    raise RuntimeFailure(
-                        f"a Dask worker could not train {futures[future].name} "
-                        f"({type(error).__name__}). Workers must see {setting.folder} under the "
-                        "same path and have memory for a training; run the same command again to "
-                        "go on."
-                    ) from error
-                yield futures[future]
-        finally:
-            client.cancel(list(futures), force=True)
 
 
 def run_cell(setting: Setting, cell: Cell) -> None:
@@ -245,7 +188,7 @@ def _guard(setting: Setting) -> TestGuard:
 
 def _stay(setting: Setting) -> None:
     """Between updates: end where the run was stopped."""
-    if (_stop is not None and _stop.is_set()) or setting.workspace.running() != setting.run:
+    if stopped() or setting.workspace.running() != setting.run:
         raise Interrupted("the benchmark was stopped. Run the same command again to go on.")
 
 

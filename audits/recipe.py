@@ -1,0 +1,249 @@
+"""The audit of a recipe by repeated training: tests, controls, bounds and the verdict.
+
+The family is every attack in every arm and the test of single patients, declared before the scores
+are seen; the primary attack has twice the weight of another test. Descriptions, controls and
+epsilon bounds stand outside it.
+
+Source: docs/methods.md#repeated-training.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import cast
+
+import numpy as np
+
+from audits.family import PRIMARY_ATTACK, arm_name, levels
+from audits.inputs import Floats
+from audits.permutation import holm
+from audits.policy import Policy
+from audits.recipe_planted import PlantedPoint, planted_power, smallest_found
+from audits.recipe_results import (
+    attack_test,
+    epsilon_bounds,
+    other_looks,
+    retossed_controls,
+    single_patients,
+)
+from audits.recipe_rules import STANDING_OUT, RecipeCase, recipe_verdict
+from audits.recipe_scores import PATIENT, RECIPE_ATTACKS, TILE, RecipeData
+from audits.recipe_sections import RecipeAuditDict, Scheme
+from audits.repeated import Retossed, centred
+from audits.results import AuditResult, Harm, HarmVerdict, Outcome, Verdict
+from audits.sections import PolicyDict
+
+FEWEST_DRAWN = 8
+"""With fewer patients no line of a single one is drawn."""
+
+_WEIGHTS = {PRIMARY_ATTACK: 1.0}
+_OTHER_WEIGHT = 0.5
+_JITTER = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeReport:
+    """What repeated training found; aggregates only.
+
+    Attributes:
+      verdict: on both arms of membership; copying is for the audit of a release.
+      warnings: what limits it.
+      results: tests of the family, then controls, descriptions and epsilon bounds.
+      planted: the power curve of planted leaks.
+      mdl80: of each arm the smallest share that was found with power .8; None for none tried.
+      lines: of each patient the mean score of her out-runs and of her in-runs, in standard
+        deviations, without run effects, in random order and blurred; None below 8 patients.
+      scheme: how coins were tossed.
+      coins: independent fair ones; 0 where there are none.
+      runs, patients, tiles, held_back, synthetic: counts; synthetic tiles are a run's.
+      group_unit, encoder, policy, seed: as `AuditReport`.
+    """
+
+    verdict: Verdict
+    warnings: tuple[str, ...]
+    results: tuple[AuditResult, ...]
+    planted: tuple[PlantedPoint, ...]
+    mdl80: Mapping[str, float | None]
+    lines: tuple[tuple[float, float], ...] | None
+    scheme: Scheme
+    coins: int
+    runs: int
+    patients: int
+    tiles: int
+    held_back: int
+    synthetic: int
+    group_unit: str
+    encoder: str
+    policy: PolicyDict
+    seed: int
+
+    def to_dict(self) -> RecipeAuditDict:
+        """Plain JSON-able data, keys as the attributes."""
+        return cast(RecipeAuditDict, asdict(self))
+
+
+def recipe_levels(arms: Sequence[str], significance: float) -> dict[str, float]:
+    """Level of each test of the family at Holm's first step."""
+    return levels(_weights(arms), significance)
+
+
+def _weights(arms: Sequence[str]) -> dict[str, float]:
+    attacks = {
+        arm_name(arm, attack): _WEIGHTS.get(attack, _OTHER_WEIGHT)
+        for arm in arms
+        for attack in RECIPE_ATTACKS
+    }
+    return attacks | {STANDING_OUT: _OTHER_WEIGHT}
+
+
+def judge_recipe(data: RecipeData, *, policy: Policy | None = None, seed: int = 0) -> RecipeReport:
+    """Judge the runs of one recipe.
+
+    Args:
+      data: coins, embeddings and patients.
+      policy: significance, excess to exclude and harms that gate; the default policy when None.
+      seed: of re-tossed coins and every other draw.
+
+    Raises:
+      AuditInputError: attacks that cannot be run on so few tiles.
+
+    Source: docs/methods.md#repeated-training.
+    """
+    policy = policy or Policy()
+    tossed, drawn, planted_rng, blur = np.random.default_rng(seed).spawn(4)
+    retossed = Retossed.of(data.coins, tossed)
+    weights = _weights(list(data.arms))
+    level = levels(weights, policy.significance)
+    scores = {attack: data.scores(attack, drawn) for attack in RECIPE_ATTACKS}
+    tests = _adjusted(
+        [
+            attack_test(data, arm, attack, scores[attack][arm], retossed)
+            for arm in data.arms
+            for attack in RECIPE_ATTACKS
+        ]
+        + [single_patients(data, scores[PRIMARY_ATTACK], retossed)],
+        weights,
+        policy.significance,
+    )
+    primary = scores[PRIMARY_ATTACK]
+    described = [
+        *retossed_controls(data, primary, retossed),
+        *other_looks(data, retossed),
+        *epsilon_bounds(data, primary),
+    ]
+    planted = planted_power(data, retossed, level, planted_rng)
+    harms = tuple(
+        recipe_verdict(
+            RecipeCase(
+                harm=harm,
+                results=[one for one in tests if one.harm is harm],
+                policy=policy,
+                levels=level,
+            )
+        )
+        for harm in (Harm.TILE_MEMBERSHIP, Harm.PATIENT_MEMBERSHIP)
+    )
+    return RecipeReport(
+        verdict=_overall(harms, policy, data, tuple(weights)),
+        warnings=_warnings(data),
+        results=(*tests, *described),
+        planted=planted,
+        mdl80=smallest_found(planted),
+        lines=_lines(data, primary[PATIENT], blur),
+        scheme=data.coins.design.scheme,
+        coins=data.coins.design.coins,
+        runs=data.coins.design.runs,
+        patients=data.coins.design.patients,
+        tiles=len(data.patients),
+        held_back=int(data.held_back.sum()),
+        synthetic=len(data.look.synthetic[0]),
+        group_unit=data.group_unit,
+        encoder=data.encoder,
+        policy=policy.to_dict(),
+        seed=seed,
+    )
+
+
+def _adjusted(
+    tests: Sequence[AuditResult], weights: Mapping[str, float], significance: float
+) -> list[AuditResult]:
+    raw = {test.name: test.p_value for test in tests if test.p_value is not None}
+    adjusted = holm(raw, weights)
+    return [
+        replace(test, p_adjusted=adjusted[test.name], rejected=adjusted[test.name] <= significance)
+        for test in tests
+    ]
+
+
+def _lines(
+    data: RecipeData, scores: Floats, rng: np.random.Generator
+) -> tuple[tuple[float, float], ...] | None:
+    chosen = data.arms[PATIENT]
+    if chosen.sum() < FEWEST_DRAWN:
+        return None
+    residuals, included = centred(scores, data.strata[chosen]), data.coins.included[:, chosen]
+    both = included.any(axis=0) & ~included.all(axis=0)
+    spread = float(residuals.std()) or 1.0
+    pairs = np.array(
+        [
+            (own[~inside].mean() / spread, own[inside].mean() / spread)
+            for own, inside in zip(residuals.T[both], included.T[both], strict=True)
+        ]
+    )
+    pairs = rng.permutation(pairs + _JITTER * rng.standard_normal(pairs.shape))
+    return tuple((round(float(out), 2), round(float(into), 2)) for out, into in pairs)
+
+
+def _warnings(data: RecipeData) -> tuple[str, ...]:
+    design, found = data.coins.design, list[str]()
+    if TILE not in data.arms:
+        found.append(
+            "No tile was held back from every run: tile membership is not measured, and patients "
+            "are told by the very tiles that were trained on."
+        )
+    for arm, chosen in data.arms.items():
+        if not chosen.all():
+            found.append(
+                f"{int((~chosen).sum())} of {len(chosen)} patients have too few tiles for "
+                f"{arm.replace('_', ' ')} and are left out of it."
+            )
+    if design.acceptance < 1:
+        found.append(
+            f"Coins were tossed again where a run had no tiles of some class (of {design.scheme} "
+            f"tosses {design.acceptance:.0%} are taken): patients of rare classes are not free to "
+            "be in or out."
+        )
+    if not design.coins:
+        found.append("Balanced runs toss no independent coins: there are no epsilon bounds.")
+    return tuple(found)
+
+
+def _overall(
+    harms: tuple[HarmVerdict, ...], policy: Policy, data: RecipeData, names: tuple[str, ...]
+) -> Verdict:
+    deciding = [verdict for verdict in harms if verdict.gates] or list(harms)
+    worst = next(
+        outcome
+        for outcome in (Outcome.LEAK, Outcome.INCONCLUSIVE, Outcome.NO_LEAK_FOUND)
+        if outcome in [verdict.outcome for verdict in deciding]
+    )
+    which = ", ".join(one.harm.value for one in deciding if one.outcome is worst)
+    design = data.coins.design
+    tried = (
+        f"the recipe was tried {design.runs} times on random parts of {design.patients} "
+        f"{data.group_unit.replace('_', ' ')}s"
+    )
+    said = {
+        Outcome.LEAK: f"LEAK: {which}; {tried}.",
+        Outcome.INCONCLUSIVE: f"INCONCLUSIVE: {which} could not be settled; {tried}.",
+        Outcome.NO_LEAK_FOUND: (
+            f"NO LEAK FOUND (membership AUROC excess > {policy.membership_excess:g} excluded; "
+            f"{tried}; copying was not asked)."
+        ),
+    }
+    return Verdict(
+        outcome=worst,
+        sentence=said[worst],
+        harms=harms,
+        significance=policy.significance,
+        family=names,
+    )

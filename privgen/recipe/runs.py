@@ -1,0 +1,167 @@
+"""One run of a recipe: train on its patients, draw tiles, keep how they look, forget the rest.
+
+A run is a function of the recipe, the coins and its number alone, computed by one thread where it
+runs on a CPU, so that neither the number of jobs nor a kill changes a bit of what it leaves.
+"""
+
+import threading
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privgen.checkpoints.roles import ledger_of
+from privgen.checkpoints.state import GENERATOR
+from privgen.compute.devices import choose_device, threads
+from privgen.data.blocks import in_blocks
+from privgen.data.stain import density_moments, normalised
+from privgen.encoders.loading import Encoder, load_encoder
+from privgen.encoders.orbit import embed_orbit
+from privgen.errors import NonFiniteLossError, RuntimeFailure
+from privgen.recipe.frozen import FrozenRecipe
+from privgen.recipe.opening import Patients
+from privgen.recipe.workspace import REAL, Looks, Workspace, run_name
+from privgen.sampling import CHUNK, load_generator
+from privgen.training.session import Session
+
+MAIN, COLOUR, NORMALISED = "main", "colour", "stain_normalised"
+"""Looks at a tile: the encoder's, its colour alone, and the encoder's without its stain."""
+
+_BLOCK = 4 * CHUNK
+_one_at_a_time = threading.Lock()  # PyTorch's random state and threads are those of a process
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setting:
+    """What all runs share; it travels to the workers.
+
+    Attributes:
+      folder: of the workspace.
+      recipe: frozen.
+      patients: whose tiles are shown.
+      included: the coins, shape (K, P).
+      count: synthetic tiles a run.
+      encoder: specification of the embedding.
+    """
+
+    folder: Path
+    recipe: FrozenRecipe
+    patients: Patients
+    included: NDArray[np.bool_]
+    count: int
+    encoder: str
+
+    @property
+    def workspace(self) -> Workspace:
+        """The private folder."""
+        return Workspace(self.folder)
+
+    @property
+    def pieces(self) -> list[int | None]:
+        """Every piece of work: None for the real tiles, else the number of a run."""
+        return [None, *range(len(self.included))]
+
+    def synthetic_labels(self) -> NDArray[np.intp]:
+        """Class numbers of a run's tiles: as often as in all the data, the same for every run.
+
+        A run's own shares would say which of its classes' patients it had.
+        """
+        tiles = self.patients.tiles
+        shares = np.array([(tiles.labels == name).mean() for name in tiles.classes])
+        edges = np.cumsum(shares)[:-1]
+        place = (np.arange(self.count) + 0.5) / self.count
+        return np.searchsorted(edges, place, side="right").astype(np.intp)
+
+
+def name_of(piece: int | None) -> str:
+    """A piece of work as the workspace and messages know it."""
+    return REAL if piece is None else run_name(piece)
+
+
+def carry_out_piece(setting: Setting, piece: int | None) -> None:
+    """Do one piece of work, unless its result is there.
+
+    Raises:
+      RuntimeFailure: the training diverged, or anything else that training raises.
+    """
+    with _one_at_a_time:
+        if setting.workspace.done(name_of(piece)):
+            return
+        cpu = choose_device(setting.recipe.config.device).type == "cpu"
+        with threads(1) if cpu else nullcontext():
+            if piece is None:
+                _look_at_real(setting)
+            else:
+                _train_and_look(setting, piece)
+
+
+def _look_at_real(setting: Setting) -> None:
+    tiles, encoder = setting.patients.tiles, load_encoder(setting.encoder)
+    blocks: list[Looks] = []
+    in_blocks(
+        tiles,
+        setting.recipe.config.resolution,
+        f"{encoder.name}: real tiles",
+        lambda rows, pixels: blocks.append(_looks(encoder, pixels)),
+    )
+    setting.workspace.save(REAL, _joined(blocks), 0.0)
+
+
+def _train_and_look(setting: Setting, run: int) -> None:
+    workspace = setting.workspace
+    place = workspace.run_folder(run)
+    began = time.monotonic()
+    try:
+        folder = _trained(setting, run, place)
+    except NonFiniteLossError as error:
+        raise RuntimeFailure(
+            f"run {run + 1} of {len(setting.included)} diverged: {error} Runs that are finished "
+            "are kept; a recipe that diverges on some of the patients cannot be audited by this. "
+            "Lower its learning rates, and give a new `out`."
+        ) from error
+    seconds = time.monotonic() - began
+    generator = load_generator(folder)
+    labels, encoder = setting.synthetic_labels(), load_encoder(setting.encoder)
+    seed = setting.recipe.run_config(run).seed
+    blocks = [
+        _looks(encoder, generator.generate(seed, rows, labels[rows]))
+        for rows in np.array_split(np.arange(setting.count), -(-setting.count // _BLOCK))
+    ]
+    workspace.save(run_name(run), _joined(blocks), seconds)
+    workspace.forget(run)
+
+
+def _trained(setting: Setting, run: int, place: Path) -> Path:
+    """The run folder of a finished training, begun or gone on with."""
+    begun = max((one for one in place.iterdir() if one.is_dir()), default=None)
+    if begun and not any(begun.glob("checkpoints/ckpt-*.pt")):
+        begun = None
+    if begun and (begun / GENERATOR).exists():
+        return begun
+    patients = setting.patients
+    split = patients.split(setting.included[run])
+    session = Session(
+        config=setting.recipe.run_config(run),
+        roles={
+            role: patients.tiles.subset(rows) for role, rows in split.roles().items() if len(rows)
+        },
+        ledger=ledger_of(patients.tiles, split, parameters={"seed": setting.recipe.config.seed}),
+        name=run_name(run),
+        resume=begun,
+    )
+    return session.run(place).parent.parent
+
+
+def _looks(encoder: Encoder, pixels: NDArray[np.uint8]) -> Looks:
+    return {
+        MAIN: embed_orbit(encoder, pixels).mean,
+        COLOUR: density_moments(pixels),
+        NORMALISED: encoder.embed(normalised(pixels)),
+    }
+
+
+def _joined(blocks: list[Looks]) -> Looks:
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}

@@ -1,0 +1,218 @@
+"""The audit of a recipe: what it finds, what it passes, what it says beside the verdict."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from audits import AuditInputError, Harm, HarmVerdict, Outcome, Policy
+from audits.recipe import RecipeReport, judge_recipe
+from audits.recipe_rules import MEANING, STANDING_OUT, RecipeCase, runs_needed, with_recipe
+from audits.recipe_scores import Look, RecipeData
+from tests.helpers.recipes import experiment
+
+
+@pytest.fixture(scope="module")
+def innocent() -> RecipeReport:
+    return judge_recipe(experiment(runs=16))
+
+
+@pytest.fixture(scope="module")
+def leaking() -> RecipeReport:
+    return judge_recipe(experiment(runs=16, leak=0.5))
+
+
+def named(report: RecipeReport, name: str) -> Any:
+    return next(result for result in report.results if result.name == name)
+
+
+def outcome(report: RecipeReport, harm: Harm) -> Outcome:
+    return next(one.outcome for one in report.verdict.harms if one.harm is harm)
+
+
+def test_a_generator_of_fresh_patients_passes(innocent: RecipeReport) -> None:
+    assert innocent.verdict.outcome is Outcome.NO_LEAK_FOUND
+    assert "excess > 0.1 excluded" in innocent.verdict.sentence
+    assert "copying was not asked" in innocent.verdict.sentence
+
+
+def test_new_tiles_of_its_own_patients_leak_patients_and_not_tiles(leaking: RecipeReport) -> None:
+    assert outcome(leaking, Harm.PATIENT_MEMBERSHIP) is Outcome.LEAK
+    assert outcome(leaking, Harm.TILE_MEMBERSHIP) is not Outcome.LEAK
+    assert named(leaking, "patient_membership").statistic.value > 0.8
+
+
+def test_copies_leak_tiles() -> None:
+    report = judge_recipe(experiment(runs=16, copied=0.1))
+    assert outcome(report, Harm.TILE_MEMBERSHIP) is Outcome.LEAK
+
+
+def test_one_patient_in_many_is_a_leak_though_the_average_is_small() -> None:
+    report = judge_recipe(experiment(runs=16, leak=0.6, given_away=1, patients=24))
+    assert named(report, STANDING_OUT).rejected
+    assert outcome(report, Harm.PATIENT_MEMBERSHIP) is Outcome.LEAK
+    assert named(report, STANDING_OUT).statistic.value == 1
+
+
+def test_four_runs_of_eight_patients_settle_nothing() -> None:
+    report = judge_recipe(experiment(runs=4, patients=8))
+    assert report.verdict.outcome is Outcome.INCONCLUSIVE
+    remedies = [one.remedy for one in report.verdict.harms if one.remedy]
+    assert all("runs of these patients would settle it" in remedy for remedy in remedies)
+
+
+def test_the_negative_control_is_a_half(innocent: RecipeReport, leaking: RecipeReport) -> None:
+    for report in (innocent, leaking):
+        for arm in ("tile_membership", "patient_membership"):
+            control = named(report, f"control/retossed/{arm}")
+            assert control.statistic.value == pytest.approx(0.5, abs=0.01)
+
+
+def test_planted_leaks_are_found_the_more_the_larger(innocent: RecipeReport) -> None:
+    for arm in ("tile_membership", "patient_membership"):
+        powers = [
+            point.power.value
+            for point in sorted(innocent.planted, key=lambda one: one.fraction)
+            if point.arm == arm
+        ]
+        assert powers[0] < 0.5
+        assert powers[-1] >= 0.9
+        assert innocent.mdl80[arm] in (0.01, 0.02, 0.05, 0.1)
+
+
+def test_epsilon_is_bounded_below_its_ceiling(leaking: RecipeReport) -> None:
+    pure, gaussian = named(leaking, "epsilon_one_run"), named(leaking, "epsilon_f_dp")
+    assert 0.5 < pure.statistic.value <= pure.details["ceiling"]
+    assert pure.statistic.value < gaussian.statistic.value <= gaussian.details["ceiling"]
+    assert pure.statistic.high is None
+    assert "both runs of a pair" in pure.note
+    assert "Gaussian mechanism" in gaussian.note
+    assert pure.details["coins"] == 8 * 16
+
+
+def test_independent_coins_are_twice_as_many_and_balanced_ones_none() -> None:
+    free = judge_recipe(experiment(scheme="independent", leak=0.5))
+    assert named(free, "epsilon_one_run").details["coins"] == 8 * 16
+    assert "of one run" in named(free, "epsilon_one_run").note
+    half = judge_recipe(experiment(scheme="balanced", leak=0.5))
+    assert not [result for result in half.results if result.name.startswith("epsilon")]
+    assert any("no epsilon bounds" in warning for warning in half.warnings)
+
+
+def test_lines_of_patients_are_drawn_of_eight_or_more() -> None:
+    assert judge_recipe(experiment(patients=7)).lines is None
+    lines = judge_recipe(experiment(patients=8, leak=0.5)).lines
+    assert lines is not None
+    assert len(lines) == 8
+
+
+def test_without_held_back_tiles_the_patient_arm_says_what_it_rests_on() -> None:
+    report = judge_recipe(experiment(runs=16, held_back=0, leak=0.5))
+    assert outcome(report, Harm.TILE_MEMBERSHIP) is Outcome.INCONCLUSIVE
+    assert outcome(report, Harm.PATIENT_MEMBERSHIP) is Outcome.LEAK
+    assert any("No tile was held back" in warning for warning in report.warnings)
+
+
+def test_a_patient_without_held_back_tiles_is_left_out_and_counted() -> None:
+    data = experiment(runs=16)
+    held = data.held_back & (data.patients != 3)
+    report = judge_recipe(replace(data, held_back=held))
+    assert named(report, "patient_membership").statistic.n == 15
+    assert any("1 of 16 patients have too few tiles" in warning for warning in report.warnings)
+
+
+def test_other_looks_are_described_and_never_tested() -> None:
+    data = experiment(runs=8, leak=0.5)
+    blind = Look(
+        real=np.ones_like(data.look.real), synthetic=[np.ones((5, 32), dtype=np.float32)] * 8
+    )
+    report = judge_recipe(replace(data, others={"colour": blind}))
+    assert named(report, "look/colour").statistic.value == 0.5
+    assert named(report, "look/colour").rejected is None
+    assert "look/colour" not in report.verdict.family
+
+
+def test_the_same_seed_gives_the_same_report_and_it_is_json() -> None:
+    first, again = (judge_recipe(experiment(), seed=3).to_dict() for _ in range(2))
+    assert json.dumps(first, allow_nan=False) == json.dumps(again, allow_nan=False)
+
+
+def test_the_family_is_judged_by_holm(leaking: RecipeReport) -> None:
+    tests = [result for result in leaking.results if result.name in leaking.verdict.family]
+    assert len(tests) == 5
+    for test in tests:
+        assert test.p_value is not None
+        assert test.p_adjusted is not None
+        assert test.p_adjusted >= test.p_value
+
+
+def test_data_that_do_not_fit_are_refused() -> None:
+    data = experiment()
+    look = data.look
+    wrong: list[dict[str, Any]] = [
+        {"look": Look(real=look.real, synthetic=look.synthetic[:-1])},
+        {"look": Look(real=look.real[1:], synthetic=look.synthetic)},
+        {"look": Look(real=look.real, synthetic=[*look.synthetic[:-1], look.synthetic[-1][1:]])},
+        {"held_back": np.ones_like(data.held_back)},
+        {"strata": data.strata[1:]},
+    ]
+    for changed in wrong:
+        with pytest.raises(AuditInputError):
+            replace(data, **changed)
+
+
+# What the recipe decides for a release
+
+
+def said(outcome: Outcome, harm: Harm = Harm.PATIENT_MEMBERSHIP) -> HarmVerdict:
+    return HarmVerdict(harm=harm, outcome=outcome, reason="Because.", gates=True)
+
+
+LEAK, PASS, OPEN = Outcome.LEAK, Outcome.NO_LEAK_FOUND, Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("by", "release", "recipe", "decided"),
+    [
+        ("both", OPEN, PASS, PASS),
+        ("both", OPEN, LEAK, LEAK),
+        ("both", LEAK, PASS, LEAK),
+        ("both", PASS, LEAK, LEAK),
+        ("both", PASS, OPEN, PASS),
+        ("both", OPEN, OPEN, OPEN),
+        ("both", LEAK, None, LEAK),
+        ("recipe", LEAK, PASS, PASS),
+        ("recipe", PASS, OPEN, OPEN),
+        ("recipe", PASS, None, OPEN),
+        ("release", OPEN, LEAK, OPEN),
+    ],
+)
+def test_a_policy_says_which_audit_decides_membership(
+    by: Any, release: Outcome, recipe: Outcome | None, decided: Outcome
+) -> None:
+    brought = {} if recipe is None else {Harm.PATIENT_MEMBERSHIP: said(recipe)}
+    copying = said(OPEN, Harm.COPYING)
+    found = with_recipe([copying, said(release)], brought, Policy(membership=by))
+    assert found[0] is copying
+    assert found[1].outcome is decided
+    if recipe is not None and decided is recipe and decided is not release:
+        assert found[1].reason.endswith(MEANING)
+
+
+def test_runs_that_are_needed_follow_from_the_spread() -> None:
+    assert runs_needed(8, 0.055, 0.1) == 16
+    assert runs_needed(16, 0.2, 0.1) > 64
+
+
+def test_a_case_without_results_is_not_measured() -> None:
+    from audits.recipe_rules import recipe_verdict
+
+    case = RecipeCase(harm=Harm.TILE_MEMBERSHIP, results=[], policy=Policy(), levels={})
+    assert recipe_verdict(case).outcome is OPEN
+
+
+def test_data_keep_every_run_equally_sampled() -> None:
+    data: RecipeData = experiment()
+    assert {len(tiles) for tiles in data.look.synthetic} == {120}
