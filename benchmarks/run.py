@@ -40,6 +40,8 @@ NAMES = {
     "pipeline": "pipeline",
     "hot-paths": "hot_paths",
     "hostile": "hostile",
+    "recipe-null": "recipe_null",
+    "recipe-phantom": "recipe_phantom",
 }
 
 
