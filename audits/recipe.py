@@ -18,6 +18,7 @@ from audits.inputs import Floats
 from audits.permutation import holm
 from audits.policy import Policy
 from audits.recipe_planted import PlantedPoint, planted_power, smallest_found
+from audits.recipe_quality import recipe_quality
 from audits.recipe_results import (
     attack_test,
     epsilon_bounds,
@@ -109,7 +110,7 @@ def judge_recipe(data: RecipeData, *, policy: Policy | None = None, seed: int = 
     Source: docs/methods.md#repeated-training.
     """
     policy = policy or Policy()
-    tossed, drawn, planted_rng, blur = np.random.default_rng(seed).spawn(4)
+    tossed, drawn, planted_rng, blur, looks = np.random.default_rng(seed).spawn(5)
     retossed = Retossed.of(data.coins, tossed)
     weights = _weights(list(data.arms))
     level = levels(weights, policy.significance)
@@ -129,6 +130,7 @@ def judge_recipe(data: RecipeData, *, policy: Policy | None = None, seed: int = 
         *retossed_controls(data, primary, retossed),
         *other_looks(data, retossed),
         *epsilon_bounds(data, primary),
+        *(recipe_quality(data, *data.quality, looks) if data.quality else []),
     ]
     planted = planted_power(data, retossed, level, planted_rng)
     harms = tuple(

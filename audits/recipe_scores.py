@@ -54,6 +54,7 @@ class RecipeData:
       held_back: real tiles that no run was given, shape (n,).
       strata: class group of each patient, shape (P,).
       others: further looks by name, described and never tested.
+      quality: plain outputs of an encoder that trained nobody, and its name; no quality when None.
       encoder: name of the embedding.
       group_unit: what a patient really is here.
 
@@ -67,6 +68,7 @@ class RecipeData:
     held_back: NDArray[np.bool_]
     strata: Indices
     others: Mapping[str, Look] = field(default_factory=dict)
+    quality: tuple[Look, str] | None = None
     encoder: str = "unknown"
     group_unit: str = "patient"
 

@@ -34,6 +34,13 @@ def audit_recipe(
         Path | None,
         typer.Option(help="TOML with any keys of the configuration; options given here win."),
     ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="TOML of a recipe; give it twice or more to audit several on the same coins, each "
+            "in a folder of OUT."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say how long, and what could be seen; write nothing.")
     ] = False,
@@ -45,13 +52,15 @@ def audit_recipe(
     Decides membership with 16 patients, where the audit of one release needs some 140. Exit code 0:
     no leak found; 1: leak; 4: inconclusive.
     """
-    require_paths(given.get("data"), config, given.get("policy"))
+    require_paths(given.get("data"), config, given.get("policy"), *(compare or ()))
     asked = {name: given.pop(name) for name in options_of(RecipeRequest) if name in given}
     request = made(RecipeRequest, asked)
     options = {**(read_toml(config) if config else {}), **given}
     from privgen.recipe.run import plan_recipe
     from privgen.reporting.terminal import print_recipe, print_recipe_plan
 
+    if compare and out is not None and not dry_run:
+        return _compared(request, options, compare, out, private, json)
     plan = plan_recipe(request, options)
     if dry_run:
         estimate = plan.estimate()
@@ -68,3 +77,23 @@ def audit_recipe(
     if json:
         console.emit_json(result.document)
     return result.verdict.outcome.exit_code
+
+
+def _compared(
+    request: RecipeRequest,
+    options: dict[str, Any],
+    files: list[Path],
+    out: Path,
+    private: Path | None,
+    json: bool,
+) -> int:
+    from privgen.recipe.comparing import compare_recipes
+    from privgen.reporting.terminal import print_compared
+
+    found = compare_recipes(request, options, files, out, private)
+    sections = {one.name: one.audit.document["recipe"] for one in found}
+    print_compared(sections)
+    console.note(f"reports: {out}; audit the recipe you choose again, by another --seed")
+    if json:
+        console.emit_json(sections)
+    return 0

@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,11 @@ from privgen.recipe.workspace import REAL, Looks, Workspace, run_name
 from privgen.sampling import CHUNK, load_generator
 from privgen.training.session import Session
 
-MAIN, COLOUR, NORMALISED = "main", "colour", "stain_normalised"
-"""Looks at a tile: the encoder's, its colour alone, and the encoder's without its stain."""
+MAIN, COLOUR, NORMALISED, QUALITY = "main", "colour", "stain_normalised", "quality"
+"""Looks at a tile: the encoder's, colour alone, the encoder's without stain, the judge's."""
+
+JUDGE = "effnet_lite2"
+"""Encoder that says how good tiles are; projected generators are trained in effnet_lite0."""
 
 _BLOCK = 4 * CHUNK
 _one_at_a_time = threading.Lock()  # PyTorch's random state and threads are those of a process
@@ -99,13 +103,13 @@ def carry_out_piece(setting: Setting, piece: int | None) -> None:
 
 
 def _look_at_real(setting: Setting) -> None:
-    tiles, encoder = setting.patients.tiles, load_encoder(setting.encoder)
+    tiles, eyes = setting.patients.tiles, _Eyes.of(setting)
     blocks: list[Looks] = []
     in_blocks(
         tiles,
         setting.recipe.config.resolution,
-        f"{encoder.name}: real tiles",
-        lambda rows, pixels: blocks.append(_looks(encoder, pixels)),
+        "looking at the real tiles",
+        lambda rows, pixels: blocks.append(eyes.looks(pixels)),
     )
     setting.workspace.save(REAL, _joined(blocks), 0.0)
 
@@ -124,10 +128,10 @@ def _train_and_look(setting: Setting, run: int) -> None:
         ) from error
     seconds = time.monotonic() - began
     generator = load_generator(folder)
-    labels, encoder = setting.synthetic_labels(), load_encoder(setting.encoder)
+    labels, eyes = setting.synthetic_labels(), _Eyes.of(setting)
     seed = setting.recipe.run_config(run).seed
     blocks = [
-        _looks(encoder, generator.generate(seed, rows, labels[rows]))
+        eyes.looks(generator.generate(seed, rows, labels[rows]))
         for rows in np.array_split(np.arange(setting.count), -(-setting.count // _BLOCK))
     ]
     workspace.save(run_name(run), _joined(blocks), seconds)
@@ -155,12 +159,24 @@ def _trained(setting: Setting, run: int, place: Path) -> Path:
     return session.run(place).parent.parent
 
 
-def _looks(encoder: Encoder, pixels: NDArray[np.uint8]) -> Looks:
-    return {
-        MAIN: embed_orbit(encoder, pixels).mean,
-        COLOUR: density_moments(pixels),
-        NORMALISED: encoder.embed(normalised(pixels)),
-    }
+@dataclass(frozen=True, kw_only=True)
+class _Eyes:
+    """The encoders that look at tiles."""
+
+    encoder: Encoder
+    judge: Encoder
+
+    @classmethod
+    def of(cls, setting: Setting) -> Self:
+        return cls(encoder=load_encoder(setting.encoder), judge=load_encoder(JUDGE))
+
+    def looks(self, pixels: NDArray[np.uint8]) -> Looks:
+        return {
+            MAIN: embed_orbit(self.encoder, pixels).mean,
+            COLOUR: density_moments(pixels),
+            NORMALISED: self.encoder.embed(normalised(pixels)),
+            QUALITY: self.judge.embed(pixels),
+        }
 
 
 def _joined(blocks: list[Looks]) -> Looks:

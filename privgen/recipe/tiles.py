@@ -12,7 +12,7 @@ from audits.coins import Coins
 from audits.recipe_scores import Look, RecipeData
 from privgen.encoders.loading import load_encoder
 from privgen.encoders.orbit import Whitening
-from privgen.recipe.runs import COLOUR, MAIN, NORMALISED, Setting
+from privgen.recipe.runs import COLOUR, JUDGE, MAIN, NORMALISED, QUALITY, Setting
 from privgen.recipe.workspace import REAL, run_name
 
 
@@ -36,7 +36,7 @@ def gathered(setting: Setting, coins: Coins) -> Gathered:
     seen = ~patients.tiles.featureless
     looks = {
         name: (real[name][seen], [looks[name] for looks, _ in runs])
-        for name in (MAIN, COLOUR, NORMALISED)
+        for name in (MAIN, COLOUR, NORMALISED, QUALITY)
     }
     return Gathered(
         data=RecipeData(
@@ -49,6 +49,7 @@ def gathered(setting: Setting, coins: Coins) -> Gathered:
                 COLOUR: _scaled(*looks[COLOUR]),
                 NORMALISED: _whitened(*looks[NORMALISED]),
             },
+            quality=(Look(real=looks[QUALITY][0], synthetic=looks[QUALITY][1]), JUDGE),
             encoder=load_encoder(setting.encoder).name,
             group_unit=patients.tiles.group_unit,
         ),

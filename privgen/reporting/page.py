@@ -222,6 +222,7 @@ class RecipeView(TypedDict):
     looks: Sequence[ResultView]
     controls: Sequence[ResultView]
     others: Sequence[ResultView]
+    quality: Sequence[ResultView]
     planted: PlantedTable
     mdl80: Sequence[tuple[str, float | None]]
     more: Sequence[PlannedDict]

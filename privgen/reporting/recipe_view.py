@@ -10,7 +10,7 @@ from privgen.reporting import figures, svg, words
 from privgen.reporting.page import PlantedTable, RecipeView, ResultView
 from privgen.reporting.recipe_sections import RecipeDict
 
-_LOOK, _CONTROL = "look/", "control/"
+_LOOK, _CONTROL, _QUALITY = "look/", "control/", "quality/"
 _WIDE, _HIGH = 62, 300
 
 
@@ -34,8 +34,9 @@ def section(recipe: RecipeDict) -> RecipeView:
     rest = [
         result
         for name, result in results.items()
-        if name not in family and not name.startswith((_LOOK, _CONTROL))
+        if name not in family and not name.startswith((_LOOK, _CONTROL, _QUALITY))
     ]
+    quality = [result for name, result in results.items() if name.startswith(_QUALITY)]
     return {
         "unit": words.UNITS.get(audit["group_unit"], audit["group_unit"]),
         "scheme": words.SCHEMES[audit["scheme"]],
@@ -51,6 +52,7 @@ def section(recipe: RecipeDict) -> RecipeView:
         "looks": [_row(result) for result in looks],
         "controls": [_row(result) for result in controls],
         "others": [_row(result) for result in rest],
+        "quality": [_row(result) for result in quality],
         "planted": _planted(audit["planted"]),
         "mdl80": [(words.HARMS_OF_ARMS[arm], share) for arm, share in audit["mdl80"].items()],
         "more": _more(recipe["power"]),

@@ -1,6 +1,6 @@
 """The few lines a person at the terminal should read before opening the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from audits.sections import AuditDict
 from privgen import console
@@ -100,6 +100,35 @@ def print_recipe(recipe: RecipeDict) -> None:
     console.note(f"{head}{':' if clauses else '.'}")
     for clause in clauses:
         console.item(clause)
+
+
+_COMPARED = {
+    "patient_membership": "patients",
+    "tile_membership": "tiles",
+    "look/colour": "colour alone",
+    "look/stain_normalised": "without stain",
+    "quality/kid": "KID",
+    "quality/coverage": "coverage",
+}
+
+
+def print_compared(sections: Mapping[str, RecipeDict]) -> None:
+    """Show several recipes side by side: what each gives away, and what its tiles are worth."""
+    rows = []
+    for name, section in sections.items():
+        results = {result["name"]: result for result in section["audit"]["results"]}
+        cells = [
+            words.interval(results[key]["statistic"]) if key in results else "–"
+            for key in _COMPARED
+        ]
+        kimg = section["identity"]["configuration"]["kimg"]
+        outcome = section["audit"]["verdict"]["outcome"]
+        rows.append([f"{name}\n{outcome}, {float(str(kimg)):g} kimg", *cells])
+    console.table(
+        "Recipes on the same coins: within-patient AUROC, and quality",
+        ["recipe", *_COMPARED.values()],
+        rows,
+    )
 
 
 def print_recipe_plan(plan: EstimatedRecipe) -> None:

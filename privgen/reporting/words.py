@@ -108,6 +108,10 @@ TESTS = {
         "Patient membership, without stain",
         "within-patient AUROC on stain-normalised tiles",
     ),
+    "quality/kid": ("Kernel distance (KID)", "to real tiles of patients that a run did not have"),
+    "quality/kid_floor": ("Kernel distance of real tiles", "the floor: of a run's training tiles"),
+    "quality/coverage": ("Coverage", "of real tiles of patients that a run did not have"),
+    "quality/coverage_floor": ("Coverage of real tiles", "the ceiling: by a run's training tiles"),
     "epsilon_one_run": (
         "Epsilon, lower bound",
         "pure differential privacy, by guessed coins",
