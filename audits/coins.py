@@ -9,6 +9,7 @@ Conventions: runs are rows, patients are columns; True is "in training".
 Source: docs/methods.md#repeated-training.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits.errors import AuditInputError
+from audits.intervals import clopper_pearson
 from audits.recipe_sections import FEWEST_PATIENTS, FEWEST_RUNS, Scheme
 
 Included = NDArray[np.bool_]
@@ -26,8 +28,9 @@ TILES_A_CLASS = 2
 """Fewest tiles of a class that a run can train on."""
 
 _MOST_ENUMERATED = 14
-_HARDLY_EVER = 1e-3
+_HARDLY_EVER, _NEARLY_ALWAYS = 1e-3, 0.9
 _TRIED = 20_000
+_MOST_CELLS = 2**22
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,6 +97,38 @@ class Design:
         """Fair coins that were tossed independently; 0 where a run takes exactly half."""
         return 0 if self.scheme == "balanced" else self.units * self.patients
 
+    @property
+    def free(self) -> bool:
+        """Whether coins are all but independent of each other.
+
+        Hardly any toss is refused, and no run is held to half of the patients. Where the coins of
+        two patients hang together, what gives one away seems to give the other away.
+        """
+        return self.scheme != "balanced" and self.acceptance >= _NEARLY_ALWAYS
+
+    @property
+    def restricting(self) -> bool:
+        """Whether classes decide who may be in together; that all are in or out never counts."""
+        plain = Design(
+            scheme=self.scheme,
+            runs=self.runs,
+            class_tiles=np.full((self.patients, 1), TILES_A_CLASS),
+        )
+        return self.acceptance < plain.acceptance
+
+    @cached_property
+    def accepted(self) -> float:
+        """Chance that the tosses of all units are taken; for many patients a lower limit of it."""
+        share = self.acceptance
+        if self.patients > _MOST_ENUMERATED:
+            share = clopper_pearson(round(share * _TRIED), _TRIED, confidence=0.999)[0]
+        return float(share**self.units)
+
+    def runs_to_stand_out(self, level: float) -> int:
+        """Fewest runs with which one patient's own coins are as rare as a level."""
+        coins = math.ceil(-math.log2(level))
+        return 2 * coins if self.paired else coins
+
     @cached_property
     def acceptance(self) -> float:
         """Chance that one unit's toss leaves every class trainable; exact for 14 patients or fewer,
@@ -109,10 +144,11 @@ class Design:
 
     def retoss(self, draws: int, rng: np.random.Generator) -> Included:
         """Coins of `draws` experiments like this one, shape (draws, K, P)."""
-        wanted = draws * self.units
+        wanted, most = draws * self.units, _MOST_CELLS // self.patients
         found = [np.empty((0, self.patients), dtype=np.bool_)]
         while (have := sum(map(len, found))) < wanted:
-            rows = self._tossed(int(1.1 * (wanted - have) / self.acceptance) + 8, rng)
+            count = int(1.1 * (wanted - have) / self.acceptance) + 8
+            rows = self._tossed(min(count, most), rng)
             found.append(rows[self._trainable(rows)])
         rows = np.concatenate(found)[:wanted].reshape(draws, self.units, self.patients)
         return self._as_runs(rows)

@@ -1,29 +1,32 @@
 """The audit of a recipe by repeated training: tests, controls, bounds and the verdict.
 
 The family is every attack in every arm and the test of single patients, declared before the scores
-are seen; the primary attack has twice the weight of another test. Descriptions, controls and
+are seen, and adjusted together by the re-tossed coins that they share; the primary attack has twice
+the weight of another test. Descriptions, controls and
 epsilon bounds stand outside it.
 
 Source: docs/methods.md#repeated-training.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from typing import cast
 
 import numpy as np
 
 from audits.family import PRIMARY_ATTACK, arm_name, levels
 from audits.inputs import Floats
-from audits.permutation import holm
 from audits.policy import Policy
+from audits.recipe_arms import Arm, arms_of
 from audits.recipe_planted import PlantedPoint, planted_power, smallest_found
 from audits.recipe_quality import recipe_quality
 from audits.recipe_results import (
+    adjusted,
     attack_test,
     epsilon_bounds,
     other_looks,
-    retossed_controls,
+    retossed_control,
     single_patients,
 )
 from audits.recipe_rules import STANDING_OUT, RecipeCase, recipe_verdict
@@ -52,7 +55,7 @@ class RecipeReport:
       planted: the power curve of planted leaks.
       mdl80: of each arm the smallest share that was found with power .8; None for none tried.
       lines: of each patient the mean score of her out-runs and of her in-runs, in standard
-        deviations, without run effects, in random order and blurred; None below 8 patients.
+        deviations, without run effects, in a random order and blurred; None below 8 patients.
       scheme: how coins were tossed.
       coins: independent fair ones; 0 where there are none.
       runs, patients, tiles, held_back, synthetic: counts; synthetic tiles are a run's.
@@ -112,24 +115,22 @@ def judge_recipe(data: RecipeData, *, policy: Policy | None = None, seed: int = 
     policy = policy or Policy()
     tossed, drawn, planted_rng, blur, looks = np.random.default_rng(seed).spawn(5)
     retossed = Retossed.of(data.coins, tossed)
-    weights = _weights(list(data.arms))
+    arms = arms_of(data, retossed)
+    weights = _weights(list(arms))
     level = levels(weights, policy.significance)
     scores = {attack: data.scores(attack, drawn) for attack in RECIPE_ATTACKS}
-    tests = _adjusted(
-        [
-            attack_test(data, arm, attack, scores[attack][arm], retossed)
-            for arm in data.arms
-            for attack in RECIPE_ATTACKS
-        ]
-        + [single_patients(data, scores[PRIMARY_ATTACK], retossed)],
-        weights,
-        policy.significance,
-    )
     primary = scores[PRIMARY_ATTACK]
+    tested = [
+        attack_test(arm, attack, scores[attack][name], data.group_unit)
+        for name, arm in arms.items()
+        for attack in RECIPE_ATTACKS
+    ]
+    tested.append(single_patients(data, arms[PATIENT], primary[PATIENT], level=level[STANDING_OUT]))
+    tests = adjusted(tested, weights, policy.significance, exact=retossed.exact)
     described = [
-        *retossed_controls(data, primary, retossed),
-        *other_looks(data, retossed),
-        *epsilon_bounds(data, primary),
+        *(retossed_control(test) for test in tests if test.name in arms),
+        *other_looks(data, arms[PATIENT]),
+        *epsilon_bounds(data, arms[PATIENT], primary[PATIENT]),
         *(recipe_quality(data, *data.quality, looks) if data.quality else []),
     ]
     planted = planted_power(data, retossed, level, planted_rng)
@@ -150,7 +151,7 @@ def judge_recipe(data: RecipeData, *, policy: Policy | None = None, seed: int = 
         results=(*tests, *described),
         planted=planted,
         mdl80=smallest_found(planted),
-        lines=_lines(data, primary[PATIENT], blur),
+        lines=_lines(arms[PATIENT], primary[PATIENT], blur),
         scheme=data.coins.design.scheme,
         coins=data.coins.design.coins,
         runs=data.coins.design.runs,
@@ -165,25 +166,19 @@ def judge_recipe(data: RecipeData, *, policy: Policy | None = None, seed: int = 
     )
 
 
-def _adjusted(
-    tests: Sequence[AuditResult], weights: Mapping[str, float], significance: float
-) -> list[AuditResult]:
-    raw = {test.name: test.p_value for test in tests if test.p_value is not None}
-    adjusted = holm(raw, weights)
-    return [
-        replace(test, p_adjusted=adjusted[test.name], rejected=adjusted[test.name] <= significance)
-        for test in tests
-    ]
-
-
 def _lines(
-    data: RecipeData, scores: Floats, rng: np.random.Generator
+    arm: Arm, scores: Floats, rng: np.random.Generator
 ) -> tuple[tuple[float, float], ...] | None:
-    chosen = data.arms[PATIENT]
-    if chosen.sum() < FEWEST_DRAWN:
-        return None
-    residuals, included = centred(scores, data.strata[chosen]), data.coins.included[:, chosen]
+    """Out- and in-mean of every patient, blurred and in an order that nobody can draw again.
+
+    The seed of the report is public: what is drawn also depends on the scores, which are not.
+    """
+    residuals, included = centred(scores, arm.strata), arm.included
     both = included.any(axis=0) & ~included.all(axis=0)
+    if both.sum() < FEWEST_DRAWN:
+        return None
+    secret = sha256(residuals.tobytes()).digest()
+    rng = np.random.default_rng([int(rng.integers(2**32)), *secret])
     spread = float(residuals.std()) or 1.0
     pairs = np.array(
         [
@@ -199,23 +194,31 @@ def _warnings(data: RecipeData) -> tuple[str, ...]:
     design, found = data.coins.design, list[str]()
     if TILE not in data.arms:
         found.append(
-            "No tile was held back from every run: tile membership is not measured, and patients "
-            "are told by the very tiles that were trained on."
+            "Too few tiles were held back from every run: tile membership is not measured."
+        )
+    if not data.held_back.any():
+        found.append(
+            "No tile was held back: patients are told by the very tiles that were trained on."
         )
     for arm, chosen in data.arms.items():
         if not chosen.all():
             found.append(
-                f"{int((~chosen).sum())} of {len(chosen)} patients have too few tiles for "
-                f"{arm.replace('_', ' ')} and are left out of it."
+                f"{int((~chosen).sum())} of {len(chosen)} {data.group_unit.replace('_', ' ')}s "
+                f"have too few tiles for {arm.replace('_', ' ')} and are left out of it."
             )
-    if design.acceptance < 1:
+    if design.restricting:
         found.append(
-            f"Coins were tossed again where a run had no tiles of some class (of {design.scheme} "
-            f"tosses {design.acceptance:.0%} are taken): patients of rare classes are not free to "
-            "be in or out."
+            "Coins were tossed again where a run had no tiles of some class "
+            f"({design.acceptance:.0%} of {design.scheme} tosses are taken): who has tiles of rare "
+            "classes is not free to be in or out."
         )
     if not design.coins:
         found.append("Balanced runs toss no independent coins: there are no epsilon bounds.")
+    elif design.accepted < 1e-4:
+        found.append(
+            "Coins were restricted so much that no epsilon can be bounded: join or leave out rare "
+            "classes."
+        )
     return tuple(found)
 
 

@@ -57,8 +57,9 @@ class PlantedLeaks:
         order = rng.permutation(len(data.patients))
         rank = np.empty(len(order), dtype=np.intp)
         for patient in range(len(data.strata)):
-            own = order[data.patients[order] == patient]
-            rank[own] = np.arange(len(own))
+            for held in (False, True):
+                mine = (data.patients[order] == patient) & (data.held_back[order] == held)
+                rank[order[mine]] = np.arange(mine.sum())
         rows = np.sort(order[np.argsort(rank[order], kind="stable")][:_MOST_TILES])
         self.data = RecipeData(
             coins=data.coins,
@@ -96,7 +97,8 @@ class PlantedLeaks:
             left[:, -1] |= ~left.any(axis=1)
             kept = near.distances[np.arange(len(left)), left.argmax(axis=1)]
             own = np.flatnonzero(included[run][data.patients] & ~data.held_back)
-            planted = self._between[:, rng.choice(own, copies)].min(axis=1, initial=np.inf)
+            copied = rng.choice(own, copies) if len(own) else own
+            planted = self._between[:, copied].min(axis=1, initial=np.inf)
             tiles.append(-np.minimum(kept, planted))
         return data.by_arm(tiles)
 
@@ -109,7 +111,9 @@ def planted_power(
 ) -> tuple[PlantedPoint, ...]:
     """The positive control: leaks of known strength, judged as the primary attack is."""
     leaks = PlantedLeaks(data, rng)
-    few = Retossed(included=retossed.included[:_RETOSSES], exact=False)
+    few = retossed
+    if not retossed.exact:
+        few = Retossed(included=retossed.included[:_RETOSSES], exact=False)
     by_arm = {arm: few.of_patients(leaks.data.arms[arm]) for arm in leaks.data.arms}
     size = len(data.look.synthetic[0])
     shares = [share for share in SHARES if round(share * size) >= 1]

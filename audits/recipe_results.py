@@ -3,16 +3,19 @@
 Source: docs/methods.md#repeated-training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from audits.canaries import GuessCounts, ScoredCanaries, correct_guesses, guess_orders
 from audits.epsilon import one_run_ceiling, one_run_lower_bound
 from audits.f_dp import f_dp_lower_bound
 from audits.family import arm_name
 from audits.inputs import Floats
+from audits.permutation import min_p
+from audits.recipe_arms import Arm
 from audits.recipe_rules import STANDING_OUT
 from audits.recipe_scores import PATIENT, TILE, RecipeData
-from audits.repeated import Effect, Retossed, centred, effect, standing_out
+from audits.repeated import Effect, centred, standing_out
 from audits.results import AuditResult, Estimate, Harm
 
 HARMS = {TILE: Harm.TILE_MEMBERSHIP, PATIENT: Harm.PATIENT_MEMBERSHIP}
@@ -23,33 +26,53 @@ DELTA = 1e-5
 _SIGNIFICANCE = 0.05
 _PAYABLE = 1e-6
 
-Scores = Mapping[str, Floats]
-"""Scores of one attack by arm, shape (K, p) each."""
-
-
-def _of_arm(data: RecipeData, arm: str, retossed: Retossed, scores: Floats) -> Effect:
-    chosen = data.arms[arm]
-    return effect(
-        scores,
-        data.coins.included[:, chosen],
-        data.strata[chosen],
-        retossed.of_patients(chosen),
-    )
-
 
 def _estimate(found: Effect, unit: str) -> Estimate:
     return Estimate(value=found.auroc, low=found.low, high=found.high, n=found.patients, unit=unit)
 
 
-def attack_test(
-    data: RecipeData, arm: str, attack: str, scores: Floats, retossed: Retossed
-) -> AuditResult:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tested:
+    """A test, with what it takes to adjust it together with others.
+
+    Attributes:
+      result: its p-value not adjusted.
+      observed: its statistic, large values reject.
+      drawn: the same under every re-tossed design, shape (draws,).
+    """
+
+    result: AuditResult
+    observed: float
+    drawn: Floats
+
+
+def adjusted(
+    tests: Sequence[Tested], weights: Mapping[str, float], significance: float, *, exact: bool
+) -> list[AuditResult]:
+    """The tests, adjusted together by the draws they share."""
+    p_values = min_p(
+        {test.result.name: test.observed for test in tests},
+        {test.result.name: test.drawn for test in tests},
+        weights,
+        exact=exact,
+    )
+    return [
+        replace(
+            test.result,
+            p_adjusted=p_values[test.result.name],
+            rejected=p_values[test.result.name] <= significance,
+        )
+        for test in tests
+    ]
+
+
+def attack_test(arm: Arm, attack: str, scores: Floats, unit: str) -> Tested:
     """The test of one attack in one arm, from its scores, shape (K, p)."""
-    found = _of_arm(data, arm, retossed, scores)
-    return AuditResult(
-        name=arm_name(arm, attack),
-        harm=HARMS[arm],
-        statistic=_estimate(found, data.group_unit),
+    found = arm.effect(scores)
+    result = AuditResult(
+        name=arm_name(arm.name, attack),
+        harm=HARMS[arm.name],
+        statistic=_estimate(found, unit),
         p_value=found.p_value,
         details={
             "attack": attack,
@@ -58,64 +81,72 @@ def attack_test(
             "null_mean": found.null_mean,
             "null_sd": found.null_sd,
             "smallest_p": found.smallest_p,
-            "retosses": len(retossed.included),
-            "all_arrangements": retossed.exact,
+            "retosses": len(arm.retossed.included),
+            "all_arrangements": arm.retossed.exact,
         },
         note="Within-patient AUROC; the interval assumes that being in training adds the same to "
         "every score.",
     )
+    return Tested(result=result, observed=found.auroc, drawn=found.drawn)
 
 
-def retossed_controls(data: RecipeData, scores: Scores, retossed: Retossed) -> list[AuditResult]:
-    """The AUROC where coins are re-tossed, which must be .5."""
-    found = []
-    for arm, of_arm in scores.items():
-        result = _of_arm(data, arm, retossed, of_arm)
-        spread = 1.96 * result.null_sd
-        found.append(
-            AuditResult(
-                name=f"control/retossed/{arm}",
-                harm=None,
-                statistic=Estimate(
-                    value=result.null_mean,
-                    low=result.null_mean - spread,
-                    high=result.null_mean + spread,
-                    n=len(retossed.included),
-                    unit="re-tossed experiment",
-                ),
-                details={"null_sd": result.null_sd},
-                note="The same scores against coins that decided nothing: .5, and what chance "
-                "spreads around it.",
-            )
-        )
-    return found
-
-
-def single_patients(data: RecipeData, scores: Scores, retossed: Retossed) -> AuditResult:
-    """The test of single patients: an average over many would hide the few."""
-    chosen = data.arms[PATIENT]
-    found = standing_out(
-        scores[PATIENT],
-        data.coins.included[:, chosen],
-        data.strata[chosen],
-        retossed.of_patients(chosen),
-    )
-    count, total = found.patients, int(chosen.sum())
-    note = (
-        f"With 95 % confidence at least {count} of {total} patients are given away one by one."
-        if found.smallest_p <= _SIGNIFICANCE
-        else "Nobody could stand out: with so few runs no patient's own coins are rare enough."
-    )
+def retossed_control(test: AuditResult) -> AuditResult:
+    """The AUROC where the coins of a test are tossed again, which must be .5."""
+    mean, spread = test.details["null_mean"], 1.96 * test.details["null_sd"]
     return AuditResult(
+        name=f"control/retossed/{test.name}",
+        harm=None,
+        statistic=Estimate(
+            value=mean,
+            low=mean - spread,
+            high=mean + spread,
+            n=test.details["retosses"],
+            unit="re-tossed experiment",
+        ),
+        details={"null_sd": test.details["null_sd"]},
+        note="The same scores against coins that decided nothing: .5, and what chance spreads "
+        "around it.",
+    )
+
+
+def single_patients(data: RecipeData, arm: Arm, scores: Floats, *, level: float) -> Tested:
+    """The test of single patients: an average over many would hide the few.
+
+    Args:
+      data: the runs.
+      arm: of patients.
+      scores: of the primary attack, shape (K, p).
+      level: of this test at Holm's first step.
+    """
+    design = data.coins.design
+    found = standing_out(scores, arm.included, arm.strata, arm.retossed, paired=design.paired)
+    # Where coins hang together, what gives one patient away seems to give others away too.
+    count = found.patients if design.free else min(found.patients, 1)
+    result = AuditResult(
         name=STANDING_OUT,
         harm=Harm.PATIENT_MEMBERSHIP,
         statistic=Estimate(
-            value=float(count), low=float(count), high=None, n=total, unit=data.group_unit
+            value=float(count), low=float(count), high=None, n=arm.patients, unit=data.group_unit
         ),
         p_value=found.p_value,
-        details={"smallest_p": found.smallest_p, "runs": len(data.coins.included)},
-        note=note,
+        details={
+            "smallest_p": found.smallest_p,
+            "runs": len(arm.included),
+            "runs_needed": design.runs_to_stand_out(level),
+        },
+        note=_of_singles(data, count, arm.patients, seen=found.smallest_p <= level),
     )
+    return Tested(result=result, observed=found.largest, drawn=found.drawn)
+
+
+def _of_singles(data: RecipeData, count: int, patients: int, *, seen: bool) -> str:
+    if not seen:
+        return "Nobody could stand out: with so few runs nobody's own coins are rare enough."
+    unit = data.group_unit.replace("_", " ")
+    note = f"With 95 % confidence at least {count} of {patients} {unit}s are given away one by one."
+    if count and not data.coins.design.free:
+        note += " How many more cannot be said, because their coins hang together."
+    return note
 
 
 _LOOKS = {
@@ -124,11 +155,11 @@ _LOOKS = {
 }
 
 
-def other_looks(data: RecipeData, retossed: Retossed) -> list[AuditResult]:
+def other_looks(data: RecipeData, arm: Arm) -> list[AuditResult]:
     """How much of the effect is colour, and how much is left without it."""
     found = []
     for name in data.others:
-        result = _of_arm(data, PATIENT, retossed, data.described(name)[PATIENT])
+        result = arm.effect(data.described(name)[PATIENT])
         found.append(
             AuditResult(
                 name=f"look/{name}",
@@ -142,13 +173,20 @@ def other_looks(data: RecipeData, retossed: Retossed) -> list[AuditResult]:
     return found
 
 
-def epsilon_bounds(data: RecipeData, scores: Scores) -> list[AuditResult]:
-    """Lower bounds of epsilon from the same coins; none where the coins are not fair and free."""
-    design, chosen = data.coins.design, data.arms[PATIENT]
-    if not design.coins:
+def epsilon_bounds(data: RecipeData, arm: Arm, scores: Floats) -> list[AuditResult]:
+    """Lower bounds of epsilon from the same coins; none where the coins are not fair and free.
+
+    Args:
+      data: the runs.
+      arm: of patients.
+      scores: of the primary attack, shape (K, p).
+    """
+    design = data.coins.design
+    # P(bound too high | tosses taken) <= P(bound too high) / P(taken).
+    paid = _SIGNIFICANCE * design.accepted
+    if not design.coins or paid < _PAYABLE:
         return []
-    residuals = centred(scores[PATIENT], data.strata[chosen])
-    included = data.coins.included[:, chosen]
+    residuals, included = centred(scores, arm.strata), arm.included
     if design.paired:
         residuals, included = residuals[::2] - residuals[1::2], included[::2]
     flags, values = included.ravel(), residuals.ravel()
@@ -157,11 +195,10 @@ def epsilon_bounds(data: RecipeData, scores: Scores) -> list[AuditResult]:
     made = plan.guessed_in + plan.guessed_out
     high, low = guess_orders(ScoredCanaries(scores=values, included=flags))
     correct = int(correct_guesses(flags[high], flags[low], [plan])[0])
-    # P(bound too high | toss accepted) <= P(bound too high) / P(accepted).
-    paid = _SIGNIFICANCE * design.acceptance**design.units
-    if paid < _PAYABLE:
-        return []
-    whose = "of both runs of a pair together" if design.paired else "of one run"
+    runs = "both runs of a pair together" if design.paired else "one run"
+    whose = f"of {runs}, for one {data.group_unit.replace('_', ' ')}"
+    if data.shared_coins:
+        whose += f" or the several that share one of {data.shared_coins} coins"
     fair = "" if paid == _SIGNIFICANCE else " Tosses were restricted, which the level pays for."
     counts = {
         "coins": m,
@@ -181,7 +218,7 @@ def epsilon_bounds(data: RecipeData, scores: Scores) -> list[AuditResult]:
             m,
             {**counts, "delta": 0.0},
             one_run_ceiling(m, guesses=made, significance=paid),
-            f"Pure epsilon {whose}, for one patient; assumes nothing but her fair coin.{fair}",
+            f"Pure epsilon {whose}; assumes nothing but a fair coin.{fair}",
         ),
         _bound(
             "epsilon_f_dp",
@@ -191,8 +228,8 @@ def epsilon_bounds(data: RecipeData, scores: Scores) -> list[AuditResult]:
             f_dp_lower_bound(
                 canaries=m, guesses=made, correct=made, delta=DELTA, significance=paid
             ),
-            f"Epsilon at delta {DELTA:g} {whose}, for one patient; holds only if training is a "
-            f"Gaussian mechanism.{fair}",
+            f"Epsilon at delta {DELTA:g} {whose}; holds only if training is a Gaussian "
+            f"mechanism.{fair}",
         ),
     ]
 
@@ -204,7 +241,7 @@ def _bound(
         name=name,
         harm=None,
         statistic=Estimate(
-            value=value, low=value, high=None, n=m, unit="patient coin (lower bound only)"
+            value=value, low=value, high=None, n=m, unit="fair coin (lower bound only)"
         ),
         details={**details, "ceiling": ceiling},
         note=f"At most {ceiling:.3g} could have been certified. {note}",

@@ -47,23 +47,37 @@ class RecipeCase:
         return self.results[0]
 
     @property
+    def unit(self) -> str:
+        return self.primary.statistic.unit.replace("_", " ")
+
+    @property
     def found(self) -> str:
         """The result to speak of: the first that rejects, else the primary."""
         result = self.rejected[0] if self.rejected else self.primary
         if result.name == STANDING_OUT:
             return (
-                f"{result.name}: {result.statistic.value:.0f} of {result.statistic.n} patients or "
-                f"more are given away one by one in {result.details['runs']} runs of the recipe"
+                f"{result.name}: {result.statistic.value:.0f} of {result.statistic.n} {self.unit}s "
+                f"or more are given away one by one in {result.details['runs']} runs of the recipe"
             )
         return (
             f"{result.name}: within-patient AUROC {interval(result)} over "
-            f"{result.statistic.n} patients in {result.details['runs']} runs of the recipe"
+            f"{result.statistic.n} {self.unit}s in {result.details['runs']} runs of the recipe"
         )
 
     @property
     def excess(self) -> float:
         """Largest excess of AUROC over .5 that the primary attack does not exclude."""
         return float(self.primary.details["upper"]) - 0.5
+
+    @property
+    def singles(self) -> AuditResult:
+        """The test of single patients, of the arm that has one."""
+        return self.results[-1]
+
+    @property
+    def singles_unseen(self) -> bool:
+        known = self.singles.name == STANDING_OUT
+        return known and bool(self.singles.details["smallest_p"] > self.levels[STANDING_OUT])
 
     @property
     def blind(self) -> bool:
@@ -127,8 +141,20 @@ RECIPE_RULES: tuple[Rule[RecipeCase], ...] = (
         remedy=_more_runs,
     ),
     Rule(
+        name="single patients unseen",
+        when="the excess is excluded on average, but no single patient could have stood out",
+        holds=lambda case: case.singles_unseen,
+        outcome=Outcome.INCONCLUSIVE,
+        reason=lambda case: (
+            f"{case.found}: not rejected, and its excess over .5 is at most {case.excess:.2f} on "
+            "average; but with so few runs a patient who is given away every time would not have "
+            "stood out."
+        ),
+        remedy=lambda case: f"Give {case.singles.details['runs_needed']} runs or more.",
+    ),
+    Rule(
         name="excess excluded",
-        when="no attack rejects, the primary could have, and the excess is excluded",
+        when="no test rejects, all could have, and the excess is excluded",
         holds=lambda case: True,
         outcome=Outcome.NO_LEAK_FOUND,
         reason=lambda case: (

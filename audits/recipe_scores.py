@@ -20,6 +20,7 @@ from audits.coins import Coins
 from audits.errors import AuditInputError
 from audits.family import ARMS, PRIMARY_ATTACK
 from audits.inputs import Floats
+from audits.recipe_sections import FEWEST_PATIENTS
 
 Embeddings = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -28,6 +29,14 @@ TILE, PATIENT = ARMS
 DENSITY_RATIO = "density_ratio"
 RECIPE_ATTACKS = (PRIMARY_ATTACK, DENSITY_RATIO)
 """Attacks of repeated training; the first was chosen on procedural tissue and decides a pass."""
+
+
+_MOST_LEFT_OUT = 0.2
+
+
+def enough(measured: int, patients: int) -> bool:
+    """Whether so many of the patients are enough for an arm to speak of all."""
+    return measured >= max(FEWEST_PATIENTS, (1 - _MOST_LEFT_OUT) * patients)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +66,7 @@ class RecipeData:
       quality: plain outputs of an encoder that trained nobody, and its name; no quality when None.
       encoder: name of the embedding.
       group_unit: what a patient really is here.
+      shared_coins: coins that several patients have between them.
 
     Raises:
       AuditInputError: shapes that do not fit each other, or no tile to train on.
@@ -71,6 +81,7 @@ class RecipeData:
     quality: tuple[Look, str] | None = None
     encoder: str = "unknown"
     group_unit: str = "patient"
+    shared_coins: int = 0
 
     def __post_init__(self) -> None:
         runs, count = self.coins.included.shape
@@ -89,10 +100,15 @@ class RecipeData:
             raise AuditInputError("every run must be sampled equally often.")
         if self.held_back.all():
             raise AuditInputError("no tile was left to train on: every one is held back.")
+        if PATIENT not in self.arms:
+            raise AuditInputError(
+                "four patients in five must have tiles that every run left aside, or none: give "
+                "more tiles a patient, or a larger share of siblings."
+            )
 
     @cached_property
     def arms(self) -> dict[str, NDArray[np.bool_]]:
-        """Patients that each arm can be measured on, shape (P,) each.
+        """Patients that each arm is measured on, shape (P,) each; arms of too few are left out.
 
         Where no tile was held back at all, the patient arm falls back to the tiles trained on, and
         there is no tile arm.
@@ -100,9 +116,8 @@ class RecipeData:
         count = len(self.strata)
         kept = np.bincount(self.patients[self.held_back], minlength=count) > 0
         shown = np.bincount(self.patients[~self.held_back], minlength=count) > 0
-        if not kept.any():
-            return {PATIENT: shown}
-        return {TILE: kept & shown, PATIENT: kept}
+        every = {TILE: kept & shown, PATIENT: kept} if kept.any() else {PATIENT: shown}
+        return {arm: mask for arm, mask in every.items() if enough(int(mask.sum()), count)}
 
     def by_patient(self, tiles: Floats, arm: str) -> Floats:
         """One score a patient of the arm, from scores of all real tiles, shape (p,)."""
@@ -135,13 +150,12 @@ class RecipeData:
         real, runs = self.look.real, self.look.synthetic
         if attack == PRIMARY_ATTACK:
             return lambda run: full_black_box(real, runs[run])
-        size = len(runs[0])
-        others = [
-            np.concatenate([tiles for other, tiles in enumerate(runs) if other != run])
-            for run in range(len(runs))
-        ]
-        drawn = [rng.choice(len(pool), size, replace=False) for pool in others]
-        return lambda run: density_ratio(real, runs[run], others[run][drawn[run]])
+        size, every = len(runs[0]), np.concatenate(runs)
+        drawn = []
+        for run in range(len(runs)):
+            rows = rng.choice(len(every) - size, size, replace=False)
+            drawn.append(rows + size * (rows >= run * size))  # its own are jumped over
+        return lambda run: density_ratio(real, runs[run], every[drawn[run]])
 
     def described(self, name: str) -> dict[str, Floats]:
         """Scores of the primary attack in another look, by arm."""

@@ -67,6 +67,8 @@ class Retossed:
 
     def of_patients(self, chosen: Indices | NDArray[np.bool_]) -> "Retossed":
         """The same for these patients alone."""
+        if np.all(chosen) and np.asarray(chosen).dtype == np.bool_:
+            return self
         return Retossed(included=self.included[:, :, chosen], exact=self.exact)
 
     @cached_property
@@ -163,7 +165,7 @@ def within_patient_auroc(ranks: Floats, included: Included) -> float:
     return won / pairs
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Effect:
     """What being in training does to the scores of an attack.
 
@@ -175,6 +177,7 @@ class Effect:
       null_mean, null_sd: of the AUROC over re-tossed coins: the negative control and its spread.
       smallest_p: that any scores could have given.
       patients, runs: P and K.
+      drawn: AUROC of every re-tossed design, shape (draws,).
     """
 
     auroc: float
@@ -187,6 +190,7 @@ class Effect:
     smallest_p: float
     patients: int
     runs: int
+    drawn: Floats
 
 
 def effect(scores: Floats, included: Included, strata: Indices, retossed: Retossed) -> Effect:
@@ -225,6 +229,7 @@ def effect(scores: Floats, included: Included, strata: Indices, retossed: Retoss
         smallest_p=retossed.smallest_p,
         patients=included.shape[1],
         runs=included.shape[0],
+        drawn=drawn,
     )
 
 
@@ -253,10 +258,10 @@ def _limit(
     *,
     upper: bool,
 ) -> float:
-    """AUROC under the last shift that a one-sided test at `level` does not refuse, by bisection."""
+    """AUROC under the first shift that a one-sided test at `level` refuses, by bisection."""
     spread = float(np.abs(centred(scores, strata)).max())
-    if spread == 0:
-        return 0.5
+    if spread == 0:  # nothing was measured, so nothing is excluded
+        return 1.0 if upper else 0.0
     side = 1 if upper else -1
     kept, refused = -2.0 * side * spread, 4.0 * side * spread
     for _ in range(_STEPS):
@@ -264,7 +269,7 @@ def _limit(
         ranks = ranked(centred(scores - middle * included, strata))
         p = retossed.p_values(ranks, included)[1 if upper else 0]
         kept, refused = (middle, refused) if p > level else (kept, middle)
-    return _auroc_under(kept, scores, included, strata)
+    return _auroc_under(refused, scores, included, strata)
 
 
 def _auroc_under(shift: float, scores: Floats, included: Included, strata: Indices) -> float:
@@ -279,7 +284,7 @@ def _auroc_under(shift: float, scores: Floats, included: Included, strata: Indic
     return float((below + 0.5 * equal)[apart].mean())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StandingOut:
     """How many patients stand out by themselves; never which.
 
@@ -287,11 +292,15 @@ class StandingOut:
       patients: rejected at the family-wise level, so with 95 % confidence at least so many are
         given away.
       p_value: of the patient who stands out most, among all of them.
+      largest: difference of that patient.
+      drawn: the largest difference under every re-tossed design, shape (draws,).
       smallest_p: that one patient could have at most; above the level nobody could stand out.
     """
 
     patients: int
     p_value: float
+    largest: float
+    drawn: Floats
     smallest_p: float
 
 
@@ -301,12 +310,14 @@ def standing_out(
     strata: Indices,
     retossed: Retossed,
     *,
+    paired: bool,
     level: float = 1 - CONFIDENCE,
 ) -> StandingOut:
     """Patients whose own in-runs score above their own out-runs, by step-down max-T.
 
     Args:
       scores, included, strata, retossed: as `effect`.
+      paired: whether one coin governs two runs.
       level: family-wise over the patients.
 
     Source: Westfall & Young 1993; docs/methods.md#repeated-training.
@@ -323,14 +334,14 @@ def standing_out(
     p_values = (reached + extra) / (len(drawn) + extra)
     count = int(np.argmax(np.append(p_values, 1.0) > level))
     runs = len(included)
-    ways = 2.0 ** -(runs // 2) if _paired(included) else 2.0**-runs
+    ways = 2.0 ** -(runs // 2) if paired else 2.0**-runs
     return StandingOut(
-        patients=count, p_value=float(p_values[0]), smallest_p=max(ways, retossed.smallest_p)
+        patients=count,
+        p_value=float(p_values[0]),
+        largest=float(observed.max()),
+        drawn=largest[:, 0],
+        smallest_p=max(ways, retossed.smallest_p),
     )
-
-
-def _paired(included: Included) -> bool:
-    return len(included) % 2 == 0 and bool((included[::2] ^ included[1::2]).all())
 
 
 def _differences(residuals: Floats, included: Included) -> Floats:

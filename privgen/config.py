@@ -265,7 +265,10 @@ class TrainConfig:
     @property
     def budget_steps(self) -> float:
         """Steps after which to stop; infinite when only minutes limit the run."""
-        return float("inf") if self.kimg is None else -(-self.kimg * 1000 // self.batch)
+        if self.kimg is None:
+            return float("inf")
+        # Rounded: the kimg of so many steps must be so many steps again.
+        return -(-round(self.kimg * 1000, 6) // self.batch)
 
     def to_dict(self) -> dict[str, object]:
         """All keys, as plain JSON values."""

@@ -106,3 +106,8 @@ def test_toml_gives_its_keys_and_a_broken_file_is_named(tmp_path: Path) -> None:
         read_toml(path)
     with pytest.raises(ConfigError, match=r"cannot read configuration .*none\.toml"):
         read_toml(tmp_path / "none.toml")
+
+
+def test_the_kimg_of_so_many_steps_is_so_many_steps_again() -> None:
+    for steps in (1, 68, 2007, 2011, 99_999):
+        assert TrainConfig(kimg=steps * 16 / 1000, batch=16).budget_steps == steps

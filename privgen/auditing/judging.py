@@ -88,6 +88,8 @@ def judged(settled: Settled) -> Audit:
         harmonise=how.harmonise,
     )
     warnings = [*evidence.pipeline.warnings, *opened.warnings]
+    if settled.recipe is not None:
+        warnings += [f"Recipe: {one}" for one in settled.recipe.section["audit"]["warnings"]]
     found = _with_diversity(_judged(settled, evidence, warnings), settled, warnings)
     report = replace(found.report, warnings=(*found.report.warnings, *warnings))
     picture = None

@@ -106,7 +106,13 @@ def _recipe(what: AuditSubject, policy: audits.Policy) -> BroughtRecipe | None:
     """The audit of the generator's recipe, where one was brought."""
     if not isinstance(what, GeneratorAudit) or what.recipe is None:
         return None
-    return brought(Path(what.recipe), Path(what.generator), policy)
+    return brought(
+        Path(what.recipe),
+        Path(what.generator),
+        policy,
+        count=what.count,
+        truncation=what.truncation,
+    )
 
 
 def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> OpenedAudit:

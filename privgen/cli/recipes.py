@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from audits.results import Outcome
 from privgen import console
 from privgen.cli.base import Json, app, reported, require_paths
 from privgen.cli.options import Grouped, from_requests
@@ -50,30 +51,35 @@ def audit_recipe(
     herself.
 
     Decides membership with 16 patients, where the audit of one release needs some 140. Exit code 0:
-    no leak found; 1: leak; 4: inconclusive.
+    no leak found; 1: leak; 4: inconclusive. With --compare it is 0 when all recipes were tried.
     """
     require_paths(given.get("data"), config, given.get("policy"), *(compare or ()))
     asked = {name: given.pop(name) for name in options_of(RecipeRequest) if name in given}
     request = made(RecipeRequest, asked)
     options = {**(read_toml(config) if config else {}), **given}
+    from privgen.recipe.comparing import planned_recipes
     from privgen.recipe.run import plan_recipe
     from privgen.reporting.terminal import print_recipe, print_recipe_plan
 
-    if compare and out is not None and not dry_run:
-        return _compared(request, options, compare, out, private, json)
-    plan = plan_recipe(request, options)
+    plans = planned_recipes(request, options, compare) if compare else {}
     if dry_run:
-        estimate = plan.estimate()
-        print_recipe_plan(estimate)
+        plans = plans or {"recipe": plan_recipe(request, options)}
+        estimates = {name: plan.estimate() for name, plan in plans.items()}
+        for name, estimate in estimates.items():
+            print_recipe_plan(estimate, name)
         if json:
-            console.emit_json(estimate)
+            console.emit_json(estimates if compare else estimates["recipe"])
         return 0
     if out is None:
         raise ConfigError("the audit of a recipe needs a folder to write to: give `out`.")
+    if compare:
+        return _compared(request, options, compare, out, private, json)
+    plan = plan_recipe(request, options)
     result = plan.run(out, private)
-    print_recipe(result.document["recipe"])
+    print_recipe(result.document["recipe"], result.document["weaker_than_default"])
     console.note(f"report: {out / 'report.html'}")
-    console.note(f"use it for a release: privgen audit --generator RUN --recipe {out}")
+    if result.verdict.outcome is not Outcome.LEAK:
+        console.note(f"use it for a release: privgen audit --generator RUN --recipe {out}")
     if json:
         console.emit_json(result.document)
     return result.verdict.outcome.exit_code

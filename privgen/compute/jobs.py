@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +25,7 @@ Piece = TypeVar("Piece")
 
 _POLL = 0.2
 _stop: Any = None
+_at_work = threading.Event()
 
 
 def stopped() -> bool:
@@ -67,7 +67,7 @@ def carry_out(
         waiting: dict[Future[None], Piece] = {}
         try:
             with shielded():
-                waiting |= {pool.submit(work, shared, piece): piece for piece in pieces}
+                waiting |= {pool.submit(_do, work, shared, piece): piece for piece in pieces}
             while waiting:
                 done, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -95,11 +95,22 @@ def _start(stop: Any, interrupt: bool) -> None:
         threading.Thread(target=_pass_on, args=(stop,), daemon=True).start()
 
 
+def _do(work: Callable[[Shared, Piece], None], shared: Shared, piece: Piece) -> None:
+    _at_work.set()
+    try:
+        work(shared, piece)
+    finally:
+        _at_work.clear()
+
+
 def _pass_on(stop: Any) -> None:
-    """Tell the work under way to save what it has and end."""
+    """Tell the work under way to save what it has and end.
+
+    An idle process ends by itself; one that a signal kills would take the whole pool along.
+    """
     stop.wait()
-    time.sleep(_POLL)  # a pool whose work is done ends by itself
-    os.kill(os.getpid(), signal.SIGTERM)
+    if _at_work.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def carry_out_on_dask(

@@ -5,7 +5,7 @@ another seed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,24 @@ class ComparedRecipe:
     audit: RecipeAudit
 
 
+def planned_recipes(
+    request: RecipeRequest, options: Mapping[str, Any], files: Sequence[Path]
+) -> dict[str, PlannedRecipe]:
+    """Every recipe ready to start, by the name of its file; arguments as `compare_recipes`."""
+    names = [file.stem for file in files]
+    if len(names) < _FEWEST or len(set(names)) < len(names):
+        raise ConfigError(
+            f"`compare` needs two recipes or more, in files of different names: got "
+            f"{', '.join(names)}."
+        )
+    plans = {
+        name: replace(plan_recipe(request, {**options, **read_toml(file)}), compared=len(names))
+        for name, file in zip(names, files, strict=True)
+    }
+    _require_same_coins(list(plans.values()))
+    return plans
+
+
 def compare_recipes(
     request: RecipeRequest,
     options: Mapping[str, Any],
@@ -54,17 +72,7 @@ def compare_recipes(
       ConfigError: fewer than two files, files of one name, or seeds that differ.
       InputError, RuntimeFailure, Interrupted: as `PlannedRecipe.run`; finished runs are kept.
     """
-    names = [file.stem for file in files]
-    if len(names) < _FEWEST or len(set(names)) < len(names):
-        raise ConfigError(
-            f"`compare` needs two recipes or more, in files of different names: got "
-            f"{', '.join(names)}."
-        )
-    plans = {
-        name: plan_recipe(request, {**options, **read_toml(file)})
-        for name, file in zip(names, files, strict=True)
-    }
-    _require_same_coins(list(plans.values()))
+    plans = planned_recipes(request, options, files)
     hidden = private_beside(out) if private is None else private
     found = []
     for number, (name, plan) in enumerate(plans.items(), start=1):

@@ -19,14 +19,15 @@ from privgen.errors import InputError, RuntimeFailure
 from privgen.limits import told
 from privgen.recipe.frozen import FrozenRecipe, decided, recipe_digest
 from privgen.recipe.opening import data_digest
-from privgen.recipe.requests import RecipeRequest
+from privgen.recipe.requests import DEFAULT_COUNT, DEFAULT_SIBLINGS, RecipeRequest
 from privgen.reporting import html
 from privgen.reporting.recipe_sections import IdentityDict, RecipeDict
-from privgen.reporting.sections import ReportDict
+from privgen.reporting.sections import ReportDict, WeakerDict
 from privgen.requests import command_line
 
 _MOST_BYTES = 2**24
 _DEFAULT_WATCH = 4.0
+_ENOUGH = 0.9
 
 
 def recipe_document(
@@ -36,6 +37,7 @@ def recipe_document(
     *,
     powers: list[PlannedDict],
     data: str,
+    compared: int,
     training_minutes: float,
 ) -> ReportDict:
     """A report document that holds a recipe's audit alone.
@@ -45,6 +47,7 @@ def recipe_document(
       report: what was found.
       powers: of these runs, and of more.
       data: digest of the tiles.
+      compared: recipes that were tried on the same coins.
       training_minutes: of all runs together.
     """
     encoder, _, file = request.encoder.partition(":")
@@ -56,12 +59,13 @@ def recipe_document(
         "code": recipe.code,
         "data": data,
         "configuration": cast(Any, recipe.keys),
+        "compared": compared,
     }
     return {
         "schema": "privgen-report/1",
         "privgen_version": version("privgen"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "weaker_than_default": [],
+        "weaker_than_default": _weaker(request, report),
         "data": None,
         "generator": None,
         "audit": None,
@@ -80,6 +84,30 @@ def recipe_document(
     }
 
 
+def _weaker(request: RecipeRequest, report: RecipeReport) -> list[WeakerDict]:
+    """Settings with which the audit sees less than with its defaults."""
+    default = audits.Policy()
+    told = {
+        "count": f"{request.count:,} synthetic tiles were drawn from each run, the default is "
+        f"{DEFAULT_COUNT:,}: less of what a run gives away shows."
+        if request.count < DEFAULT_COUNT
+        else "",
+        "siblings": f"A share of {request.siblings:g} of the tiles was held back, the default is "
+        f"{DEFAULT_SIBLINGS:g}: patients are told by fewer tiles."
+        if request.siblings < DEFAULT_SIBLINGS
+        else "",
+        "membership_excess": "The policy accepts an excess of "
+        f"{report.policy['membership_excess']:g}, the default is {default.membership_excess:g}."
+        if report.policy["membership_excess"] > default.membership_excess
+        else "",
+        "significance": f"The significance is {report.policy['significance']:g}, the default is "
+        f"{default.significance:g}."
+        if report.policy["significance"] < default.significance
+        else "",
+    }
+    return [{"setting": name, "sentence": text} for name, text in told.items() if text]
+
+
 @dataclass(frozen=True, kw_only=True)
 class BroughtRecipe:
     """The audit of a release's recipe, held against the release.
@@ -93,19 +121,33 @@ class BroughtRecipe:
     verdicts: dict[Harm, HarmVerdict]
 
 
-def brought(folder: Path, release: Path, policy: audits.Policy) -> BroughtRecipe:
+def brought(
+    folder: Path, release: Path, policy: audits.Policy, *, count: int, truncation: float
+) -> BroughtRecipe:
     """The audit of a recipe, as far as it speaks for a release.
 
     Args:
       folder: what `privgen audit-recipe` wrote.
       release: checkpoint or run folder of the release.
       policy: of the release's audit.
+      count, truncation: synthetic tiles that this draws, and how.
 
     Raises:
       InputError: there is no such report, or the release was made by another recipe, from other
-        tiles, or from fewer patients; what differs is named.
+        tiles, from fewer of them, or is sampled otherwise; what differs is named.
     """
     section = _section(folder)
+    if section["identity"]["compared"] > 1:
+        raise InputError(
+            f"this recipe was chosen among {section['identity']['compared']} on the coins that "
+            "judge it. Audit it once more alone, by another `seed`."
+        )
+    if truncation != 1 or count > section["audit"]["synthetic"]:
+        raise InputError(
+            "a recipe's audit speaks of tiles drawn without truncation, and of no more than it "
+            f"drew, {section['audit']['synthetic']:,}: got {count:,} with truncation "
+            f"{truncation:g}. Draw as many, or audit the recipe with a larger `count`."
+        )
     checkpoint = load_checkpoint(sampled_checkpoint(release))
     _require_same_recipe(section["identity"], checkpoint)
     _require_same_patients(section, checkpoint)
@@ -173,12 +215,14 @@ def _require_same_patients(section: RecipeDict, checkpoint: Checkpoint) -> None:
             "the release must be made from the tiles on which its recipe was audited: tiles, or "
             "whose they are, changed. Audit the recipe on the release's own data."
         )
-    patients = len({entry.group for entry in entries if entry.role == "train"})
-    needed = section["audit"]["patients"] // 2
-    if patients < needed:
+    shown = [entry for entry in entries if entry.role == "train"]
+    patients, tried = len({entry.group for entry in shown}), section["audit"]
+    needed, tiles = tried["patients"] // 2, (tried["tiles"] - tried["held_back"]) // 2
+    if patients < needed or len(shown) < _ENOUGH * tiles:
         raise InputError(
-            f"the release must be trained on as many patients as a run of its recipe, {needed}: "
-            f"got {patients}. With fewer, each is given away more. Give a smaller `holdout`."
+            f"the release must be trained on as much as a run of its recipe, {needed} patients and "
+            f"about {tiles:,} tiles: got {patients} and {len(shown):,}. With fewer, each is given "
+            "away more. Give a smaller `holdout` or `siblings`."
         )
 
 

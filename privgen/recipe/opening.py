@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audits.coins import Coins, Design
+from audits.recipe_scores import enough
 from audits.recipe_sections import FEWEST_PATIENTS
 from privgen import console
 from privgen.data.remarks import cautions
@@ -34,7 +35,7 @@ class Patients:
       unit: patient of each tile, numbered from 0, shape (n,).
       held_back: tiles that no run is given, shape (n,).
       remarks: what was left out or joined, sentences for the report.
-      digest: of the whole set, as `data_digest`.
+      digest: of these tiles, as `data_digest`: a release must be made from the very same.
     """
 
     tiles: TileSet
@@ -46,6 +47,20 @@ class Patients:
     @property
     def count(self) -> int:
         return int(self.unit.max()) + 1
+
+    @cached_property
+    def shared_coins(self) -> int:
+        """Coins that several patients have between them."""
+        pairs = {*zip(self.unit.tolist(), self.tiles.groups.tolist(), strict=True)}
+        return int((np.bincount([unit for unit, _ in pairs]) > 1).sum())
+
+    @cached_property
+    def parts(self) -> str:
+        """SHA-256 over whose each tile is and which are held back, in the order of the tiles.
+
+        Coins belong to patients by number: other names may number them otherwise.
+        """
+        return sha256(self.unit.tobytes() + self.held_back.tobytes()).hexdigest()
 
     @cached_property
     def class_tiles(self) -> NDArray[np.int64]:
@@ -134,14 +149,13 @@ def open_patients(request: RecipeRequest, *, seed: int) -> Patients:
     for remark in cautions(tiles):
         console.warn(f"{remark}.")
     tiles = tiles.subset(np.argsort(tiles.digests, kind="stable"))
-    remarks = [f"{remark}." for remark in cautions(tiles)]
+    remarks = [f"{remark.what}." for remark in cautions(tiles)]  # examples are names
     if tiles.group_unit != "patient":
         unit = tiles.group_unit.replace("_", " ")
         remarks.append(
             f"The data name no patients: coins were tossed by {unit}. If one patient gave several, "
             "she may stand on both sides, and leaks look smaller than they are."
         )
-    digest = data_digest(tiles.digests, tiles.groups)
     tiles, left = _without_lone_classes(tiles)
     remarks += left
     unit_of = units(tiles)
@@ -158,8 +172,19 @@ def open_patients(request: RecipeRequest, *, seed: int) -> Patients:
             "patients; with so few no arrangement of coins is rare enough to mean anything."
         )
     held = hold_back(tiles, request.siblings, seed=seed + _HELD_BACK)
+    measured = len(np.unique(unit_of[held & ~tiles.featureless]))
+    if request.siblings and not enough(measured, count):
+        raise InputError(
+            f"tiles of four patients in five must be held back: `siblings` {request.siblings:g} "
+            f"holds some of {measured} of {count} patients back. Give more, or tiles that do not "
+            "share pixels; 0 holds none back, and tells patients by the tiles trained on."
+        )
     return Patients(
-        tiles=tiles, unit=unit_of, held_back=held, remarks=tuple(remarks), digest=digest
+        tiles=tiles,
+        unit=unit_of,
+        held_back=held,
+        remarks=tuple(remarks),
+        digest=data_digest(tiles.digests, tiles.groups),
     )
 
 
@@ -172,7 +197,7 @@ def _without_lone_classes(tiles: TileSet) -> tuple[TileSet, list[str]]:
             keep &= ~mine
             left.append(
                 f"Class {name} is left out: only one patient has it, so that it cannot be in every "
-                "run."
+                "run. A release that rests on this audit must leave it out too."
             )
     if len(np.unique(tiles.labels[keep])) < _FEWEST_CLASSES:
         raise InputError(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _WHAT, _FILES, _RUN = "What is audited", "How files are read", "How it is run"
 
-DEFAULT_RUNS, DEFAULT_COUNT, DEFAULT_SIBLINGS = 16, 600, 0.25
+DEFAULT_RUNS, DEFAULT_COUNT, DEFAULT_SIBLINGS = 16, 1000, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class RecipeRequest:
     )
     count: int = option(
         int,
-        "Synthetic tiles drawn from every run.",
+        "Synthetic tiles drawn from every run; as many as a release's audit draws.",
         DEFAULT_COUNT,
         low=16,
         panel=_WHAT,

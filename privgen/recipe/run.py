@@ -89,6 +89,7 @@ class PlannedRecipe:
       patients: whose tiles are used.
       coins: as tossed.
       policy: in force.
+      compared: recipes that are tried on these coins, this one among them.
     """
 
     request: RecipeRequest
@@ -96,6 +97,7 @@ class PlannedRecipe:
     patients: Patients
     coins: Coins
     policy: audits.Policy
+    compared: int = 1
 
     @property
     def seed(self) -> int:
@@ -170,6 +172,7 @@ class PlannedRecipe:
         with workspace.held():
             recipe = self._settled(workspace)
             workspace.claim(self._decided(recipe))
+            workspace.forget_finished(range(self.request.runs))
             setting = Setting(
                 folder=hidden,
                 recipe=recipe,
@@ -190,6 +193,7 @@ class PlannedRecipe:
             report,
             powers=[_plain(one) for one in powers],
             data=self.patients.digest,
+            compared=self.compared,
             training_minutes=found.seconds / 60,
         )
         out.mkdir(parents=True, exist_ok=True)
@@ -219,6 +223,7 @@ class PlannedRecipe:
             "code": recipe.code,
             "data": self.patients.digest,
             "patients": self.patients.count,
+            "parts": self.patients.parts,
             "runs": request.runs,
             "coins": request.coins,
             "tossed": self.coins.included.astype(int).tolist(),

@@ -5,7 +5,6 @@ runs on a CPU, so that neither the number of jobs nor a kill changes a bit of wh
 """
 
 import threading
-import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privgen.checkpoints.roles import ledger_of
-from privgen.checkpoints.state import GENERATOR
+from privgen.checkpoints.state import GENERATOR, load_checkpoint
 from privgen.compute.devices import choose_device, threads
 from privgen.data.blocks import in_blocks
 from privgen.data.stain import density_moments, normalised
 from privgen.encoders.loading import Encoder, load_encoder
 from privgen.encoders.orbit import embed_orbit
 from privgen.errors import NonFiniteLossError, RuntimeFailure
+from privgen.files import locked
 from privgen.recipe.frozen import FrozenRecipe
 from privgen.recipe.opening import Patients
 from privgen.recipe.workspace import REAL, Looks, Workspace, run_name
@@ -115,9 +115,15 @@ def _look_at_real(setting: Setting) -> None:
 
 
 def _train_and_look(setting: Setting, run: int) -> None:
-    workspace = setting.workspace
-    place = workspace.run_folder(run)
-    began = time.monotonic()
+    place = setting.workspace.run_folder(run)
+    # A worker of a cluster may still be at it for a command that was stopped.
+    with locked(place, purpose="training", name=".run", wait=True):
+        if not setting.workspace.done(run_name(run)):
+            _trained_and_looked_at(setting, run, place)
+    setting.workspace.forget(run)
+
+
+def _trained_and_looked_at(setting: Setting, run: int, place: Path) -> None:
     try:
         folder = _trained(setting, run, place)
     except NonFiniteLossError as error:
@@ -126,16 +132,14 @@ def _train_and_look(setting: Setting, run: int) -> None:
             "are kept; a recipe that diverges on some of the patients cannot be audited by this. "
             "Lower its learning rates, and give a new `out`."
         ) from error
-    seconds = time.monotonic() - began
-    generator = load_generator(folder)
+    generator, seconds = load_generator(folder), load_checkpoint(folder).seconds
     labels, eyes = setting.synthetic_labels(), _Eyes.of(setting)
     seed = setting.recipe.run_config(run).seed
     blocks = [
         eyes.looks(generator.generate(seed, rows, labels[rows]))
         for rows in np.array_split(np.arange(setting.count), -(-setting.count // _BLOCK))
     ]
-    workspace.save(run_name(run), _joined(blocks), seconds)
-    workspace.forget(run)
+    setting.workspace.save(run_name(run), _joined(blocks), seconds)
 
 
 def _trained(setting: Setting, run: int, place: Path) -> Path:

@@ -52,6 +52,7 @@ def gathered(setting: Setting, coins: Coins) -> Gathered:
             quality=(Look(real=looks[QUALITY][0], synthetic=looks[QUALITY][1]), JUDGE),
             encoder=load_encoder(setting.encoder).name,
             group_unit=patients.tiles.group_unit,
+            shared_coins=patients.shared_coins,
         ),
         seconds=sum(seconds for _, seconds in runs),
     )

@@ -11,7 +11,7 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +101,12 @@ class Workspace:
     def forget(self, run: int) -> None:
         """Remove a run's training."""
         shutil.rmtree(self.folder / "runs" / run_name(run), ignore_errors=True)
+
+    def forget_finished(self, runs: Iterable[int]) -> None:
+        """Remove trainings that a kill left after their looks were kept."""
+        for run in runs:
+            if self.done(run_name(run)):
+                self.forget(run)
 
     def done(self, name: str) -> bool:
         """Whether the looks of a run, or of the real tiles, are there."""

@@ -7,12 +7,14 @@ from audits.recipe_sections import PlannedDict, RecipeAuditDict
 
 
 class IdentityDict(TypedDict):
-    """What was tried: digests of recipe, code and data, and the keys of the configuration."""
+    """What was tried: digests of recipe, code and data, the keys of the configuration, and how many
+    recipes were tried on the same coins."""
 
     recipe: str
     code: str
     data: str
     configuration: Mapping[str, str | float | bool | None]
+    compared: int
 
 
 class RecipeDict(TypedDict):

@@ -64,10 +64,12 @@ def print_summary(audit: AuditDict, weaker: Sequence[WeakerDict]) -> None:
         console.item(clause)
 
 
-def print_recipe(recipe: RecipeDict) -> None:
-    """Show the audit of a recipe: harms, tests, looks and bounds, warnings, verdict last."""
+def print_recipe(recipe: RecipeDict, weaker: Sequence[WeakerDict]) -> None:
+    """Show the audit of a recipe: weak settings first, harms, figures, warnings, verdict last."""
     audit = recipe["audit"]
     verdict = audit["verdict"]
+    for one in weaker:
+        console.warn(f"weaker than the default: {one['sentence']}")
     console.table(
         "Harms",
         ["harm", "verdict", "why"],
@@ -131,7 +133,7 @@ def print_compared(sections: Mapping[str, RecipeDict]) -> None:
     )
 
 
-def print_recipe_plan(plan: EstimatedRecipe) -> None:
+def print_recipe_plan(plan: EstimatedRecipe, name: str) -> None:
     """Show what an audit of a recipe would do, and what it could see."""
     rows = [
         ["patients", f"{plan['patients']}"],
@@ -148,7 +150,7 @@ def print_recipe_plan(plan: EstimatedRecipe) -> None:
                 words.interval(one["excludes"]),
             ],
         ]
-    console.table("Dry run", ["what", "value"], rows)
+    console.table(f"Dry run: {name}", ["what", "value"], rows)
 
 
 def print_bench(content: BenchDict) -> None:

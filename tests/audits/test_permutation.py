@@ -12,6 +12,7 @@ from audits import permutation
 from audits.permutation import (
     auroc,
     holm,
+    min_p,
     rank_sum_p,
     stratified_auroc,
     stratified_permutation_p,
@@ -167,3 +168,35 @@ def test_studentised_p_of_groups_without_spread_is_extreme_or_one() -> None:
     apart = np.array([2.0, 2.0, 2.0, 1.0, 1.0, 1.0])
     assert studentised_p(apart, 3, rng) == pytest.approx(1 / 20, abs=0.01)
     assert studentised_p(np.ones(6), 3, rng) == 1.0
+
+
+def test_min_p_of_one_test_is_its_p() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(size=999)
+    found = min_p({"a": 1.5}, {"a": drawn}, {"a": 1.0})
+    assert found["a"] == pytest.approx((1 + (drawn >= 1.5).sum()) / 1000)
+
+
+def test_min_p_of_tests_that_always_agree_costs_nothing() -> None:
+    drawn = np.random.default_rng(1).normal(size=999)
+    alone = min_p({"a": 2.0}, {"a": drawn}, {"a": 1.0})["a"]
+    both = min_p({"a": 2.0, "b": 2.0}, {"a": drawn, "b": drawn}, {"a": 1.0, "b": 1.0})
+    assert both == pytest.approx({"a": alone, "b": alone})
+
+
+def test_min_p_keeps_the_family_wise_level_and_rejects_no_less_than_holm() -> None:
+    rng = np.random.default_rng(2)
+    weights = {"a": 1.0, "b": 0.5, "c": 0.5}
+    rejected, repetitions = 0, 400
+    for _ in range(repetitions):
+        common = rng.normal(size=400)
+        values = {name: common + 0.5 * rng.normal(size=400) for name in weights}
+        observed = {name: float(column[0]) for name, column in values.items()}
+        drawn = {name: column[1:] for name, column in values.items()}
+        found = min_p(observed, drawn, weights)
+        rejected += min(found.values()) <= 0.05
+        raw = {n: (1 + (drawn[n] >= observed[n]).sum()) / 400 for n in weights}
+        by_holm = holm(raw, weights)
+        assert all(found[n] >= raw[n] - 1e-12 for n in weights)
+        assert min(found.values()) <= min(by_holm.values()) + 0.02
+    assert stats.binomtest(rejected, repetitions, 0.05).pvalue > 0.001

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from audits import AuditInputError, Harm, HarmVerdict, Outcome, Policy
+from audits.coins import Design
 from audits.recipe import RecipeReport, judge_recipe
 from audits.recipe_rules import MEANING, STANDING_OUT, RecipeCase, runs_needed, with_recipe
-from audits.recipe_scores import Look, RecipeData
+from audits.recipe_scores import PATIENT, Look, RecipeData
+from audits.repeated import centred
 from tests.helpers.recipes import experiment
 
 
@@ -123,6 +125,55 @@ def test_a_patient_without_held_back_tiles_is_left_out_and_counted() -> None:
     assert any("1 of 16 patients have too few tiles" in warning for warning in report.warnings)
 
 
+def test_an_arm_of_few_patients_decides_nothing() -> None:
+    data = experiment(runs=16, copied=0.3)
+    with pytest.raises(AuditInputError, match="four patients in five"):
+        replace(data, held_back=data.held_back & (data.patients < 2))
+    # All tiles of most patients are held back: there are hardly any to compare with.
+    report = judge_recipe(replace(data, held_back=data.held_back | (data.patients > 9)))
+    assert outcome(report, Harm.TILE_MEMBERSHIP) is Outcome.INCONCLUSIVE
+    assert any("tile membership is not measured" in warning for warning in report.warnings)
+
+
+def test_with_few_runs_a_pass_would_overlook_single_patients() -> None:
+    report = judge_recipe(experiment(patients=40, runs=12))
+    verdict = next(v for v in report.verdict.harms if v.harm is Harm.PATIENT_MEMBERSHIP)
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "would not have stood out" in verdict.reason
+    assert verdict.remedy == "Give 16 runs or more."
+
+
+def test_where_coins_hang_together_only_somebody_stands_out() -> None:
+    data = experiment(runs=16, leak=0.6, given_away=1, patients=8)
+    tiles = np.column_stack([np.full(8, 20), np.where(np.arange(8) < 2, 9, 0)])
+    tied = Design(scheme="complementary", runs=16, class_tiles=tiles)
+    assert not tied.free
+    coins = tied.toss(np.random.default_rng(1))
+    # The first two patients are always on opposite sides.
+    assert (coins.included[:, 0] != coins.included[:, 1]).all()
+    report = judge_recipe(replace(data, coins=coins))
+    assert named(report, STANDING_OUT).statistic.value <= 1
+    assert any("not free to be in or out" in warning for warning in report.warnings)
+
+
+def test_the_order_of_the_lines_is_not_that_of_the_published_seed() -> None:
+    data = experiment(leak=0.5)
+    lines = judge_recipe(data).lines
+    assert lines is not None
+    residuals = centred(
+        data.scores("full_black_box", np.random.default_rng())[PATIENT], data.strata
+    )
+    spread, included = residuals.std(), data.coins.included
+    true = [
+        (own[~inside].mean() / spread, own[inside].mean() / spread)
+        for own, inside in zip(residuals.T, included.T, strict=True)
+    ]
+    stream = np.random.default_rng(0).spawn(5)[3]
+    guessed = stream.permutation(np.array(true) + 0.1 * stream.standard_normal((16, 2)))
+    assert np.abs(guessed - np.array(lines)).max() > 0.1
+    assert judge_recipe(data).lines == lines
+
+
 def test_other_looks_are_described_and_never_tested() -> None:
     data = experiment(runs=8, leak=0.5)
     blind = Look(
@@ -139,7 +190,7 @@ def test_the_same_seed_gives_the_same_report_and_it_is_json() -> None:
     assert json.dumps(first, allow_nan=False) == json.dumps(again, allow_nan=False)
 
 
-def test_the_family_is_judged_by_holm(leaking: RecipeReport) -> None:
+def test_the_family_is_adjusted_together(leaking: RecipeReport) -> None:
     tests = [result for result in leaking.results if result.name in leaking.verdict.family]
     assert len(tests) == 5
     for test in tests:

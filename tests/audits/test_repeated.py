@@ -124,7 +124,7 @@ def test_one_patient_who_is_given_away_stands_out_and_the_average_hides_her() ->
     alone = np.zeros(PATIENTS)
     alone[3] = 8.0
     scores = rng.normal(size=coins.included.shape) + alone * coins.included
-    found = standing_out(scores, coins.included, strata(PATIENTS), retossed)
+    found = standing_out(scores, coins.included, strata(PATIENTS), retossed, paired=True)
     assert found.patients == 1
     assert found.p_value <= 0.05
     average = effect(scores, coins.included, strata(PATIENTS), retossed)
@@ -139,7 +139,7 @@ def test_nobody_stands_out_more_often_than_five_in_a_hundred() -> None:
     for _ in range(300):
         included = made.toss(rng).included
         scores = simulated(rng, included, 0.0)
-        out += standing_out(scores, included, strata(PATIENTS), retossed).patients > 0
+        out += standing_out(scores, included, strata(PATIENTS), retossed, paired=False).patients > 0
     assert stats.binomtest(out, 300, 0.05).pvalue > 0.001
 
 
@@ -147,7 +147,7 @@ def test_with_few_runs_nobody_could_stand_out() -> None:
     coins = design(PATIENTS, 4).toss(np.random.default_rng(8))
     retossed = Retossed.of(coins, np.random.default_rng(8))
     scores = 100.0 * coins.included
-    found = standing_out(scores, coins.included, strata(PATIENTS), retossed)
+    found = standing_out(scores, coins.included, strata(PATIENTS), retossed, paired=True)
     assert found.smallest_p == 0.25
     assert found.patients == 0
 
@@ -172,6 +172,7 @@ def test_equal_scores_say_nothing() -> None:
     retossed = Retossed.of(coins, np.random.default_rng(0), draws=99)
     found = effect(np.ones(coins.included.shape), coins.included, strata(16), retossed)
     assert (found.auroc, found.p_value) == (0.5, 1.0)
+    assert (found.low, found.upper, found.high) == (0.0, 1.0, 1.0)
 
 
 def test_scores_that_do_not_fit_are_refused() -> None:

@@ -74,12 +74,23 @@ def repeated(*, upper: float = 0.55, rejected: bool = False, smallest: float = 1
     )
 
 
+def singles(*, smallest: float) -> AuditResult:
+    return result(
+        "patients_standing_out",
+        Harm.PATIENT_MEMBERSHIP,
+        rejected=False,
+        p_adjusted=1.0,
+        details={"smallest_p": smallest, "runs": 8, "runs_needed": 14},
+    )
+
+
 RECIPE: dict[str, dict[str, Any]] = {
     "not measured": {"results": []},
     "members told apart": {"results": [repeated(rejected=True)]},
     "blind test": {"results": [repeated(smallest=0.2)]},
     "wide bound": {"results": [repeated(upper=0.7)]},
-    "excess excluded": {"results": [repeated()]},
+    "single patients unseen": {"results": [repeated(), singles(smallest=0.06)]},
+    "excess excluded": {"results": [repeated(), singles(smallest=1e-4)]},
 }
 
 
@@ -87,7 +98,7 @@ def recipe(**settings: Any) -> RecipeCase:
     return RecipeCase(
         harm=Harm.PATIENT_MEMBERSHIP,
         policy=Policy(),
-        levels={"patient_membership": 0.0125},
+        levels={"patient_membership": 0.0125, "patients_standing_out": 0.0125},
         **settings,
     )
 

@@ -6,7 +6,9 @@ import pytest
 from privgen.data.stain import (
     HED_FROM_RGB,
     RGB_FROM_HED,
+    density_moments,
     jitter,
+    normalised,
     optical_density,
     restained,
     rgb_from_density,
@@ -128,3 +130,23 @@ def test_jitter_is_a_function_of_its_seed_and_leaves_its_input_alone() -> None:
     assert np.array_equal(tiles, kept)
     assert first.dtype == np.uint8
     assert first.shape == tiles.shape
+
+
+def test_normalised_tiles_have_one_colour_and_keep_their_tissue() -> None:
+    rng = np.random.default_rng(3)
+    grey = rng.integers(60, 200, (4, 16, 16, 1))
+    tiles = np.clip(grey * np.array([0.9, 0.6, 0.8]) + 20, 0, 255).astype(np.uint8)
+    tiles[2:] = restained(tiles[2:], np.full((2, 3), 1.3), np.full((2, 3), 0.05))
+    before, after = density_moments(tiles), density_moments(normalised(tiles))
+    assert before.shape == (4, 6)
+    assert np.ptp(before[:, :3], axis=0).max() > 0.1
+    assert np.ptp(after[:, :3], axis=0).max() < 0.02
+    assert np.ptp(after[:, 3:], axis=0).max() < 0.02
+    pairs = zip(tiles, normalised(tiles), strict=True)
+    for old, new in pairs:
+        assert np.corrcoef(old[..., 1].ravel(), new[..., 1].ravel())[0, 1] > 0.95
+
+
+def test_a_constant_tile_is_normalised_to_a_constant_one() -> None:
+    white = np.full((1, 8, 8, 3), 255, dtype=np.uint8)
+    assert len(np.unique(normalised(white).reshape(-1, 3), axis=0)) == 1

@@ -21,11 +21,14 @@ def test_demo_goes_all_the_way_and_leaves_what_it_promises(
     monkeypatch.setattr(demo, "TILES_A_PATIENT", 9)
     monkeypatch.setattr(demo, "SAMPLES", 36)
     monkeypatch.setattr(demo, "BENCH_UPDATES", 2)
+    monkeypatch.setattr(demo, "RECIPE_RUNS", 4)
     monkeypatch.setattr(judging, "collect", partial(judging.collect, planted_per_kind=12))
     out = tmp_path / "demo"
-    ran = CliRunner().invoke(app, ["demo", "--out", str(out), "--minutes", "0.05", "--json"])
+    ran = CliRunner().invoke(app, ["demo", "--out", str(out), "--kimg", "0.16", "--json"])
     assert ran.exit_code in (0, 1, 4), ran.output
     assert sorted(path.name for path in out.iterdir()) == [
+        "recipe",
+        "recipe-private",
         "report.html",
         "report.json",
         "runs",
@@ -41,6 +44,7 @@ def test_demo_goes_all_the_way_and_leaves_what_it_promises(
     page = (out / "report.html").read_text()
     assert document["audit"]["verdict"]["outcome"] in page
     assert "densenet" in page
+    assert "Repeated training" in page
     assert len(list((out / "synthetic").rglob("*.png"))) == 36
 
 

@@ -89,6 +89,28 @@ def test_tiles_that_no_coin_can_be_tossed_for_are_refused(
         open_patients(RecipeRequest(data=made(patients, labels)), seed=0)
 
 
+def test_a_share_that_holds_hardly_anybody_back_is_refused() -> None:
+    with pytest.raises(InputError, match="four patients in five must be held back"):
+        open_patients(RecipeRequest(data=made(SIX, TWO_CLASSES), siblings=0.01), seed=0)
+
+
+def test_remarks_name_nobody() -> None:
+    owners = [name.replace("p0", "Smith-7").replace("p1", "smith-07") for name in SIX]
+    found = open_patients(RecipeRequest(data=made(owners, TWO_CLASSES)), seed=0)
+    assert found.remarks
+    assert not any("mith" in remark for remark in found.remarks)
+
+
+def test_other_names_are_another_division_of_the_same_tiles() -> None:
+    turned = [f"q{9 - int(name[1])}" for name in SIX]
+    first, other = (
+        open_patients(RecipeRequest(data=made(owners, TWO_CLASSES)), seed=0)
+        for owners in (SIX, turned)
+    )
+    assert first.digest == other.digest
+    assert first.parts != other.parts
+
+
 def test_slides_in_place_of_patients_are_a_warning() -> None:
     tiles = TileSet.from_arrays(distinct(48), TWO_CLASSES, slides=SIX)
     found = open_patients(RecipeRequest(data=tiles), seed=0)

@@ -16,6 +16,8 @@ from privgen.recipe.document import brought
 from privgen.recipe.run import RecipeAudit
 from tests.helpers.recipes import SMALL
 
+DRAWN: Any = {"count": 32, "truncation": 1.0}
+
 
 @pytest.fixture
 def recipe(alone: tuple[Path, RecipeAudit]) -> Path:
@@ -30,12 +32,12 @@ def release(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def audited(alone: tuple[Path, RecipeAudit], release: Path) -> Audit:
     return privgen.audit(
-        generator=release, recipe=alone[0], count=48, encoder="pixels", align=False
+        generator=release, recipe=alone[0], count=32, encoder="pixels", align=False
     )
 
 
 def test_a_release_of_the_recipe_is_spoken_for(recipe: Path, release: Path) -> None:
-    found = brought(recipe, release, Policy())
+    found = brought(recipe, release, Policy(), **DRAWN)
     assert set(found.verdicts) == {Harm.TILE_MEMBERSHIP, Harm.PATIENT_MEMBERSHIP}
 
 
@@ -54,7 +56,7 @@ def test_membership_follows_the_recipe_where_it_decides(
     edited = tmp_path / "edited"
     edited.mkdir()
     (edited / "report.json").write_text(json.dumps(document))
-    found = privgen.audit(generator=release, recipe=edited, count=48, encoder="pixels", align=False)
+    found = privgen.audit(generator=release, recipe=edited, count=32, encoder="pixels", align=False)
     by_harm = {one.harm: one for one in found.verdict.harms}
     patient = by_harm[Harm.PATIENT_MEMBERSHIP]
     assert patient.outcome is Outcome.NO_LEAK_FOUND
@@ -80,7 +82,7 @@ def test_another_recipe_is_refused_and_named(
 ) -> None:
     other = privgen.train(folder, out=tmp_path, config={**SMALL, **changed})
     with pytest.raises(InputError, match="by the recipe that was audited") as refused:
-        brought(recipe, other, Policy())
+        brought(recipe, other, Policy(), **DRAWN)
     assert told in str(refused.value)
 
 
@@ -89,34 +91,58 @@ def test_other_code_is_refused(recipe: Path, release: Path, tmp_path: Path) -> N
     place = tmp_path / "ckpt-00000003.pt"
     state.save_checkpoint(place, checkpoint)
     with pytest.raises(InputError, match="the code that trains"):
-        brought(recipe, place, Policy())
+        brought(recipe, place, Policy(), **DRAWN)
 
 
 def test_other_tiles_are_refused(tiles: Any, recipe: Path, tmp_path: Path) -> None:
     other = privgen.train(tiles.subset(range(len(tiles) - 1)), out=tmp_path, config=SMALL)
     with pytest.raises(InputError, match="whose they are, changed"):
-        brought(recipe, other, Policy())
+        brought(recipe, other, Policy(), **DRAWN)
 
 
 def test_a_release_of_fewer_patients_is_refused(folder: Path, recipe: Path, tmp_path: Path) -> None:
     other = privgen.train(folder, out=tmp_path, config=SMALL, holdout=0.7)
-    with pytest.raises(InputError, match="as many patients as a run of its recipe, 4"):
-        brought(recipe, other, Policy())
+    with pytest.raises(InputError, match="as much as a run of its recipe, 4 patients"):
+        brought(recipe, other, Policy(), **DRAWN)
+
+
+@pytest.mark.parametrize("drawn", [{"count": 33}, {"truncation": 0.5}])
+def test_tiles_that_are_drawn_otherwise_are_refused(
+    recipe: Path, release: Path, drawn: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match="drawn without truncation, and of no more than"):
+        brought(recipe, release, Policy(), **{**DRAWN, **drawn})
+
+
+def test_a_recipe_that_was_chosen_on_these_coins_is_refused(
+    recipe: Path, release: Path, tmp_path: Path
+) -> None:
+    document = json.loads((recipe / "report.json").read_text())
+    document["recipe"]["identity"]["compared"] = 3
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="chosen among 3 on the coins"):
+        brought(tmp_path, release, Policy(), **DRAWN)
+
+
+def test_warnings_of_the_recipe_reach_the_release(audited: Audit, recipe: Path) -> None:
+    told = json.loads((recipe / "report.json").read_text())["recipe"]["audit"]["warnings"]
+    for warning in told:
+        assert f"Recipe: {warning}" in audited.report.warnings
 
 
 def test_another_policy_is_refused(recipe: Path, release: Path) -> None:
     with pytest.raises(InputError, match=r"membership_excess was 0\.1 and is 0\.05"):
-        brought(recipe, release, Policy(membership_excess=0.05))
+        brought(recipe, release, Policy(membership_excess=0.05), **DRAWN)
 
 
 def test_what_is_no_recipes_audit_is_refused(audited: Audit, release: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no such report"):
-        brought(tmp_path, release, Policy())
+        brought(tmp_path, release, Policy(), **DRAWN)
     document = json.loads(json.dumps(audited.document))
     del document["recipe"]
     (tmp_path / "report.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match="report of something else"):
-        brought(tmp_path, release, Policy())
+        brought(tmp_path, release, Policy(), **DRAWN)
 
 
 def test_a_recipe_needs_a_generator() -> None:
