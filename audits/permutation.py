@@ -201,7 +201,8 @@ def min_p(
         total = len(values) + extra
 
         def share(at: Floats, ordered: Floats = ordered, total: int = total) -> Floats:
-            above = len(ordered) - np.searchsorted(ordered, at - 1e-9, side="left")
+            slack = 1e-6 * (1 + np.abs(at))
+            above = len(ordered) - np.searchsorted(ordered, at - slack, side="left")
             shares: Floats = (above + extra) / total
             return shares
 

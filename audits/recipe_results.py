@@ -87,7 +87,7 @@ def attack_test(arm: Arm, attack: str, scores: Floats, unit: str) -> Tested:
         note="Within-patient AUROC; the interval assumes that being in training adds the same to "
         "every score.",
     )
-    return Tested(result=result, observed=found.auroc, drawn=found.drawn)
+    return Tested(result=result, observed=found.observed, drawn=found.drawn)
 
 
 def retossed_control(test: AuditResult) -> AuditResult:

@@ -4,9 +4,11 @@ Every patient is in some of the runs and out of the others, and is compared with
 patients differ from each other, or runs from each other, cancels; the p-value comes from tossing
 the design's coins again and is exact whatever the scores are.
 
-The interval inverts that test under a stated model: being in training adds the same amount to every
-score of every patient. It is given on the scale of the within-patient AUROC: how often a patient's
-score under a run that had her is above her score under a run that had not.
+The test adds up what in-runs score more than out-runs: where a few patients are given away much and
+others not at all, sums see more than ranks. The interval inverts that test under a stated model:
+being in training adds the same amount to every score of every patient. Both are told on the scale
+of the within-patient AUROC: how often a patient's score under a run that had her is above her score
+under a run that had not.
 
 Conventions: scores have shape (K, P), runs by patients, higher = more likely a member; strata are
 class groups of patients, numbered from 0.
@@ -36,6 +38,7 @@ SMALLEST_STRATUM = 4
 
 _MOST_CELLS = 2**27
 _STEPS = 20
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,18 +96,29 @@ class Retossed:
         shares: Floats = np.divide(won, pairs, out=np.full(len(won), 0.5), where=pairs > 0)
         return shares
 
-    def p_values(self, ranks: Floats, included: Included) -> tuple[float, float]:
-        """One-sided p of "no lower" and of "no higher" than what the coins that fell give."""
-        drawn, observed = self.aurocs(ranks), within_patient_auroc(ranks, included)
-        above = int((drawn >= observed - 1e-9).sum())
-        below = int((drawn <= observed + 1e-9).sum())
+    def sums(self, residuals: Floats) -> Floats:
+        """What in-runs score more than out-runs under every arrangement, added up, (draws,)."""
+        found: Floats = (self._flat @ residuals.ravel().astype(np.float32)).astype(np.float64)
+        return found
+
+    def p_values(self, residuals: Floats, included: Included) -> tuple[float, float]:
+        """One-sided p of "no lower" and of "no higher" than what the coins that fell give.
+
+        Args:
+          residuals: as `centred` gives them, shape (K, P).
+          included: the coins that fell.
+        """
+        drawn, observed = self.sums(residuals), excess(residuals, included)
+        rounding = _ROUNDING * float(np.abs(residuals).sum())
+        above = int((drawn >= observed - rounding).sum())
+        below = int((drawn <= observed + rounding).sum())
         if self.exact:
             return above / len(drawn), below / len(drawn)
         return (above + 1) / (len(drawn) + 1), (below + 1) / (len(drawn) + 1)
 
     def p_of(self, scores: Floats, included: Included, strata: Indices) -> float:
         """One-sided p of "in-runs score higher", of scores of shape (K, P)."""
-        return self.p_values(ranked(centred(scores, strata)), included)[0]
+        return self.p_values(centred(scores, strata), included)[0]
 
     @property
     def smallest_p(self) -> float:
@@ -144,6 +158,14 @@ def joined_strata(strata: Indices) -> Indices:
     return np.asarray(np.unique(place[strata], return_inverse=True)[1], dtype=np.intp)
 
 
+def excess(residuals: Floats, included: Included) -> float:
+    """The statistic of the test: residuals of all in-runs, added up.
+
+    A patient's residuals add up to 0, so it is what her in-runs score more than her out-runs.
+    """
+    return float(residuals[included].sum())
+
+
 def ranked(residuals: Floats) -> Floats:
     """Rank of each run among all runs of the same patient, ties shared, shape (K, P)."""
     ranks: Floats = stats.rankdata(residuals, axis=0)
@@ -177,7 +199,8 @@ class Effect:
       null_mean, null_sd: of the AUROC over re-tossed coins: the negative control and its spread.
       smallest_p: that any scores could have given.
       patients, runs: P and K.
-      drawn: AUROC of every re-tossed design, shape (draws,).
+      observed: statistic of the test, see `excess`.
+      drawn: the same of every re-tossed design, shape (draws,).
     """
 
     auroc: float
@@ -190,6 +213,7 @@ class Effect:
     smallest_p: float
     patients: int
     runs: int
+    observed: float
     drawn: Floats
 
 
@@ -210,7 +234,7 @@ def effect(scores: Floats, included: Included, strata: Indices, retossed: Retoss
     _check(scores, included, strata)
     residuals = centred(scores, strata)
     ranks = ranked(residuals)
-    drawn = retossed.aurocs(ranks)
+    under_nothing = retossed.aurocs(ranks)
     outer, inner = (1 - CONFIDENCE) / 2, 1 - CONFIDENCE
 
     def limit(level: float, *, upper: bool) -> float:
@@ -223,13 +247,14 @@ def effect(scores: Floats, included: Included, strata: Indices, retossed: Retoss
         low=min(value, limit(outer, upper=False)),
         high=max(value, high),
         upper=max(value, min(high, limit(inner, upper=True))),
-        p_value=retossed.p_values(ranks, included)[0],
-        null_mean=float(drawn.mean()),
-        null_sd=float(drawn.std()),
+        p_value=retossed.p_values(residuals, included)[0],
+        null_mean=float(under_nothing.mean()),
+        null_sd=float(under_nothing.std()),
         smallest_p=retossed.smallest_p,
         patients=included.shape[1],
         runs=included.shape[0],
-        drawn=drawn,
+        observed=excess(residuals, included),
+        drawn=retossed.sums(residuals),
     )
 
 
@@ -266,8 +291,8 @@ def _limit(
     kept, refused = -2.0 * side * spread, 4.0 * side * spread
     for _ in range(_STEPS):
         middle = (kept + refused) / 2
-        ranks = ranked(centred(scores - middle * included, strata))
-        p = retossed.p_values(ranks, included)[1 if upper else 0]
+        residuals = centred(scores - middle * included, strata)
+        p = retossed.p_values(residuals, included)[1 if upper else 0]
         kept, refused = (middle, refused) if p > level else (kept, middle)
     return _auroc_under(refused, scores, included, strata)
 
@@ -276,8 +301,8 @@ def _auroc_under(shift: float, scores: Floats, included: Included, strata: Indic
     """Within-patient AUROC where being in training adds `shift`, over all pairs of runs."""
     residuals = centred(scores - shift * included, strata)
     groups = joined_strata(strata)
-    # A run's mean holds its share of the shift, so that much of it is not seen.
-    seen = shift * (1 - 1 / np.bincount(groups)[groups])
+    # A run's mean over n patients takes 1/n of the shift along, and 1/n of the noise's variance.
+    seen = shift * np.sqrt(1 - 1 / np.bincount(groups)[groups])
     below = residuals[:, None, :] + seen > residuals[None, :, :] + 1e-12
     equal = np.abs(residuals[:, None, :] + seen - residuals[None, :, :]) <= 1e-12
     apart = ~np.eye(len(scores), dtype=np.bool_)
