@@ -1,8 +1,9 @@
 """From embeddings to one score a patient and run: what the tests of repeated training are given.
 
 Tiles of every patient are held back from every run. Their score says whether a run had the patient
-at all (`patient_membership`). How much higher her training tiles score than these says whether a
-run had those very tiles (`tile_membership`).
+(`patient_membership`), even to somebody who has other tiles of hers. The score of the tiles that a
+run was given where it had her says the same to somebody who has those very tiles
+(`tile_membership`): coins are tossed by patient, so nothing else can tell the two sides apart.
 
 Conventions: rows of scores are runs, columns patients; higher = more likely a member.
 Source: docs/methods.md#repeated-training.
@@ -124,7 +125,7 @@ class RecipeData:
         held, shown = self._means(tiles, self.held_back), self._means(tiles, ~self.held_back)
         if not self.held_back.any():
             held = shown
-        found: Floats = shown - held if arm == TILE else held
+        found: Floats = shown if arm == TILE else held
         return found[self.arms[arm]]
 
     def _means(self, tiles: Floats, rows: NDArray[np.bool_]) -> Floats:

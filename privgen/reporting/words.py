@@ -197,8 +197,7 @@ ATTACKS = {
 RECIPE_TESTS = {
     "tile_membership": (
         "Tile membership",
-        "AUROC of runs that had a patient's tiles against runs that had not, beyond her other "
-        "tiles",
+        "AUROC of runs that had a patient's tiles against runs that had not, by those very tiles",
     ),
     "patient_membership": (
         "Patient membership",

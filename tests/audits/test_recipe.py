@@ -41,9 +41,9 @@ def test_a_generator_of_fresh_patients_passes(innocent: RecipeReport) -> None:
     assert "copying was not asked" in innocent.verdict.sentence
 
 
-def test_new_tiles_of_its_own_patients_leak_patients_and_not_tiles(leaking: RecipeReport) -> None:
+def test_new_tiles_of_its_own_patients_are_a_leak(leaking: RecipeReport) -> None:
     assert outcome(leaking, Harm.PATIENT_MEMBERSHIP) is Outcome.LEAK
-    assert outcome(leaking, Harm.TILE_MEMBERSHIP) is not Outcome.LEAK
+    assert outcome(leaking, Harm.TILE_MEMBERSHIP) is Outcome.LEAK
     assert named(leaking, "patient_membership").statistic.value > 0.8
 
 
@@ -80,9 +80,9 @@ def test_planted_leaks_are_found_the_more_the_larger(innocent: RecipeReport) -> 
             for point in sorted(innocent.planted, key=lambda one: one.fraction)
             if point.arm == arm
         ]
-        assert powers[0] < 0.8 <= powers[-1]
+        assert powers[-1] >= 0.8
         assert all(more >= less - 0.15 for less, more in pairwise(powers))
-        assert innocent.mdl80[arm] in (0.01, 0.02, 0.05, 0.1)
+        assert innocent.mdl80[arm] in (0.005, 0.01, 0.02, 0.05)
 
 
 def test_epsilon_is_bounded_below_its_ceiling(leaking: RecipeReport) -> None:
