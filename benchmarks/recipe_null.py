@@ -99,7 +99,7 @@ def part(cell: Cell, number: int, repeats: int, seed: int) -> dict[str, int]:
         scores += 3 * rng.normal(size=(cell.runs, CLASSES))[:, groups]
         found = effect(scores, included, groups, retossed)
         counts["rejects"] += found.p_value <= LEVEL
-        single = standing_out(scores, included, groups, retossed)
+        single = standing_out(scores, included, groups, retossed, paired=design.paired)
         counts["single"] += single.p_value <= LEVEL
         counts["covers"] += found.low <= target <= found.high
         counts["bounds"] += target <= found.upper
