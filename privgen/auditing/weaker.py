@@ -132,5 +132,9 @@ def _policy(policy: audits.Policy, default: audits.Policy) -> Iterator[str]:
             left_out = [words.spoken(str(one)) for one in theirs if one not in ours]
             if left_out:
                 yield f"The policy's {name} leave out {', '.join(left_out)}."
+        elif rule.name == "membership":
+            if ours != theirs:
+                left = "recipe" if ours == "release" else "release"
+                yield f"The policy lets the {ours} alone decide membership, not the {left}."
         elif ours != theirs:
             yield f"The policy's {name} are not the default."

@@ -13,17 +13,28 @@ from multiprocessing import resource_tracker
 def shielded() -> Iterator[None]:
     """Processes started within, by this thread, never hear Ctrl-C, not even while they import.
 
-    A Ctrl-C that comes meanwhile reaches the parent.
+    A Ctrl-C that comes meanwhile reaches the parent at the end: in the middle it would leave a
+    process half started, which then complains. Other threads may be the ones that hear it, so a
+    blocked signal alone is not enough.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # now: it would let Ctrl-C in again as it starts
+    heard: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    main = handler is not None and threading.current_thread() is threading.main_thread()
+    if main:
+        signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def serve_parent() -> None:

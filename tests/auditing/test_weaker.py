@@ -89,7 +89,7 @@ def test_every_rule_of_a_policy_is_looked_at() -> None:
     """A rule added later is said where it differs, until somebody decides which side is weaker."""
     laxer = {"significance": 1e-9, "copying_mdl80": 0.5, "membership_excess": 0.4}
     laxer |= {"gates": (Harm.COPYING,), "copying_kinds": ("exact",), "attacks": ("shadow",)}
-    laxer |= {"fractions": (0.1,)}
+    laxer |= {"fractions": (0.1,), "membership": "release"}
     assert laxer.keys() == {rule.name for rule in fields(Policy)}
     assert len(said(policy=Policy(**laxer))["policy"]) == len(laxer)
 

@@ -3,8 +3,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
+import pytest
+
+from privgen.compute.workers import shielded
 from tests.helpers.processes import alive, started, until
 
 PARENT = """
@@ -44,3 +49,16 @@ def test_a_worker_outlives_ctrl_c_but_not_its_parent(tmp_path: Path) -> None:
         parent.kill()
         parent.wait(10)
         until(lambda: not alive(parent.pid), 10)
+
+
+def test_a_ctrl_c_that_another_thread_hears_waits_for_the_end() -> None:
+    ready, reached = threading.Event(), []
+    listener = threading.Thread(target=ready.wait, daemon=True)
+    listener.start()  # its mask lets Ctrl-C in
+    with pytest.raises(KeyboardInterrupt), shielded():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        reached.append(True)
+    ready.set()
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
