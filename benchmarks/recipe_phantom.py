@@ -5,8 +5,9 @@ other coins. The perfect generator draws tiles of patients who are in no data se
 a share of them by copies of training tiles of the run's own patients. The encoder is the product's;
 every tile is embedded once, since all are drawn from one pool.
 
-The perfect recipe may be called a LEAK in at most 10 of 100. For the copiers, the power that the
-audits foretell from their planted leaks must lie in the 95 % interval of the share that is found.
+The perfect recipe may be called a LEAK in at most 10 of 100. For the copiers, the power that audits
+of the perfect recipe foretell from their planted leaks must lie in the 95 % interval of the share
+that is found.
 """
 
 import os
@@ -108,6 +109,7 @@ def run(options: Options) -> Outcome:
         for task, found in zip(left, workers.map(_work, left), strict=True):
             kept.keep(str(task), found)
     rows, figures, faults = [], {}, []
+    perfect = [kept[str(task)] for task in tasks if task[0] == 0]
     for share in SHARES:
         cells = [kept[str(task)] for task in tasks if task[0] == share]
         leaks = sum(cell["leak"] for cell in cells)
@@ -118,7 +120,8 @@ def run(options: Options) -> Outcome:
         for arm in (TILE, PATIENT) if share else ():
             seen = sum(cell["rejects"][arm] for cell in cells)
             low, high = clopper_pearson(seen, repeats)
-            foretold = float(np.mean([cell["foretold"][f"{arm} {share:g}"] for cell in cells]))
+            key = f"{arm} {share:g}"
+            foretold = float(np.mean([cell["foretold"][key] for cell in perfect]))
             entry["arms"][arm] = {"seen": seen / repeats, "foretold": foretold}
             rows.append(
                 [f"  {arm}", f"{seen / repeats:.2f} [{low:.2f}, {high:.2f}]", f"{foretold:.2f}", ""]

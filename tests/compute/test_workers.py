@@ -55,10 +55,15 @@ def test_a_ctrl_c_that_another_thread_hears_waits_for_the_end() -> None:
     ready, reached = threading.Event(), []
     listener = threading.Thread(target=ready.wait, daemon=True)
     listener.start()  # its mask lets Ctrl-C in
-    with pytest.raises(KeyboardInterrupt), shielded():
+
+    @shielded()
+    def start() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.1)
         reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
     ready.set()
     assert reached
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
