@@ -25,12 +25,14 @@ from privgen.training.session import train
 PATIENTS = 40
 TILES_A_PATIENT = 18
 SIDE = 32
-SAMPLES = 400
+SAMPLES = 300
 RECIPE_RUNS = 16
 BENCH_UPDATES = 40
 
 
-def run_demo(out: Path, *, seed: int = 0, minutes: float = 0.5, kimg: float | None = None) -> Audit:
+def run_demo(
+    out: Path, *, seed: int = 0, minutes: float = 0.25, kimg: float | None = None
+) -> Audit:
     """Run every stage into `out`; the report holds both audits and the bench.
 
     Args:

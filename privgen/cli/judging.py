@@ -25,7 +25,7 @@ def demo(
         "privgen-demo"
     ),
     seed: Seed = 0,
-    minutes: Annotated[float, typer.Option(help="Training time, minutes.", min=0.05)] = 0.5,
+    minutes: Annotated[float, typer.Option(help="Training time, minutes.", min=0.05)] = 0.25,
     kimg: Annotated[
         float | None,
         typer.Option(help="Thousand tiles shown in training, in place of minutes.", min=0.016),
