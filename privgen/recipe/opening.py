@@ -156,9 +156,8 @@ def open_patients(request: RecipeRequest, *, seed: int) -> Patients:
             f"The data name no patients: coins were tossed by {unit}. If one patient gave several, "
             "she may stand on both sides, and leaks look smaller than they are."
         )
-    tiles, left = _without_lone_classes(tiles)
+    tiles, unit_of, left = _without_lone_classes(tiles)
     remarks += left
-    unit_of = units(tiles)
     groups = len(np.unique(tiles.groups))
     if (joined := groups - int(unit_of.max()) - 1) > 0:
         remarks.append(
@@ -173,12 +172,7 @@ def open_patients(request: RecipeRequest, *, seed: int) -> Patients:
         )
     held = hold_back(tiles, request.siblings, seed=seed + _HELD_BACK)
     measured = len(np.unique(unit_of[held & ~tiles.featureless]))
-    if request.siblings and not enough(measured, count):
-        raise InputError(
-            f"tiles of four patients in five must be held back: `siblings` {request.siblings:g} "
-            f"holds some of {measured} of {count} patients back. Give more, or tiles that do not "
-            "share pixels; 0 holds none back, and tells patients by the tiles trained on."
-        )
+    _require_held_back(measured, count, request.siblings)
     return Patients(
         tiles=tiles,
         unit=unit_of,
@@ -188,8 +182,18 @@ def open_patients(request: RecipeRequest, *, seed: int) -> Patients:
     )
 
 
-def _without_lone_classes(tiles: TileSet) -> tuple[TileSet, list[str]]:
-    """Tiles of classes that at least two patients have, and what was left out."""
+def _require_held_back(measured: int, count: int, share: float) -> None:
+    """InputError where too few of the patients have tiles that were held back."""
+    if share and not enough(measured, count):
+        raise InputError(
+            f"tiles of four patients in five must be held back: `siblings` {share:g} holds some of "
+            f"{measured} of {count} patients back. Give more, or tiles that do not share pixels; 0 "
+            "holds none back, and tells patients by the tiles trained on."
+        )
+
+
+def _without_lone_classes(tiles: TileSet) -> tuple[TileSet, NDArray[np.intp], list[str]]:
+    """Tiles of classes that at least two patients have, their patients, and what was left out."""
     unit_of, left, keep = units(tiles), list[str](), np.ones(len(tiles), dtype=np.bool_)
     for name in tiles.classes:
         mine = tiles.labels == name
@@ -206,5 +210,7 @@ def _without_lone_classes(tiles: TileSet) -> tuple[TileSet, list[str]]:
         )
     for sentence in left:
         console.warn(sentence)
-    kept = tiles.subset(np.flatnonzero(keep)) if left else tiles
-    return replace(kept, remarks=tiles.remarks), left
+    if not left:
+        return tiles, unit_of, left
+    kept = replace(tiles.subset(np.flatnonzero(keep)), remarks=tiles.remarks)
+    return kept, units(kept), left

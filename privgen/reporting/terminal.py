@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from audits.sections import AuditDict
+from audits.sections import AuditDict, VerdictDict
 from privgen import console
 from privgen.reporting import recipe_view, words
 from privgen.reporting.bench_sections import (
@@ -27,14 +27,7 @@ def print_summary(audit: AuditDict, weaker: Sequence[WeakerDict]) -> None:
       weaker: settings weaker than the default, as in report.json.
     """
     verdict = audit["verdict"]
-    for one in weaker:
-        console.warn(f"weaker than the default: {one['sentence']}")
-    console.table(
-        "Harms",
-        ["harm", "verdict", "why"],
-        [[v["harm"], v["outcome"], v["reason"]] for v in verdict["harms"]],
-        prose=("verdict", "why"),
-    )
+    _say_harms(verdict, weaker)
     console.table(
         f"Registered tests (Holm over {len(verdict['family'])})",
         ["test", "estimate (95 % interval)", "n", "p", "adjusted p"],
@@ -53,7 +46,22 @@ def print_summary(audit: AuditDict, weaker: Sequence[WeakerDict]) -> None:
     console.note("smallest share of planted copies found with power .8:")
     for share, kinds in words.by_share(audit["mdl80"]):
         console.item(f"{'at no share tried' if share is None else words.number(share)}: {kinds}")
-    for warning in audit["warnings"]:
+    _conclude(verdict, audit["warnings"])
+
+
+def _say_harms(verdict: VerdictDict, weaker: Sequence[WeakerDict]) -> None:
+    for one in weaker:
+        console.warn(f"weaker than the default: {one['sentence']}")
+    console.table(
+        "Harms",
+        ["harm", "verdict", "why"],
+        [[v["harm"], v["outcome"], v["reason"]] for v in verdict["harms"]],
+        prose=("verdict", "why"),
+    )
+
+
+def _conclude(verdict: VerdictDict, warnings: Sequence[str]) -> None:
+    for warning in warnings:
         console.warn(warning)
     for harm in verdict["harms"]:
         if harm["remedy"]:
@@ -68,14 +76,7 @@ def print_recipe(recipe: RecipeDict, weaker: Sequence[WeakerDict]) -> None:
     """Show the audit of a recipe: weak settings first, harms, figures, warnings, verdict last."""
     audit = recipe["audit"]
     verdict = audit["verdict"]
-    for one in weaker:
-        console.warn(f"weaker than the default: {one['sentence']}")
-    console.table(
-        "Harms",
-        ["harm", "verdict", "why"],
-        [[v["harm"], v["outcome"], v["reason"]] for v in verdict["harms"]],
-        prose=("verdict", "why"),
-    )
+    _say_harms(verdict, weaker)
     console.table(
         f"Repeated training: {audit['runs']} runs, {audit['patients']} patients",
         ["what", "estimate (95 % interval)", "p", "adjusted p"],
@@ -93,15 +94,7 @@ def print_recipe(recipe: RecipeDict, weaker: Sequence[WeakerDict]) -> None:
     for arm, share in audit["mdl80"].items():
         seen = "at no share tried" if share is None else words.number(share)
         console.item(f"{words.HARMS_OF_ARMS[arm]}: {seen}")
-    for warning in audit["warnings"]:
-        console.warn(warning)
-    for harm in verdict["harms"]:
-        if harm["remedy"]:
-            console.note(f"to settle {harm['harm']}: {harm['remedy']}")
-    head, clauses = words.clauses(verdict["sentence"])
-    console.note(f"{head}{':' if clauses else '.'}")
-    for clause in clauses:
-        console.item(clause)
+    _conclude(verdict, audit["warnings"])
 
 
 _COMPARED = {
