@@ -68,6 +68,9 @@ class TrainConfig:
       generator_beta1, discriminator_beta1, beta2: moment decays of Adam.
       ema_kimg: half-life of the averaged generator, thousand images; 0 samples the last weights.
       augment: strength of the differentiable augmentation, 0 (none) to 1.
+      stain_jitter: share by which each stain of every real tile is scaled at random before the
+        discriminator sees it (`data.stain.jitter`). The generator is not re-stained, so it learns
+        the wider range: its tiles no longer carry the stain of one patient. 0 keeps the stains.
       ada_target: mean sign of the logits of real tiles above which augmentation grows and below
         which it shrinks (Karras et al. 2020b); .6 is 80 % of them judged real. 0 keeps the
         augmentation fixed; not with relativistic logits, which have no zero of their own.
@@ -159,6 +162,7 @@ class TrainConfig:
     beta2: float = 0.99
     ema_kimg: float = 2.0
     augment: float = 1.0
+    stain_jitter: float = 0.0
     ada_target: float = 0.0
     ada_kimg: float = 100.0
     diversity: float = 1.0
@@ -328,6 +332,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("style_mixing", 0.0, 1.0),
     ("orthogonal", 0.0, 1e3),
     ("augment", 0.0, 1.0),
+    ("stain_jitter", 0.0, 0.9),
     ("ada_target", 0.0, 1.0),
     ("ada_kimg", 1e-3, 1e6),
     ("watch_kimg", 0.0, 1e6),

@@ -27,6 +27,7 @@ class Purpose(IntEnum):
     PATH = 7
     MIX_AT = 8
     LAYERS = 9
+    STAIN = 10
 
 
 def stream(seed: int, index: int, purpose: Purpose) -> np.random.Generator:

@@ -21,6 +21,7 @@ from privgen.checkpoints.state import Checkpoint
 from privgen.compute.devices import choose_device, working_type
 from privgen.compute.processes import Processes
 from privgen.config import TrainConfig
+from privgen.data.stain import jitter
 from privgen.draws import Purpose, latents, stream
 from privgen.errors import ConfigError, NonFiniteLossError
 from privgen.models import (
@@ -122,6 +123,9 @@ class Engine:
         self.generator_optimizer.zero_grad(set_to_none=True)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = {}
+        if self.config.stain_jitter:
+            draws = stream(self.config.seed, step, Purpose.STAIN)
+            tiles = jitter(tiles, draws, strength=self.config.stain_jitter)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(
                 int(stream(self.config.seed, step, Purpose.LAYERS).integers(2**62))

@@ -13,6 +13,7 @@ from privgen.errors import ConfigError, NonFiniteLossError
 from privgen.models import FAMILIES
 from privgen.models.presets import configure
 from privgen.training import augment, objectives
+from privgen.training import engine as engine_module
 from privgen.training.engine import Engine
 
 CONFIG = TrainConfig(
@@ -376,3 +377,29 @@ def test_orthogonal_regularisation_pulls_filters_of_both_networks_apart() -> Non
     for network in ("generator", "discriminator"):
         one, other = (objectives.orthogonality(getattr(e, network)) for e in (loose, tight))
         assert float(other.detach()) < 0.99 * float(one.detach())
+
+
+def test_stain_jitter_restains_real_tiles_by_the_step_and_leaves_synthetic_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[np.ndarray] = []
+    restain = engine_module.jitter
+
+    def watched(tiles: np.ndarray, draws: np.random.Generator, *, strength: float) -> np.ndarray:
+        seen.append(restain(tiles, draws, strength=strength))
+        return seen[-1]
+
+    monkeypatch.setattr(engine_module, "jitter", watched)
+    tiles = _eight()
+    for step in (3, 3, 4):
+        _made("cdcgan", stain_jitter=0.3).step(tiles, np.repeat([0, 1], 4), step)
+    assert np.array_equal(seen[0], seen[1])
+    assert not np.array_equal(seen[0], seen[2])
+    assert not np.array_equal(seen[0], tiles)
+
+    plain, kept = _made("cdcgan"), _made("cdcgan", stain_jitter=0.0)
+    for engine in (plain, kept):
+        engine.step(tiles, np.repeat([0, 1], 4), 3)
+    assert len(seen) == 3
+    for ours, theirs in zip(_parameters(plain), _parameters(kept), strict=True):
+        assert torch.equal(ours, theirs)
