@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from audits.arms import attack_scores, run_arms, tpr_results
 from audits.attacks import OutsideScores
+from audits.canary_results import CanaryScores, canary_results, told_apart
 from audits.caveats import (
     alike_patients,
     confounded_sentence,
@@ -68,7 +69,7 @@ from audits.wording import SAME_WAY, SPLIT_AGAIN
 
 _STREAMS = (
     *("tests", "member_against_member", "holdout_against_holdout", "blind", "power", "averages"),
-    *("fidelity", "proofs", "class_proportions", "roles_swapped", "pipeline"),
+    *("fidelity", "proofs", "class_proportions", "roles_swapped", "pipeline", "canaries"),
 )
 """Random streams by name, in the order in which they are spawned: a new one goes to the end."""
 
@@ -94,6 +95,7 @@ def audit(
     features: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
     outside: Sequence[OutsideScores] = (),
     recipe: Mapping[Harm, HarmVerdict] | None = None,
+    canaries: CanaryScores | None = None,
 ) -> AuditReport:
     """Run the whole battery. The report depends on no order of tiles and on no name of a patient.
 
@@ -105,6 +107,7 @@ def audit(
         no fidelity block when None.
       outside: membership scores of attacks that ran elsewhere, joined by tile id.
       recipe: verdicts on both arms of membership from the audit of the recipe (`audits.recipe`).
+      canaries: of the training, with their coins (`audits.canary_results`).
 
     Returns:
       Aggregates only: nothing in the report speaks of a single real tile.
@@ -116,7 +119,13 @@ def audit(
     Source: docs/methods.md.
     """
     return judge(
-        data, policy=policy, rng=rng, features=features, outside=outside, recipe=recipe
+        data,
+        policy=policy,
+        rng=rng,
+        features=features,
+        outside=outside,
+        recipe=recipe,
+        canaries=canaries,
     ).report
 
 
@@ -128,6 +137,7 @@ def judge(
     features: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
     outside: Sequence[OutsideScores] = (),
     recipe: Mapping[Harm, HarmVerdict] | None = None,
+    canaries: CanaryScores | None = None,
 ) -> Judged:
     """`audit`, with the copy scores of single tiles beside the report; arguments as there."""
     policy = policy or Policy()
@@ -169,16 +179,23 @@ def judge(
     if confounded and blind is not None and "patient_membership" in by_name:
         controls.append(attack_minus_blind(by_name["patient_membership"], blind))
 
+    coins = _canaries(canaries, policy, streams["canaries"])
     harms = _harms(
         data,
         by_name,
         mdl80=mdl80,
         policy=policy,
         levels=level,
-        found=Reasons(confounded=confounded, swapped=swapped, other_way=other_way),
+        found=Reasons(
+            confounded=confounded,
+            swapped=swapped,
+            other_way=other_way,
+            canaries=told_apart(coins),
+        ),
     )
     harms = with_recipe(harms, recipe or {}, policy)
     context = [
+        *coins,
         *copy_averages(data, copies, streams["averages"]),
         *tpr_results(seen, scores[PRIMARY_ATTACK]),
         *unregistered,
@@ -216,11 +233,21 @@ class Reasons:
       confounded: train and holdout patients differ without the synthetic tiles.
       swapped: the holdout looks like the train set.
       other_way: by harm, roles became pixels in different ways.
+      canaries: canaries are told apart.
     """
 
     confounded: str
     swapped: str
     other_way: Mapping[Harm, str]
+    canaries: str
+
+
+def _canaries(
+    found: CanaryScores | None, policy: Policy, rng: np.random.Generator
+) -> list[AuditResult]:
+    if found is None:
+        return []
+    return canary_results(found, significance=policy.significance, rng=rng)
 
 
 def _fidelity(ordered: Ordered, rng: np.random.Generator) -> list[AuditResult]:
@@ -278,6 +305,7 @@ def _harms(
             confounded=patients or found.confounded or found.swapped,
             remedy=SAME_WAY if patients else SPLIT_AGAIN,
             lone_tiles=not (data.train.patients_known and data.holdout.patients_known),
+            canaries=found.canaries,
         ),
     )
 

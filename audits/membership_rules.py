@@ -1,9 +1,10 @@
 """The rules that judge membership of tiles or of patients.
 
-Three judgements differ from a plain "any rejection is a leak", towards INCONCLUSIVE and never
+Four judgements differ from a plain "any rejection is a leak", towards INCONCLUSIVE and never
 towards a pass: patient membership between groups that the blind baseline tells apart is confounded;
-where every tile counts as a patient of its own, its p-value rests on independence nobody knows; and
-a bound counts only where the test could have rejected at all.
+where every tile counts as a patient of its own, its p-value rests on independence nobody knows; a
+bound counts only where the test could have rejected at all; and canaries that are told apart take a
+pass away.
 
 Source: docs/methods.md#verdict.
 """
@@ -18,7 +19,7 @@ from audits.permutation import DRAWS
 from audits.policy import Policy
 from audits.results import AuditResult, Harm, Outcome
 from audits.rules import Rule
-from audits.wording import NAME_PATIENTS, SPLIT_AGAIN, inside, interval
+from audits.wording import LESS_LEARNT, NAME_PATIENTS, SPLIT_AGAIN, inside, interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class MembershipCase:
       confounded: a sentence when the groups differ for other reasons.
       remedy: what would settle that.
       lone_tiles: whether every tile counts as a patient of its own.
+      canaries: a sentence when canaries are told apart.
     """
 
     harm: Harm
@@ -42,6 +44,7 @@ class MembershipCase:
     confounded: str = ""
     remedy: str = SPLIT_AGAIN
     lone_tiles: bool = False
+    canaries: str = ""
 
     @cached_property
     def rejected(self) -> list[AuditResult]:
@@ -183,6 +186,17 @@ MEMBERSHIP_RULES: tuple[Rule[MembershipCase], ...] = (
         holds=lambda case: bool(case.rejected),
         outcome=Outcome.LEAK,
         reason=lambda case: f"{case.found} (adjusted p = {case.result.p_adjusted:.2g}).",
+    ),
+    Rule(
+        name="canaries told apart",
+        when="no attack rejects, but canaries are told apart",
+        holds=lambda case: bool(case.canaries),
+        outcome=Outcome.INCONCLUSIVE,
+        reason=lambda case: (
+            f"{case.found}: not rejected, but {inside(case.canaries)} Patients who stand out as "
+            "they do would be given away too."
+        ),
+        remedy=lambda case: LESS_LEARNT,
     ),
     Rule(
         name="blind test",

@@ -85,18 +85,20 @@ class RecipeReport:
         return cast(RecipeAuditDict, asdict(self))
 
 
-def recipe_levels(arms: Sequence[str], significance: float) -> dict[str, float]:
+def recipe_levels(
+    arms: Sequence[str], significance: float, attacks: Sequence[str] = RECIPE_ATTACKS
+) -> dict[str, float]:
     """Level of each test of the family at Holm's first step."""
-    return levels(_weights(arms), significance)
+    return levels(_weights(arms, attacks), significance)
 
 
-def _weights(arms: Sequence[str]) -> dict[str, float]:
-    attacks = {
+def _weights(arms: Sequence[str], attacks: Sequence[str]) -> dict[str, float]:
+    weights = {
         arm_name(arm, attack): _WEIGHTS.get(attack, _OTHER_WEIGHT)
         for arm in arms
-        for attack in RECIPE_ATTACKS
+        for attack in attacks
     }
-    return attacks | {STANDING_OUT: _OTHER_WEIGHT}
+    return weights | {STANDING_OUT: _OTHER_WEIGHT}
 
 
 def judge_recipe(data: RecipeData, *, policy: Policy | None = None, seed: int = 0) -> RecipeReport:
@@ -116,14 +118,14 @@ def judge_recipe(data: RecipeData, *, policy: Policy | None = None, seed: int = 
     tossed, drawn, planted_rng, blur, looks = np.random.default_rng(seed).spawn(5)
     retossed = Retossed.of(data.coins, tossed)
     arms = arms_of(data, retossed)
-    weights = _weights(list(arms))
+    weights = _weights(list(arms), data.attacks)
     level = levels(weights, policy.significance)
-    scores = {attack: data.scores(attack, drawn) for attack in RECIPE_ATTACKS}
+    scores = {attack: data.scores(attack, drawn) for attack in data.attacks}
     primary = scores[PRIMARY_ATTACK]
     tested = [
         attack_test(arm, attack, scores[attack][name], data.group_unit)
         for name, arm in arms.items()
-        for attack in RECIPE_ATTACKS
+        for attack in data.attacks
     ]
     tested.append(single_patients(data, arms[PATIENT], primary[PATIENT], level=level[STANDING_OUT]))
     tests = adjusted(tested, weights, policy.significance, exact=retossed.exact)

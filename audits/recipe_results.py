@@ -6,9 +6,8 @@ Source: docs/methods.md#repeated-training.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from audits.canaries import GuessCounts, ScoredCanaries, correct_guesses, guess_orders
-from audits.epsilon import one_run_ceiling, one_run_lower_bound
-from audits.f_dp import f_dp_lower_bound
+from audits.canaries import GuessCounts
+from audits.coin_bounds import SIGNIFICANCE, coin_bounds
 from audits.family import arm_name
 from audits.inputs import Floats
 from audits.permutation import min_p
@@ -20,10 +19,6 @@ from audits.results import AuditResult, Estimate, Harm
 
 HARMS = {TILE: Harm.TILE_MEMBERSHIP, PATIENT: Harm.PATIENT_MEMBERSHIP}
 
-DELTA = 1e-5
-"""Of the f-DP bound; the bound after Steinke et al. is of pure differential privacy."""
-
-_SIGNIFICANCE = 0.05
 _PAYABLE = 1e-6
 
 
@@ -182,67 +177,21 @@ def epsilon_bounds(data: RecipeData, arm: Arm, scores: Floats) -> list[AuditResu
       scores: of the primary attack, shape (K, p).
     """
     design = data.coins.design
-    # P(bound too high | tosses taken) <= P(bound too high) / P(taken).
-    paid = _SIGNIFICANCE * design.accepted
+    paid = SIGNIFICANCE * design.accepted
     if not design.coins or paid < _PAYABLE:
         return []
     residuals, included = centred(scores, arm.strata), arm.included
     if design.paired:
         residuals, included = residuals[::2] - residuals[1::2], included[::2]
-    flags, values = included.ravel(), residuals.ravel()
-    m = len(flags)
-    plan = GuessCounts(guessed_in=max(1, m // 4), guessed_out=max(1, m // 4))
-    made = plan.guessed_in + plan.guessed_out
-    high, low = guess_orders(ScoredCanaries(scores=values, included=flags))
-    correct = int(correct_guesses(flags[high], flags[low], [plan])[0])
     runs = "both runs of a pair together" if design.paired else "one run"
     whose = f"of {runs}, for one {data.group_unit.replace('_', ' ')}"
     if data.shared_coins:
         whose += f" or the several that share one of {data.shared_coins} coins"
-    fair = "" if paid == _SIGNIFICANCE else " Tosses were restricted, which the level pays for."
-    counts = {
-        "coins": m,
-        "guesses": made,
-        "correct": correct,
-        "level": paid,
-        "confidence": 1 - _SIGNIFICANCE,
-    }
-    pure = float(one_run_lower_bound(canaries=m, guesses=made, correct=correct, significance=paid))
-    gaussian = f_dp_lower_bound(
-        canaries=m, guesses=made, correct=correct, delta=DELTA, significance=paid
-    )
-    return [
-        _bound(
-            "epsilon_one_run",
-            pure,
-            m,
-            {**counts, "delta": 0.0},
-            one_run_ceiling(m, guesses=made, significance=paid),
-            f"Pure epsilon {whose}; assumes nothing but a fair coin.{fair}",
-        ),
-        _bound(
-            "epsilon_f_dp",
-            gaussian,
-            m,
-            {**counts, "delta": DELTA},
-            f_dp_lower_bound(
-                canaries=m, guesses=made, correct=made, delta=DELTA, significance=paid
-            ),
-            f"Epsilon at delta {DELTA:g} {whose}; holds only if training is a Gaussian "
-            f"mechanism.{fair}",
-        ),
-    ]
-
-
-def _bound(
-    name: str, value: float, m: int, details: Mapping[str, object], ceiling: float, note: str
-) -> AuditResult:
-    return AuditResult(
-        name=name,
-        harm=None,
-        statistic=Estimate(
-            value=value, low=value, high=None, n=m, unit="fair coin (lower bound only)"
-        ),
-        details={**details, "ceiling": ceiling},
-        note=f"At most {ceiling:.3g} could have been certified. {note}",
+    quarter = max(1, included.size // 4)
+    return coin_bounds(
+        residuals.ravel(),
+        included.ravel(),
+        guesses=GuessCounts(guessed_in=quarter, guessed_out=quarter),
+        whose=whose,
+        paid=paid,
     )

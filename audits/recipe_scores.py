@@ -29,7 +29,7 @@ Indices = NDArray[np.intp]
 TILE, PATIENT = ARMS
 DENSITY_RATIO = "density_ratio"
 RECIPE_ATTACKS = (PRIMARY_ATTACK, DENSITY_RATIO)
-"""Attacks of repeated training; the first was chosen on procedural tissue and decides a pass."""
+"""Attacks of every audit; the first was chosen on procedural tissue and decides a pass."""
 
 
 _MOST_LEFT_OUT = 0.2
@@ -64,6 +64,8 @@ class RecipeData:
       held_back: real tiles that no run was given, shape (n,).
       strata: class group of each patient, shape (P,).
       others: further looks by name, described and never tested.
+      outside: scores of every real tile under each run, by attacks that ran elsewhere, shape (n,)
+        each; higher = more likely in training.
       quality: plain outputs of an encoder that trained nobody, and its name; no quality when None.
       encoder: name of the embedding.
       group_unit: what a patient really is here.
@@ -79,6 +81,7 @@ class RecipeData:
     held_back: NDArray[np.bool_]
     strata: Indices
     others: Mapping[str, Look] = field(default_factory=dict)
+    outside: Mapping[str, Sequence[Floats]] = field(default_factory=dict)
     quality: tuple[Look, str] | None = None
     encoder: str = "unknown"
     group_unit: str = "patient"
@@ -97,6 +100,12 @@ class RecipeData:
                     f"every look must hold {runs} runs and the same {len(self.patients)} real "
                     f"tiles: got {len(look.synthetic)} runs and {len(look.real)} tiles."
                 )
+        for name, scores in self.outside.items():
+            if len(scores) != runs or {len(one) for one in scores} != {len(self.patients)}:
+                raise AuditInputError(
+                    f"{name} must score the same {len(self.patients)} real tiles under each of "
+                    f"{runs} runs: got {len(scores)} runs of {len(scores[0]) if scores else 0}."
+                )
         if len({len(tiles) for tiles in self.look.synthetic}) > 1:
             raise AuditInputError("every run must be sampled equally often.")
         if self.held_back.all():
@@ -106,6 +115,11 @@ class RecipeData:
                 "four patients in five must have tiles that every run left aside, or none: give "
                 "more tiles a patient, or a larger share of siblings."
             )
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """Those of the family, the primary one first."""
+        return (*RECIPE_ATTACKS, *self.outside)
 
     @cached_property
     def arms(self) -> dict[str, NDArray[np.bool_]]:
@@ -139,10 +153,12 @@ class RecipeData:
         """Scores by arm, shape (K, p) each.
 
         Args:
-          attack: one of `RECIPE_ATTACKS`.
+          attack: one of `attacks`.
           rng: draws the reference tiles of `density_ratio` from the other runs, as many as a run
             has: a generator of the same recipe is what that attack calls a reference.
         """
+        if attack in self.outside:
+            return self.by_arm(self.outside[attack])
         score = self._attack(attack, rng)
         tiles = [score(run) for run in range(len(self.look.synthetic))]
         return self.by_arm(tiles)

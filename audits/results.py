@@ -64,8 +64,8 @@ class AuditResult:
       statistic: what was measured.
       p_value: one-sided p, before adjustment; None for a description.
       p_adjusted: after Holm over the pre-registered family; None when outside the family.
-      rejected: whether the adjusted p is at most the significance; for a proof, whether there is
-        one; None for all else.
+      rejected: whether the adjusted p is at most the significance; for canaries, whether their p
+        is; for a proof, whether there is one; None for all else.
       details: parameters and counts behind the number, JSON-able.
       note: one sentence for the reader, when the number could mislead.
     """

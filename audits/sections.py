@@ -11,6 +11,9 @@ OutcomeName = Literal["LEAK", "NO LEAK FOUND", "INCONCLUSIVE"]
 MembershipBy = Literal["release", "recipe", "both"]
 HarmName = Literal["copying", "tile membership", "patient membership"]
 
+FEWEST_CANARIES = 8
+"""Fewest canaries: with fewer, fair coins leave a side all but empty too often."""
+
 Figure = float | bool | None
 Detail = Figure | str | Sequence[Mapping[str, Figure]]
 """A parameter or count behind a number; lists hold rows of named numbers."""

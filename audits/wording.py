@@ -6,6 +6,7 @@ SPLIT_AGAIN = "Split patients of one source at random into train and holdout; tr
 SAME_WAY = (
     "Give train, holdout and synthetic tiles that were cut, scaled and stored in the same way."
 )
+LESS_LEARNT = "Train for less long, or on more patients, and audit again."
 NAME_PATIENTS = "Say which tiles are of one patient."
 
 

@@ -42,6 +42,7 @@ NAMES = {
     "hostile": "hostile",
     "recipe-null": "recipe_null",
     "recipe-phantom": "recipe_phantom",
+    "recipe-leak": "recipe_leak",
 }
 
 

@@ -14,6 +14,9 @@ Balance = Literal["preserve", "uniform"]
 Harmonise = Literal["auto", "off"]
 """Roles of different files: bring them to one pipeline, or say where they differ."""
 
+CanaryKind = Literal["artificial", "real"]
+"""Canaries: patients painted by a program, or patients of the data."""
+
 GROUP_BY_HELP = "Manifest column that names the patient: patient, slide or source_image."
 ON_BAD_TILE_HELP = "Stop at an unusable image, or skip and count it."
 ICC_HELP = "Colour profiles (ICC) of image files: bring their colours to sRGB, or not."

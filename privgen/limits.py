@@ -106,6 +106,12 @@ PLAIN_DEPTH = 16
 CLASSES = 4096
 """Most classes of a set or a generator."""
 
+CANARIES = 1000
+"""Most canaries of a training."""
+
+CANARY_BYTES = 256 * MIB
+"""Most pixels of artificial canaries, which a ledger names by their number and an audit paints."""
+
 MESSAGE = 300
 """Most characters that an error shows of what was in a file or of a library's own message."""
 

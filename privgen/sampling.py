@@ -55,6 +55,7 @@ class LoadedGenerator:
       resolution: side of the tiles, pixels.
       kimg: thousand real tiles it was trained for.
       ledger: who was in training; None for a generator file.
+      artificial: artificial patients it was trained on, which its tiles may show.
     """
 
     network: torch.nn.Module
@@ -64,6 +65,7 @@ class LoadedGenerator:
     resolution: int
     kimg: float = 0.0
     ledger: Ledger | None = None
+    artificial: int = 0
 
     def generate(
         self,
@@ -236,6 +238,7 @@ def loaded(state: GeneratorState, *, source: Path, device: str = "cpu") -> Loade
         resolution=state.config.resolution,
         kimg=state.kimg,
         ledger=state.ledger,
+        artificial=state.artificial,
     )
 
 

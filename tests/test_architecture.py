@@ -123,6 +123,7 @@ ORDER = (
         "phases",
         "limits",
         "files",
+        "claims",
         "documents",
         "choices",
         "requests",

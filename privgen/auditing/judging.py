@@ -19,10 +19,12 @@ from privgen.auditing.gallery import near_train, sample_grid
 from privgen.auditing.requests import AuditOptions, AuditSubject, GeneratorAudit
 from privgen.auditing.weaker import weaker_than_default
 from privgen.copysearch.searching import Search
+from privgen.data.canaries import Canaries
 from privgen.data.tileset import TileSet
 from privgen.encoders.cache import EmbeddingCache
 from privgen.encoders.loading import load_encoder
 from privgen.errors import WeightsError
+from privgen.evidence.canaries import canary_scores
 from privgen.evidence.collect import Evidence, collect, plain_features
 from privgen.evidence.order import in_order
 from privgen.evidence.perceptual import perceptual_diversity
@@ -47,6 +49,7 @@ class OpenedAudit:
       synthetic: what is audited.
       generator: that made them; None for tiles from elsewhere.
       discriminator: for insider attacks, from a checkpoint.
+      canaries: of its training, where its ledger names any.
       warnings: what limits the audit, sentences for the report.
     """
 
@@ -54,6 +57,7 @@ class OpenedAudit:
     synthetic: TileSet
     generator: LoadedGenerator | None = None
     discriminator: nn.Module | None = None
+    canaries: Canaries | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -147,6 +151,9 @@ def _judged(settled: Settled, evidence: Evidence, warnings: list[str]) -> Judged
             seed=how.seed,
             effort=effort,
         )
+    canaries = None
+    if opened.canaries is not None:
+        canaries = canary_scores(opened.canaries, evidence)
     with phase("judging"):
         found = judge(
             evidence.data,
@@ -155,6 +162,7 @@ def _judged(settled: Settled, evidence: Evidence, warnings: list[str]) -> Judged
             features=features,
             outside=outside,
             recipe=None if settled.recipe is None else settled.recipe.verdicts,
+            canaries=canaries,
         )
     results = with_knowledge(found.report.results, effort)
     return replace(found, report=replace(found.report, results=results))

@@ -29,6 +29,11 @@ from privgen.policy import read_policy
 from privgen.recipe.document import BroughtRecipe, brought
 from privgen.sampling import load_generator, sample
 
+CANARIES_LEFT = (
+    "The training's canaries are patients of its data, and can only be found in the data of its "
+    "ledger: they were not looked for. Leave `train` out."
+)
+
 
 def audit(
     what: AuditSubject | None = None,
@@ -133,6 +138,10 @@ def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> OpenedAudit:
         roles, warnings = from_ledger(generator, what.data)
     else:
         roles, warnings = given_tiles(what, generator)
+    canaries = None if generator is None or generator.ledger is None else generator.ledger.canaries
+    if canaries is not None and canaries.kind == "real" and what.train is not None:
+        warnings.append(CANARIES_LEFT)
+        canaries = None
     require_disjoint(**roles)
     warnings += [*by_role({**roles, "synthetic": synthetic}), *incomparable(**roles)]
     warnings += constants_of(synthetic)
@@ -141,5 +150,6 @@ def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> OpenedAudit:
         synthetic=synthetic,
         generator=generator,
         discriminator=discriminator,
+        canaries=canaries,
         warnings=tuple(warnings),
     )

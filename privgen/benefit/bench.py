@@ -158,7 +158,7 @@ def _prepared(out: Path, private: Path | str | None) -> Path:
             f"what is private may not lie in what is shared: `private` {hidden} is in `out` {out}. "
             "Give a folder beside it."
         )
-    if not Workspace(hidden).begun:
+    if Workspace(hidden).claim.decided is None:
         empty_folder(out)
     hidden.mkdir(mode=0o700, parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)

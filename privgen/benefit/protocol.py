@@ -117,8 +117,8 @@ def carry_out(
         place = place.resolve()  # Dask workers may stand elsewhere
         workspace = Workspace(place)
         bfloat16 = frozenset(model for model in plan.models if uses_bfloat16(model, device))
-        stack.enter_context(workspace.held())
-        workspace.claim(
+        stack.enter_context(workspace.claim.held())
+        workspace.claim.make(
             {
                 **decided_by(plan, regimes, validation=validation, test=test, side=side),
                 **arithmetic(device, bfloat16),

@@ -7,6 +7,7 @@ from typing import Self
 
 from privgen.checkpoints import untrusted
 from privgen.data import class_names
+from privgen.data.canaries import Canaries
 from privgen.data.owners import GROUP_UNITS
 from privgen.documents import parse_json
 from privgen.errors import CheckpointError
@@ -50,6 +51,8 @@ class Ledger:
       icc: "apply" or "ignore": what was done with the colour profiles of the files.
       split: parameters of the split: seed, holdout, reference, siblings.
       entries: every real tile, in any role.
+      canaries: patients whose own coins decided who was in training; None where there are none.
+        Artificial ones have no entries.
     """
 
     root: str | None
@@ -60,10 +63,20 @@ class Ledger:
     icc: str = "ignore"
     split: Mapping[str, float]
     entries: tuple[LedgerEntry, ...]
+    canaries: Canaries | None = None
+
+    @property
+    def artificial(self) -> int:
+        """Artificial patients in training."""
+        canaries = self.canaries
+        return 0 if canaries is None or canaries.kind == "real" else sum(canaries.included)
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), allow_nan=False)
+        values = asdict(self)
+        if self.canaries is None:
+            del values["canaries"]
+        return json.dumps(values, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -75,6 +88,8 @@ class Ledger:
         try:
             values = parse_json(text)
             entries = tuple(LedgerEntry(**entry) for entry in values.pop("entries"))
+            if values.get("canaries") is not None:
+                values["canaries"] = Canaries.from_json(values["canaries"])
             ledger = cls(**values, entries=entries)
             ledger._check()
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -101,3 +116,7 @@ class Ledger:
         if refused := class_names.refusal_of_all({entry.label for entry in self.entries}):
             raise ValueError(refused)
         untrusted.numbers_of(self.split, "the split's")
+        if self.canaries is not None and self.canaries.kind == "real":
+            known = {entry.group for entry in self.entries}
+            if not known >= set(self.canaries.patients):
+                raise ValueError("its canaries are no patients of it")

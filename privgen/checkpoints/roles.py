@@ -20,6 +20,7 @@ from privgen.checkpoints.ledger import (
     LedgerEntry,
 )
 from privgen.choices import OnBadTile
+from privgen.data.canaries import Canaries
 from privgen.data.layouts import exists, open_tiles
 from privgen.data.owners import GroupUnit
 from privgen.data.splits import Split, require_disjoint
@@ -42,6 +43,7 @@ def ledger_of(
     parameters: Mapping[str, float],
     group_by: str | None = None,
     on_bad_tile: str = "error",
+    canaries: Canaries | None = None,
 ) -> Ledger:
     """Write down the part of every tile.
 
@@ -50,6 +52,7 @@ def ledger_of(
       split: its roles.
       parameters: of the split: seed, holdout, reference, siblings.
       group_by, on_bad_tile: how the set was opened.
+      canaries: of the training.
     """
     entries = [
         LedgerEntry(
@@ -72,6 +75,7 @@ def ledger_of(
         icc=tiles.icc,
         split=dict(parameters),
         entries=tuple(entries),
+        canaries=canaries,
     )
 
 

@@ -33,7 +33,7 @@ from privgen.config import TrainConfig
 from privgen.documents import parse_json
 from privgen.errors import CheckpointError, ConfigError, SealError
 from privgen.files import PRIVATE, atomic_write, require_free_space
-from privgen.limits import Bounded, shown, told
+from privgen.limits import CANARIES, Bounded, shown, told
 
 CHECKPOINT_VERSION = 3
 """Version of checkpoints, which have a seal since 3; a file of another version is refused."""
@@ -110,6 +110,7 @@ class GeneratorState:
       tensors: state dictionary of the averaged generator.
       kimg: thousand real tiles shown to the discriminator so far.
       ledger: who was in training; None in a generator file.
+      artificial: artificial patients (`data.canaries`) it was trained on; its tiles may show them.
     """
 
     config: TrainConfig
@@ -118,6 +119,7 @@ class GeneratorState:
     tensors: dict[str, Tensor]
     kimg: float = 0.0
     ledger: Ledger | None = None
+    artificial: int = 0
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -295,6 +297,8 @@ def save_generator(path: Path, state: GeneratorState) -> None:
         "class_share": list(state.class_share),
         "kimg": state.kimg,
     }
+    if state.artificial:
+        described["artificial"] = state.artificial
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     content = safetensors.torch.save(tensors, metadata={"privgen": json.dumps(described)})
     require_free_space(path.parent, len(content))
@@ -321,6 +325,7 @@ def load_generator_state(path: Path) -> GeneratorState:
             tensors=checkpoint.average,
             kimg=checkpoint.step * checkpoint.config.batch / 1000,
             ledger=checkpoint.ledger,
+            artificial=checkpoint.ledger.artificial,
         )
     try:
         with safetensors.safe_open(str(path), framework="pt") as archive:
@@ -342,6 +347,9 @@ def load_generator_state(path: Path) -> GeneratorState:
             class_share=untrusted.shares_of(described["class_share"], classes),
             tensors=tensors,
             kimg=untrusted.number(described["kimg"], "its kimg", 0.0),
+            artificial=untrusted.whole(
+                described.get("artificial", 0), "its artificial patients", 0, CANARIES
+            ),
         )
     except (KeyError, TypeError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{path} is a damaged generator file: {told(error)}") from error

@@ -49,6 +49,7 @@ class Evidence:
       features: the encoder's name, and for each role its plain outputs, shape (n, d).
       side: pixels per side at which every role was looked at.
       pipeline: by which ways the roles became pixels, and what was done about it.
+      look: how every tile was looked at.
       searched: the roles as they were aligned, for pictures of single pairs; empty where none were.
     """
 
@@ -56,6 +57,7 @@ class Evidence:
     features: Mapping[str, Mapping[str, NDArray[np.float32]]]
     side: int
     pipeline: Pipeline
+    look: AuditLook
     searched: Mapping[str, Searched] = field(default_factory=dict)
 
     def harmonised(self, tiles: TileSet) -> TileSet:
@@ -134,6 +136,7 @@ def collect(
         whitening = Whitening.fit(np.concatenate([found.mean for found in embedded.values()]))
     judged = {role: _tiles(role, tiles, embedded[role], whitening) for role, tiles in roles.items()}
     searched = _searched(embedded, judged, seed) if search else {}
+    look = AuditLook(encoder=encoder, whitening=whitening, side=side, step=pipeline.step)
     planted = planted_copies(
         CopySources(
             tiles=roles["train"],
@@ -141,7 +144,7 @@ def collect(
             fingerprints=embedded["train"].fingerprints,
         ),
         roles["holdout"],
-        AuditLook(encoder=encoder, whitening=whitening, side=side, step=pipeline.step),
+        look,
         kinds=KINDS if search else AUDITED_KINDS,
         count=planted_per_kind,
         seed=seed,
@@ -166,6 +169,7 @@ def collect(
         features={encoder.name: features},
         side=side,
         pipeline=pipeline,
+        look=look,
         searched=searched,
     )
 

@@ -187,6 +187,12 @@ def _section(folder: Path) -> RecipeDict:
 
 
 def _require_same_recipe(identity: IdentityDict, checkpoint: Checkpoint) -> None:
+    if checkpoint.ledger.artificial:
+        raise InputError(
+            "a recipe's audit trains on real patients alone: this release was trained on "
+            f"{checkpoint.ledger.artificial} artificial ones too. Give a release without, or leave "
+            "`recipe` out."
+        )
     kimg = checkpoint.step * checkpoint.config.batch / 1000
     ours, theirs = decided(checkpoint.config, kimg), identity["configuration"]
     if recipe_digest(ours, checkpoint.code) == identity["recipe"]:

@@ -70,6 +70,13 @@ class RecipeRequest:
     encoder: str = option(
         str, "Encoder that compares tiles.", "effnet_lite0", panel=_WHAT, printed="always"
     )
+    insider: bool = option(
+        bool,
+        "Also try what somebody who holds the weights can tell, by inverting every run's "
+        "generator; about twice the time.",
+        False,
+        panel=_WHAT,
+    )
     policy: "audits.Policy | Path | str | None" = option(
         Path,
         "TOML: which harms gate, how small a leak must be visible.",

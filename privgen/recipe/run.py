@@ -13,6 +13,7 @@ from audits.coins import Coins, Design
 from audits.family import ARMS
 from audits.recipe import RecipeReport, judge_recipe, recipe_levels
 from audits.recipe_power import PlannedPower, planned_power
+from audits.recipe_scores import RECIPE_ATTACKS
 from audits.recipe_sections import PlannedDict
 from privgen import console
 from privgen.compute.cores import cores
@@ -28,7 +29,7 @@ from privgen.recipe.document import recipe_document
 from privgen.recipe.frozen import FrozenRecipe, freeze
 from privgen.recipe.opening import Patients, open_patients
 from privgen.recipe.requests import RecipeRequest
-from privgen.recipe.runs import Setting, carry_out_piece, name_of
+from privgen.recipe.runs import WHITE_BOX, Setting, carry_out_piece, name_of
 from privgen.recipe.tiles import gathered
 from privgen.recipe.workspace import Workspace
 from privgen.reporting import notebook
@@ -112,7 +113,8 @@ class PlannedRecipe:
         """What these runs could see, and what eight more would buy."""
         design = self.coins.design
         arms = ARMS if self.patients.held_back.any() else ARMS[1:]
-        level = recipe_levels(arms, self.policy.significance)[ARMS[1]]
+        attacks = RECIPE_ATTACKS + ((WHITE_BOX,) if self.request.insider else ())
+        level = recipe_levels(arms, self.policy.significance, attacks)[ARMS[1]]
         rng = np.random.default_rng(self.seed)
         return [
             planned_power(
@@ -167,11 +169,11 @@ class PlannedRecipe:
                 f"{hidden} is in `out` {out}. Give a folder beside it."
             )
         workspace = Workspace(hidden)
-        if workspace.decided is None:
+        if workspace.claim.decided is None:
             empty_folder(out)
-        with workspace.held():
+        with workspace.claim.held():
             recipe = self._settled(workspace)
-            workspace.claim(self._decided(recipe))
+            workspace.claim.make(self._decided(recipe))
             workspace.forget_finished(range(self.request.runs))
             setting = Setting(
                 folder=hidden,
@@ -180,6 +182,7 @@ class PlannedRecipe:
                 included=self.coins.included,
                 count=self.request.count,
                 encoder=self.request.encoder,
+                insider=self.request.insider,
             )
             self._train(setting, self.jobs(recipe))
             found = gathered(setting, self.coins)
@@ -202,7 +205,7 @@ class PlannedRecipe:
 
     def _settled(self, workspace: Workspace) -> FrozenRecipe:
         """The recipe; an audit that goes on keeps the kimg that its minutes were measured to be."""
-        begun = workspace.decided
+        begun = workspace.claim.decided
         measured = self.options.get("kimg") is None or self.options.get("minutes") is not None
         if begun is None or begun.get("asked") != self._asked or not measured:
             return self.freeze()
@@ -229,6 +232,7 @@ class PlannedRecipe:
             "tossed": self.coins.included.astype(int).tolist(),
             "siblings": request.siblings,
             "count": request.count,
+            "insider": request.insider,
             "encoder": load_encoder(request.encoder).digest,
         }
 
@@ -314,8 +318,8 @@ def audit_recipe(
       out: gets report.html and report.json; runs are kept in `private` until they are judged.
       config: fields of `TrainConfig`, such as `{"resolution": 64, "kimg": 4}`.
       private: default `out` + "-private".
-      asked: further fields of `RecipeRequest`: runs, coins, count, siblings, encoder, policy,
-        group_by, on_bad_tile, icc, jobs, scheduler.
+      asked: further fields of `RecipeRequest`: runs, coins, count, siblings, encoder, insider,
+        policy, group_by, on_bad_tile, icc, jobs, scheduler.
 
     Raises:
       InputError: data, options or folders cannot be used.

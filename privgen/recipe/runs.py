@@ -8,7 +8,7 @@ import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,19 @@ from privgen.encoders.loading import Encoder, load_encoder
 from privgen.encoders.orbit import embed_orbit
 from privgen.errors import NonFiniteLossError, RuntimeFailure
 from privgen.files import locked
+from privgen.insider.attacks import class_numbers
+from privgen.insider.inversion import Effort, Inverter
 from privgen.recipe.frozen import FrozenRecipe
 from privgen.recipe.opening import Patients
 from privgen.recipe.workspace import REAL, Looks, Workspace, run_name
-from privgen.sampling import CHUNK, load_generator
+from privgen.sampling import CHUNK, LoadedGenerator, load_generator
 from privgen.training.session import Session
 
 MAIN, COLOUR, NORMALISED, QUALITY = "main", "colour", "stain_normalised", "quality"
 """Looks at a tile: the encoder's, colour alone, the encoder's without stain, the judge's."""
+
+WHITE_BOX = "white_box"
+"""What an insider's inversion of a run scores every real tile."""
 
 JUDGE = "effnet_lite2"
 """Encoder that says how good tiles are; projected generators are trained in effnet_lite0."""
@@ -49,6 +54,7 @@ class Setting:
       included: the coins, shape (K, P).
       count: synthetic tiles a run.
       encoder: specification of the embedding.
+      insider: whether every run's generator is inverted.
     """
 
     folder: Path
@@ -57,6 +63,7 @@ class Setting:
     included: NDArray[np.bool_]
     count: int
     encoder: str
+    insider: bool = False
 
     @property
     def workspace(self) -> Workspace:
@@ -139,7 +146,26 @@ def _trained_and_looked_at(setting: Setting, run: int, place: Path) -> None:
         eyes.looks(generator.generate(seed, rows, labels[rows]))
         for rows in np.array_split(np.arange(setting.count), -(-setting.count // _BLOCK))
     ]
-    setting.workspace.save(run_name(run), _joined(blocks), seconds)
+    looks = _joined(blocks)
+    if setting.insider:
+        looks[WHITE_BOX] = _inverted(setting, generator, seed)
+    setting.workspace.save(run_name(run), looks, seconds)
+
+
+def _inverted(setting: Setting, generator: LoadedGenerator, seed: int) -> NDArray[np.float64]:
+    """How closely a run's generator can repeat each real tile, shape (n,)."""
+    tiles = setting.patients.tiles
+    numbers = class_numbers(tiles.labels, generator.classes)
+    effort = Effort.for_tiles(len(tiles))
+    inverter = Inverter(generator.network, len(generator.classes), seed=seed, effort=effort)
+    found: list[NDArray[np.float64]] = []
+    in_blocks(
+        tiles,
+        generator.resolution,
+        "inverting a run",
+        lambda rows, pixels: found.append(inverter.white_box(pixels, numbers[rows])),
+    )
+    return np.concatenate(found)
 
 
 def _trained(setting: Setting, run: int, place: Path) -> Path:
@@ -183,5 +209,5 @@ class _Eyes:
         }
 
 
-def _joined(blocks: list[Looks]) -> Looks:
+def _joined(blocks: list[Looks]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}

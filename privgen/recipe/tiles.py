@@ -12,7 +12,7 @@ from audits.coins import Coins
 from audits.recipe_scores import Look, RecipeData
 from privgen.encoders.loading import load_encoder
 from privgen.encoders.orbit import Whitening
-from privgen.recipe.runs import COLOUR, JUDGE, MAIN, NORMALISED, QUALITY, Setting
+from privgen.recipe.runs import COLOUR, JUDGE, MAIN, NORMALISED, QUALITY, WHITE_BOX, Setting
 from privgen.recipe.workspace import REAL, run_name
 
 
@@ -48,6 +48,11 @@ def gathered(setting: Setting, coins: Coins) -> Gathered:
             others={
                 COLOUR: _scaled(*looks[COLOUR]),
                 NORMALISED: _whitened(*looks[NORMALISED]),
+            },
+            outside={
+                name: [looks[name][seen] for looks, _ in runs]
+                for name in (WHITE_BOX,)
+                if setting.insider
             },
             quality=(Look(real=looks[QUALITY][0], synthetic=looks[QUALITY][1]), JUDGE),
             encoder=load_encoder(setting.encoder).name,

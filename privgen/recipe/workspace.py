@@ -7,25 +7,24 @@ tiles of every finished run look to the encoder, which is all that is kept of it
 would be sixteen times the patients to guard.
 """
 
-import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privgen.claims import Claim
 from privgen.errors import OutputError
-from privgen.files import PRIVATE, atomic_write, locked, sweep_partial_files, write_json
+from privgen.files import PRIVATE, atomic_write
 
-Looks = Mapping[str, NDArray[np.float32]]
+Looks = Mapping[str, NDArray[np.floating]]
 
 REAL = "real"
-_DECIDED = "recipe.json"
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -36,61 +35,20 @@ def run_name(run: int) -> str:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder; nothing is written before `claim`."""
+    """The folder; nothing is written before it is claimed."""
 
     folder: Path
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep a second audit out.
-
-        Raises:
-          OutputError: one is under way.
-        """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.folder / ".lock").touch(mode=PRIVATE)
-        with locked(self.folder, purpose="auditing a recipe"):
-            yield
-
     @property
-    def decided(self) -> dict[str, object] | None:
-        """What an audit begun here goes by; None where there is none."""
-        place = self.folder / _DECIDED
-        if not place.exists():
-            return None
-        try:
-            found: dict[str, object] = json.loads(place.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise OutputError(
-                f"{place} is damaged. Give a new `out`, or remove the folder to begin anew."
-            ) from error
-        return found
-
-    def claim(self, decided: Mapping[str, object]) -> None:
-        """Make the folder, or take it up again where it was made for the same audit.
-
-        Raises:
-          OutputError: the folder holds something else, or another audit.
-        """
-        asked = json.loads(json.dumps(decided))
-        kept = self.decided
-        if kept is not None:
-            changed = sorted(key for key in {**kept, **asked} if kept.get(key) != asked.get(key))
-            if changed:
-                raise OutputError(
-                    f"{self.folder} holds runs of another audit: {', '.join(changed)} changed. "
-                    "Repeat the command it was begun with, or give a new `out`."
-                )
-        elif any((self.folder / name).exists() for name in ("runs", "looks")):
-            raise OutputError(
-                f"{self.folder} holds runs without {_DECIDED}, which says what they are of. Give a "
-                "new `out`."
-            )
-        for name in ("", "runs", "looks"):
-            (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-            (self.folder / name).chmod(0o700)
-            sweep_partial_files(self.folder / name)
-        write_json(self.folder / _DECIDED, asked, mode=PRIVATE)
+    def claim(self) -> Claim:
+        """The claim that one audit has on the folder."""
+        return Claim(
+            folder=self.folder,
+            file="recipe.json",
+            parts=("runs", "looks"),
+            purpose="auditing a recipe",
+            results="runs of another audit",
+        )
 
     def run_folder(self, run: int) -> Path:
         """Where a run trains."""
@@ -117,7 +75,7 @@ class Workspace:
         with atomic_write(self._place(name), mode=PRIVATE) as stream:
             np.savez(stream, allow_pickle=False, seconds=np.array(seconds), **looks)
 
-    def load(self, name: str) -> tuple[dict[str, NDArray[np.float32]], float]:
+    def load(self, name: str) -> tuple[dict[str, NDArray[Any]], float]:
         """The same.
 
         Raises:

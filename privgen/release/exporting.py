@@ -28,6 +28,7 @@ from privgen.errors import CheckpointError, InputError, RuntimeFailure
 from privgen.files import atomic_write, empty_folder, sha256_file
 from privgen.limits import JSON_BYTES, told
 from privgen.models import FAMILIES
+from privgen.release.artificial import artificial_sentence
 from privgen.release.card import CardAudit, CardData, CardGenerator
 from privgen.release.probing import probed
 from privgen.reporting import html, words
@@ -80,6 +81,7 @@ def export(checkpoint: Path | str, out: Path | str, *, report: Path | str | None
             **_training_data(generator, state.ledger),
             audit=audit,
             constant=_plain(constants.sentence()),
+            artificial=artificial_sentence(state.artificial) if state.artificial else "",
             file=GENERATOR,
             sha256=sha256_file(folder / GENERATOR),
         )

@@ -22,6 +22,7 @@ from privgen import console
 from privgen.errors import ConfigError, Interrupted, OutputError
 from privgen.files import empty_folder, sweep_partial_files, write_json
 from privgen.phases import phase
+from privgen.release.artificial import artificial_sentence
 from privgen.release.image_files import NpzFiles, PngFiles, Sample, SampleFiles
 from privgen.release.probing import probed
 from privgen.release.requests import SampleRequest
@@ -136,7 +137,7 @@ def write_samples(
         truncation=asked.truncation,
     )
     files = _files(sample, folder, asked.format, asked.tiles_per_file)
-    parameters = {
+    parameters: dict[str, object] = {
         "schema": "privgen-sample/1",
         "privgen_version": version("privgen"),
         "generator": generator.digest,
@@ -149,6 +150,9 @@ def write_samples(
         "format": asked.format,
         "tiles_per_file": files.unit if asked.format == "npz" else None,
     }
+    if generator.artificial:
+        parameters["artificial_patients"] = generator.artificial
+        console.warn(artificial_sentence(generator.artificial))
     probed(generator, seed=asked.seed, truncation=asked.truncation)
     _begin(folder, parameters, files)
     if part == WHOLE:

@@ -66,6 +66,7 @@ class AuditView(TypedDict):
     pairs: Mapping[str, str]
     averages: Sequence[ResultView]
     attacks: Sequence[ResultView]
+    coins: Sequence[ResultView]
     other: Sequence[ResultView]
     kinds: str
     signed: tuple[str, Sequence[str]]

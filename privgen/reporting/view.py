@@ -27,6 +27,7 @@ _PROOFS = ("identical_tiles", "aligned_copies")
 _CONTROL = "control/"
 _MEMBERSHIP = ("tile_membership", "patient_membership")
 _TPR = "tpr_at_fpr"
+_COINS = ("canaries", "epsilon_one_run", "epsilon_f_dp")
 _AVERAGES = ("c_t", "dcr_share", "authenticity", "extraction_ratio")
 _AUROC_CONTROLS = (
     "control/member_against_member",
@@ -86,7 +87,8 @@ def _audit(audit: AuditDict) -> AuditView:
     left = [name for name in results if name not in {*tested, *controls, *taken}]
     averages = [name for name in left if name in _AVERAGES]
     attacks = [name for name in left if name.partition("/")[0] in (*_MEMBERSHIP, _TPR)]
-    left = [name for name in left if name not in {*averages, *attacks}]
+    coins = [name for name in left if name in _COINS]
+    left = [name for name in left if name not in {*averages, *attacks, *coins}]
     policy = audit["policy"]
     unit = words.UNITS.get(audit["group_unit"], audit["group_unit"])
     return {
@@ -118,6 +120,7 @@ def _audit(audit: AuditDict) -> AuditView:
         "pairs": _PAIRS,
         "averages": [_row(results[name]) for name in averages],
         "attacks": [_row(results[name]) for name in attacks],
+        "coins": [_row(results[name]) for name in coins],
         "other": [_row(results[name]) for name in left],
         "kinds": name_kinds(audit["mdl80"]),
         "signed": words.clauses(audit["verdict"]["sentence"]),

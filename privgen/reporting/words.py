@@ -112,6 +112,10 @@ TESTS = {
     "quality/kid_floor": ("Kernel distance of real tiles", "the floor: of a run's training tiles"),
     "quality/coverage": ("Coverage", "of real tiles of patients that a run did not have"),
     "quality/coverage_floor": ("Coverage of real tiles", "the ceiling: by a run's training tiles"),
+    "canaries": (
+        "Canaries",
+        "AUROC of patients whose own coins put them into training or kept them out",
+    ),
     "epsilon_one_run": (
         "Epsilon, lower bound",
         "pure differential privacy, by guessed coins",

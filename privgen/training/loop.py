@@ -71,7 +71,7 @@ def train(
     if started_from is not None:
         config = same_run(started_from, config, tiles, ledger)
     with phase("loading tiles to train on"):
-        pixels, labels = training_arrays(tiles, config)
+        pixels, labels = training_arrays(tiles, config, ledger.canaries)
         config = replace(
             config,
             threads=config.threads or together.told(quickest_threads()),

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audits.sections import FEWEST_CANARIES
 from privgen.choices import (
     GROUP_BY_HELP,
     ICC_HELP,
     ON_BAD_TILE_HELP,
+    CanaryKind,
     Icc,
     OnBadTile,
 )
 from privgen.errors import ConfigError
+from privgen.limits import CANARIES
 from privgen.requests import check, option
 
 if TYPE_CHECKING:
@@ -50,6 +53,21 @@ class SessionRequest:
         panel=_SPLIT,
         words="0.1",
     )
+    canaries: int | None = option(
+        int,
+        "Patients whose own coins decide whether they are trained on, so that the audit can look "
+        "for them; 0 for none.",
+        low=0,
+        high=CANARIES,
+        panel=_SPLIT,
+        words="0",
+    )
+    canaries_from: CanaryKind | None = option(
+        CanaryKind,
+        "Paint artificial canaries, or draw real ones from the patients held out.",
+        panel=_SPLIT,
+        words="artificial",
+    )
     group_by: str | None = option(
         str,
         GROUP_BY_HELP,
@@ -73,5 +91,15 @@ class SessionRequest:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.canaries and self.canaries < FEWEST_CANARIES:
+            raise ConfigError(
+                f"canaries must be {FEWEST_CANARIES} or more, or none: got {self.canaries}. With "
+                "fewer no arrangement of their coins is rare enough to mean anything."
+            )
+        if self.canaries_from is not None and not self.canaries and self.resume is None:
+            raise ConfigError(
+                f"`canaries_from` {self.canaries_from} says what canaries are: got none. Give "
+                "`canaries`."
+            )
         if self.data is None and self.resume in (None, "auto"):
             raise ConfigError("training needs a folder of tiles, or `resume` RUN: got neither.")

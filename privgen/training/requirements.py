@@ -13,6 +13,7 @@ from privgen.checkpoints.state import (
     Checkpoint,
 )
 from privgen.config import TrainConfig
+from privgen.data.canaries import Canaries
 from privgen.data.tileset import TileSet
 from privgen.errors import CheckpointError, ConfigError, LayoutError
 
@@ -20,9 +21,11 @@ _LISTED = 4
 
 
 def training_arrays(
-    tiles: TileSet, config: TrainConfig
+    tiles: TileSet, config: TrainConfig, canaries: Canaries | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
     """Tiles at the training resolution, uint8 (n, r, r, 3), and their class numbers, shape (n,).
+
+    Tiles of artificial canaries in training follow the real ones.
 
     A class with fewer tiles than a step shows is allowed and warned about: a generator that sees
     the same few tiles at every step learns them by heart first.
@@ -48,7 +51,11 @@ def training_arrays(
             f"by heart: {listed}{more}. Add tiles, lower `batch`, or read the audit by class."
         )
     _require_one_shape(tiles, config.resolution)
-    return tiles.load(config.resolution), labels
+    pixels = tiles.load(config.resolution)
+    if canaries is None or canaries.kind == "real":
+        return pixels, labels
+    painted, theirs = canaries.training_tiles()
+    return np.concatenate([pixels, painted]), np.concatenate([labels, theirs])
 
 
 def _require_one_shape(tiles: TileSet, resolution: int) -> None:
@@ -99,7 +106,7 @@ def same_run(
             f"the checkpoint was trained on classes {', '.join(checkpoint.classes)}, the tiles "
             f"have {', '.join(tiles.classes)}. Give the tiles it was trained on."
         )
-    if checkpoint.ledger.entries != ledger.entries:
+    if (checkpoint.ledger.entries, checkpoint.ledger.canaries) != (ledger.entries, ledger.canaries):
         raise CheckpointError(
             "the checkpoint was trained on other tiles than those given, or on another split. "
             "Give the tiles it was trained on, or start a new run."

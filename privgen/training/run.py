@@ -41,7 +41,7 @@ class Run:
 
     Args:
       tiles: the train role.
-      labels: their class numbers, shape (n,).
+      labels: their class numbers, and those of artificial canaries after them.
       config: of the run, its number of threads decided.
       folder: of the run.
       ledger: who plays which part.
@@ -68,7 +68,7 @@ class Run:
     ) -> None:
         self.config, self.processes = config, processes
         self.classes, self.ledger = tiles.classes, ledger
-        shown = np.bincount(labels) / len(labels)
+        shown = np.bincount(labels[: len(tiles)]) / len(tiles)  # the real ones come first
         if config.class_balance == "uniform":
             shown = np.full(len(shown), 1 / len(shown))
         self.shares = tuple(float(share) for share in shown)
@@ -212,6 +212,7 @@ class Run:
                     class_share=self.shares,
                     tensors=kept.average,
                     kimg=kept.step * self.config.batch / 1000,
+                    artificial=self.ledger.artificial,
                 ),
             )
         return Path(self.processes.told(str(path)))

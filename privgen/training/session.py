@@ -30,6 +30,7 @@ from privgen.files import new_run_folder
 from privgen.models.presets import configure
 from privgen.requests import command_line, made
 from privgen.training import dry_run, loop
+from privgen.training.canaries import with_canaries
 from privgen.training.requests import SessionRequest
 
 HOLDOUT, SIBLINGS = 0.35, 0.1
@@ -63,6 +64,9 @@ class Session:
             for role, tiles in self.roles.items()
             if len(tiles)
         ]
+        if (canaries := self.ledger.canaries) is not None:
+            inside = sum(canaries.included)
+            parts.append(f"{canaries.count} {canaries.kind} canaries, {inside} of them in training")
         return f"{train.layout}: {'; '.join(parts)}"
 
     def estimate(self) -> dry_run.Estimated:
@@ -105,11 +109,13 @@ class Session:
         Args:
           kimg: thousand tiles that were shown; a budget of minutes would stop elsewhere.
         """
-        split = self.ledger.split
+        split, canaries = self.ledger.split, self.ledger.canaries
         request = SessionRequest(
             data=Path("DATA"),
             holdout=split.get("holdout", 0.0) + split.get("reference", 0.0),
             siblings=split.get("siblings"),
+            canaries=None if canaries is None else canaries.count,
+            canaries_from=None if canaries is None else canaries.kind,
             group_by=self.ledger.group_by,
             on_bad_tile=cast(OnBadTile, self.ledger.on_bad_tile),
             icc=cast(Icc, self.ledger.icc),
@@ -183,12 +189,22 @@ def plan_request(
         "siblings": SIBLINGS if request.siblings is None else request.siblings,
     }
     split = split_by_patient(tiles, seed=config.seed, **shares)
+    canaries = None
+    if request.canaries:
+        split, canaries = with_canaries(
+            tiles,
+            split,
+            count=request.canaries,
+            kind=request.canaries_from or "artificial",
+            config=config,
+        )
     ledger = ledger_of(
         tiles,
         split,
         parameters={"seed": config.seed, **shares},
         group_by=request.group_by,
         on_bad_tile=request.on_bad_tile or "error",
+        canaries=canaries,
     )
     roles = {role: tiles.subset(rows) for role, rows in split.roles().items() if len(rows)}
     return Session(config=config, roles=roles, ledger=ledger, name=_name(data))
@@ -222,6 +238,8 @@ def _require_same_split(request: SessionRequest, ledger: Ledger) -> None:
     kept = {
         "holdout": ledger.split.get("holdout", 0.0) + ledger.split.get("reference", 0.0),
         "siblings": ledger.split.get("siblings"),
+        "canaries": 0 if ledger.canaries is None else ledger.canaries.count,
+        "canaries_from": None if ledger.canaries is None else ledger.canaries.kind,
         "group_by": ledger.group_by,
         "on_bad_tile": ledger.on_bad_tile,
         "icc": ledger.icc,
@@ -278,8 +296,8 @@ def train(
       data: a folder, manifest, archive or tile set, or tiles in memory (`data.sources.Source`).
       out: gets a numbered run folder.
       config: fields of `TrainConfig`, such as `{"resolution": 64, "minutes": 10}`.
-      asked: further fields of `SessionRequest`: holdout, siblings, group_by, on_bad_tile, icc,
-        resume.
+      asked: further fields of `SessionRequest`: holdout, siblings, canaries, canaries_from,
+        group_by, on_bad_tile, icc, resume.
 
     Returns:
       The last checkpoint; `privgen.audit(generator=...)` takes it.

@@ -268,3 +268,17 @@ def test_a_case_without_results_is_not_measured() -> None:
 def test_data_keep_every_run_equally_sampled() -> None:
     data: RecipeData = experiment()
     assert {len(tiles) for tiles in data.look.synthetic} == {120}
+
+
+def test_scores_from_elsewhere_are_a_test_of_the_family() -> None:
+    data = experiment(runs=16)
+    rng = np.random.default_rng(0)
+    inside = data.coins.included[:, data.patients]
+    told = [2.0 * row + rng.normal(size=len(row)) for row in inside]
+    report = judge_recipe(replace(data, outside={"white_box": told}))
+    results = {result.name: result for result in report.results}
+    assert results["patient_membership/white_box"].rejected
+    assert report.verdict.outcome is Outcome.LEAK
+    assert "tile_membership/white_box" in report.verdict.family
+    with pytest.raises(AuditInputError, match="white_box must score the same"):
+        replace(data, outside={"white_box": told[:-1]})

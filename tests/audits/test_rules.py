@@ -55,6 +55,7 @@ MEMBERSHIP: dict[str, dict[str, Any]] = {
     "confounded rejection": {"results": [attack(rejected=True)], "confounded": "Sites differ."},
     "rejection without patients": {"results": [attack(rejected=True)], "lone_tiles": True},
     "members told apart": {"results": [attack(rejected=True)]},
+    "canaries told apart": {"results": [attack()], "canaries": "Canaries are told apart."},
     "blind test": {"results": [attack(smallest=0.2)]},
     "blind test, wide bound": {"results": [attack(high=0.9, smallest=0.2)]},
     "wide bound": {"results": [attack(high=0.9)]},

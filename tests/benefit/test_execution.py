@@ -148,7 +148,10 @@ def test_changed_tiles_are_refused_and_named(
 def test_a_second_run_into_the_same_folder_is_kept_out(
     bench: Bench, trainings: list[int], tmp_path: Path
 ) -> None:
-    with Workspace(tmp_path).held(), pytest.raises(OutputError, match="another process is bench"):
+    with (
+        Workspace(tmp_path).claim.held(),
+        pytest.raises(OutputError, match="another process is bench"),
+    ):
         bench(folder=tmp_path)
     assert trainings == []
     bench(folder=tmp_path, arms=("real",))

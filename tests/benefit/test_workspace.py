@@ -39,7 +39,7 @@ def result(cell: Cell = CELL) -> CellResult:
 @pytest.fixture
 def place(tmp_path: Path) -> Workspace:
     made = Workspace(tmp_path / "private")
-    made.claim(DECIDED)
+    made.claim.make(DECIDED)
     return made
 
 
@@ -83,8 +83,8 @@ def test_bytes_turned_over_in_a_result_are_found(place: Workspace) -> None:
 
 def test_the_same_benchmark_takes_the_folder_up_again(place: Workspace) -> None:
     place.save(result())
-    assert place.begun
-    place.claim(DECIDED)
+    assert place.claim.decided is not None
+    place.claim.make(DECIDED)
     assert place.done(CELL)
 
 
@@ -100,16 +100,16 @@ def test_the_same_benchmark_takes_the_folder_up_again(place: Workspace) -> None:
 def test_another_benchmark_is_refused_and_what_changed_is_named(
     place: Workspace, changed: dict[str, object], named: str
 ) -> None:
-    with pytest.raises(OutputError, match=f"holds another benchmark: {named}"):
-        place.claim(DECIDED | changed)
-    place.claim(DECIDED)
+    with pytest.raises(OutputError, match=f"holds results of another benchmark: {named}"):
+        place.claim.make(DECIDED | changed)
+    place.claim.make(DECIDED)
 
 
 def test_results_of_nobody_knows_what_are_refused(place: Workspace) -> None:
     (place.folder / "benchmark.json").unlink()
-    assert not place.begun
+    assert place.claim.decided is None
     with pytest.raises(OutputError, match=r"holds results without benchmark\.json"):
-        place.claim(DECIDED)
+        place.claim.make(DECIDED)
 
 
 def test_what_is_written_is_for_its_owner_alone(place: Workspace) -> None:
@@ -123,7 +123,7 @@ def test_what_a_killed_writer_left_is_swept(place: Workspace) -> None:
     left = [place.folder / name / ".partial-x" for name in ("", "cells", "material", "tested")]
     for path in left:
         path.touch()
-    place.claim(DECIDED)
+    place.claim.make(DECIDED)
     assert not any(path.exists() for path in left)
 
 
@@ -146,3 +146,10 @@ def test_dropping_the_material_keeps_the_results(place: Workspace) -> None:
     place.end()
     assert not list(place.folder.rglob("*.npy"))
     assert place.done(CELL)
+
+
+def test_a_damaged_record_of_what_was_decided_is_one_line(place: Workspace) -> None:
+    for damage in ("{", "[1]"):
+        (place.folder / "benchmark.json").write_text(damage)
+        with pytest.raises(OutputError, match="is damaged"):
+            place.claim.make(DECIDED)

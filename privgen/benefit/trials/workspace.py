@@ -13,8 +13,6 @@ import secrets
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,66 +25,30 @@ from privgen.benefit.plan import Cell
 from privgen.benefit.results.records import CellResult
 from privgen.benefit.trials.fitting import CurvePoint
 from privgen.benefit.trials.guard import CLEAN
+from privgen.claims import Claim
 from privgen.errors import OutputError
-from privgen.files import PRIVATE, atomic_write, locked, sweep_partial_files, write_json
+from privgen.files import PRIVATE, atomic_write
 
-_DECIDED, _RUN = "benchmark.json", "running"
-_FILES = ("material", "cells", "tested")
+_RUN = "running"
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder; nothing is written before `claim`."""
+    """The folder; nothing is written before it is claimed."""
 
     folder: Path
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep a second run of the same benchmark out.
-
-        Raises:
-          OutputError: it is under way.
-        """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.folder / ".lock").touch(mode=PRIVATE)
-        with locked(self.folder, purpose="benchmarking"):
-            yield
-
     @property
-    def begun(self) -> bool:
-        """Whether a benchmark claimed the folder before."""
-        return (self.folder / _DECIDED).exists()
-
-    def claim(self, decided: Mapping[str, object]) -> None:
-        """Make the folder, or take it up again where it was made for the same benchmark.
-
-        Args:
-          decided: everything the numbers depend on, JSON-able.
-
-        Raises:
-          OutputError: the folder holds something else, or another benchmark.
-        """
-        place = self.folder / _DECIDED
-        asked = json.loads(json.dumps(decided))
-        if place.exists():
-            kept = json.loads(place.read_text(encoding="utf-8"))
-            changed = [key for key in {**kept, **asked} if kept.get(key) != asked.get(key)]
-            if changed:
-                raise OutputError(
-                    f"{self.folder} holds another benchmark: {', '.join(sorted(changed))} changed. "
-                    "Repeat the command it was begun with, or give a new `out`."
-                )
-        elif any((self.folder / name).exists() for name in _FILES):
-            raise OutputError(
-                f"{self.folder} holds results without {_DECIDED}, which says what they are of. "
-                "Give a new `out`."
-            )
-        for name in ("", *_FILES):
-            (self.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-            (self.folder / name).chmod(0o700)
-            sweep_partial_files(self.folder / name)
-        write_json(place, asked, mode=PRIVATE)
+    def claim(self) -> Claim:
+        """The claim that one benchmark has on the folder."""
+        return Claim(
+            folder=self.folder,
+            file="benchmark.json",
+            parts=("material", "cells", "tested"),
+            purpose="benchmarking",
+            results="results of another benchmark",
+        )
 
     def begin(self) -> str:
         """Start a run, and return its token."""
