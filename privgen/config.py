@@ -162,7 +162,13 @@ class TrainConfig:
     beta2: float = 0.99
     ema_kimg: float = 2.0
     augment: float = 1.0
-    stain_jitter: float = 0.0
+    stain_jitter: float = option(
+        float,
+        "Share by which the stains of real tiles are scaled at random before they are judged, so "
+        "that no patient's own stain is learnt.",
+        0.0,
+        panel=_HOW,
+    )
     ada_target: float = 0.0
     ada_kimg: float = 100.0
     diversity: float = 1.0

@@ -21,7 +21,7 @@ from privgen.data.remarks import by_role
 from privgen.data.splits import incomparable, require_disjoint
 from privgen.data.tileset import TileSet
 from privgen.encoders.cache import EmbeddingCache
-from privgen.errors import ConfigError
+from privgen.errors import ConfigError, DiskFullError, OutputError
 from privgen.files import empty_folder
 from privgen.insider.attacks import load_discriminator
 from privgen.phases import phase
@@ -103,7 +103,11 @@ def audit(
             )
         )
     if out is not None:
-        result.write(Path(out))
+        try:
+            result.write(Path(out))
+        except (OutputError, DiskFullError):
+            console.warn(f"the report could not be written. {result.verdict.sentence}")
+            raise
     return result
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from privgen.choices import (
     GROUP_BY_HELP,
+    ICC_HELP,
     ON_BAD_TILE_HELP,
+    Icc,
     OnBadTile,
 )
 from privgen.errors import ConfigError
@@ -103,6 +105,7 @@ class BenchRequest:
         words="recognised",
     )
     on_bad_tile: OnBadTile = option(OnBadTile, ON_BAD_TILE_HELP, "error", panel=_TILES)
+    icc: Icc = option(Icc, ICC_HELP, "ignore", panel=_TILES)
     models: "str | Sequence[str]" = option(
         str,
         "Comma-separated: families, or networks such as resnet18.",
@@ -214,6 +217,12 @@ class BenchRequest:
                 f"{','.join(f'{share:g}' for share in self.regimes)}. Give `generators` or "
                 "`train_generator`, or leave `regimes` out."
             )
+        for name, default in (("group_by", None), ("on_bad_tile", "error"), ("icc", "ignore")):
+            if self.generators and getattr(self, name) != default:
+                raise ConfigError(
+                    f"how files are read is what the ledgers of `generators` recorded: got "
+                    f"`{name}` {getattr(self, name)} beside them. Leave it out."
+                )
         if self.generator_kimg is not None and not trained:
             raise ConfigError("`generator_kimg` needs `train_generator`: got it alone.")
         if self.generator_seeds is not None and (self.synthetic or self.generators):

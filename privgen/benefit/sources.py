@@ -119,7 +119,10 @@ def _opened(request: BenchRequest) -> OpenedBench:
         tiles = request.data
     else:
         tiles = open_tiles(
-            Path(request.data), group_by=request.group_by, on_bad_tile=request.on_bad_tile
+            Path(request.data),
+            group_by=request.group_by,
+            on_bad_tile=request.on_bad_tile,
+            icc=request.icc,
         )
     parts = split(tiles, seed=request.seed)
     subsets = cut(parts.known, request.shares, seed=request.seed)
@@ -214,7 +217,7 @@ def _given(request: BenchRequest, count: int) -> tuple[GeneratorTiles, ...]:
     tiles = (
         request.synthetic
         if isinstance(request.synthetic, TileSet)
-        else open_tiles(Path(request.synthetic), on_bad_tile=request.on_bad_tile)
+        else open_tiles(Path(request.synthetic), on_bad_tile=request.on_bad_tile, icc=request.icc)
     )
     return (GeneratorTiles(name="synthetic tiles", tiles=tiles),)
 

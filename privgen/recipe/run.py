@@ -21,7 +21,7 @@ from privgen.compute.devices import choose_device
 from privgen.compute.jobs import carry_out, carry_out_on_dask
 from privgen.config import TrainConfig
 from privgen.encoders.loading import load_encoder
-from privgen.errors import ConfigError, Interrupted
+from privgen.errors import ConfigError, DiskFullError, Interrupted, OutputError
 from privgen.files import empty_folder, private_beside
 from privgen.phases import duration, phase
 from privgen.policy import read_policy
@@ -199,8 +199,12 @@ class PlannedRecipe:
             compared=self.compared,
             training_minutes=found.seconds / 60,
         )
-        out.mkdir(parents=True, exist_ok=True)
-        write_report(document, out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_report(document, out)
+        except (OutputError, DiskFullError):
+            console.warn(f"the report could not be written. {report.verdict.sentence}")
+            raise
         return RecipeAudit(report=report, document=document)
 
     def _settled(self, workspace: Workspace) -> FrozenRecipe:

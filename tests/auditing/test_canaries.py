@@ -12,8 +12,9 @@ from privgen.auditing import run as run_module
 from privgen.auditing.finished import Audit
 from privgen.auditing.run import CANARIES_LEFT, audit
 from privgen.checkpoints.state import load_checkpoint
+from privgen.console import on_terminal
 from privgen.data.phantom import make_phantom, write_phantom
-from privgen.errors import InputError
+from privgen.errors import DiskFullError, InputError
 from privgen.recipe.document import _require_same_recipe
 from privgen.reporting import html
 
@@ -88,6 +89,23 @@ def test_real_canaries_are_found_among_the_tiles_of_the_ledger(real: Path, tiles
     text = html.render(found.document)
     for patient in load_checkpoint(real).ledger.canaries.patients:  # type: ignore[union-attr]
         assert patient not in text
+
+
+def test_a_verdict_whose_report_cannot_be_written_is_said(
+    real: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: Any) -> None:
+        raise DiskFullError("no space")
+
+    monkeypatch.setattr(Audit, "write", full)
+    with on_terminal(), pytest.raises(DiskFullError):
+        audit(generator=real, out=tmp_path / "out", **QUICK)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the report could not be written. " in said
+    assert "INCONCLUSIVE" in said.partition("could not be written.")[2]
 
 
 def test_real_canaries_are_said_to_be_left_where_roles_are_given(real: Path, tiles: Path) -> None:

@@ -33,6 +33,14 @@ Textures = Callable[..., TileSet]
             {"data": Path("d"), "synthetic": Path("s"), "regimes": (0.1, 1.0)},
             r"regime of all training tiles alone: got `regimes` 0\.1,1",
         ),
+        (
+            {"generators": (Path("g"),), "group_by": "slide"},
+            "ledgers of `generators` recorded: got `group_by` slide",
+        ),
+        (
+            {"generators": (Path("g"),), "icc": "apply"},
+            "ledgers of `generators` recorded: got `icc` apply",
+        ),
         ({"generator_seeds": 0}, "`generator_seeds` must be 1 or more: got 0"),
     ],
 )
@@ -56,6 +64,24 @@ def test_a_synthetic_folder_serves_all_training_tiles(
     assert set(regime.train.digests) == set(opened.parts.known.digests)
     (source,) = regime.generators
     assert (source.name, set(source.tiles.digests)) == ("synthetic tiles", set(made.digests))
+
+
+def test_colour_profiles_are_read_as_asked_in_both_sets(
+    monkeypatch: pytest.MonkeyPatch, textures: Textures, real_folder: Path, tmp_path: Path
+) -> None:
+    write_phantom(tmp_path / "made", textures("made0", side=32, grouped=False))
+    read, asked = sources.open_tiles, list[str]()
+
+    def watched(*arguments: Any, **options: Any) -> TileSet:
+        asked.append(options["icc"])
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(sources, "open_tiles", watched)
+    request = BenchRequest(data=real_folder, synthetic=tmp_path / "made", icc="apply")
+    opened = open_request(request)
+    make_regimes(opened, ratio=1.0, filters=False, folder=None)
+    assert asked == ["apply", "apply"]
+    assert opened.tiles.icc == "apply"
 
 
 def test_without_data_the_generator_is_perfect_and_of_other_patients(
