@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audits.attacks import OutsideScores
     from audits.battery import audit
+    from audits.canary_results import CanaryScores
     from audits.errors import AuditInputError, PrivgenError
     from audits.inputs import Aligned, Alignment, AuditData, Planted, Tiles
     from audits.policy import Policy
@@ -29,6 +30,7 @@ _HOMES = {
     "Aligned": "audits.inputs",
     "Alignment": "audits.inputs",
     "AuditData": "audits.inputs",
+    "CanaryScores": "audits.canary_results",
     "AuditInputError": "audits.errors",
     "AuditReport": "audits.results",
     "AuditResult": "audits.results",
@@ -53,6 +55,7 @@ __all__ = [
     "AuditInputError",
     "AuditReport",
     "AuditResult",
+    "CanaryScores",
     "Estimate",
     "Harm",
     "HarmVerdict",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from audits.arms import attack_scores, run_arms, tpr_results
 from audits.attacks import OutsideScores
-from audits.canary_results import CanaryScores, canary_results, told_apart
+from audits.canary_results import CANARIES, CanaryScores, canary_results
 from audits.caveats import (
     alike_patients,
     confounded_sentence,
@@ -151,10 +151,16 @@ def judge(
     warnings = [*alike, *input_warnings(data, copies.holdout.scores)]
     scores = attack_scores(seen, outside)
     weights = _declare(data, seen, policy, outside)
+    coins = _canaries(canaries, policy, streams["canaries"])
+    of_coins = [result for result in coins if result.harm is not None]
+    weights |= {result.name: 1.0 for result in of_coins}
     level = levels(weights, policy.significance)
 
     tests, unregistered = _tests(
-        data, seen, copies, scores, weights, policy.significance, streams["tests"]
+        Unadjusted(data=data, seen=seen, copies=copies, scores=scores, others=of_coins),
+        weights,
+        policy.significance,
+        streams["tests"],
     )
     proven = proofs(data, streams["proofs"])
     controls = _controls(seen, scores[PRIMARY_ATTACK], streams)
@@ -179,7 +185,6 @@ def judge(
     if confounded and blind is not None and "patient_membership" in by_name:
         controls.append(attack_minus_blind(by_name["patient_membership"], blind))
 
-    coins = _canaries(canaries, policy, streams["canaries"])
     harms = _harms(
         data,
         by_name,
@@ -190,12 +195,12 @@ def judge(
             confounded=confounded,
             swapped=swapped,
             other_way=other_way,
-            canaries=told_apart(coins),
+            canaries=by_name.get(CANARIES) or (coins[0] if coins else None),
         ),
     )
     harms = with_recipe(harms, recipe or {}, policy)
     context = [
-        *coins,
+        *(result for result in coins if result not in of_coins),
         *copy_averages(data, copies, streams["averages"]),
         *tpr_results(seen, scores[PRIMARY_ATTACK]),
         *unregistered,
@@ -233,21 +238,29 @@ class Reasons:
       confounded: train and holdout patients differ without the synthetic tiles.
       swapped: the holdout looks like the train set.
       other_way: by harm, roles became pixels in different ways.
-      canaries: canaries are told apart.
+      canaries: the test of canaries, which nothing else explains.
     """
 
     confounded: str
     swapped: str
     other_way: Mapping[Harm, str]
-    canaries: str
+    canaries: AuditResult | None
 
 
 def _canaries(
     found: CanaryScores | None, policy: Policy, rng: np.random.Generator
 ) -> list[AuditResult]:
+    """The test of canaries, and bounds of epsilon; none where there are no canaries.
+
+    Real canaries are patients, and their test belongs to the family. Artificial ones stand outside:
+    they can only take a pass away, at the whole significance.
+    """
     if found is None:
         return []
-    return canary_results(found, significance=policy.significance, rng=rng)
+    test, *bounds = canary_results(found, rng=rng)
+    if found.artificial and test.p_value is not None:
+        test = replace(test, rejected=bool(test.p_value <= policy.significance))
+    return [test, *bounds]
 
 
 def _fidelity(ordered: Ordered, rng: np.random.Generator) -> list[AuditResult]:
@@ -280,7 +293,7 @@ def _harms(
     """The verdict on each harm."""
 
     def membership(harm: Harm, **settings: Any) -> HarmVerdict:
-        arm = [result for result in results.values() if result.harm is harm]
+        arm = [r for r in results.values() if r.harm is harm and r.name != CANARIES]
         return membership_verdict(
             MembershipCase(harm=harm, results=arm, policy=policy, levels=levels, **settings)
         )
@@ -338,7 +351,8 @@ def run_family(
     weights = _declare(data, seen, policy, outside)
     scores = attack_scores(seen, outside)
     copies = gather(data, streams["class_proportions"])
-    return _tests(data, seen, copies, scores, weights, policy.significance, streams["tests"])[0]
+    unadjusted = Unadjusted(data=data, seen=seen, copies=copies, scores=scores)
+    return _tests(unadjusted, weights, policy.significance, streams["tests"])[0]
 
 
 def _streams(rng: int | np.random.Generator) -> dict[str, np.random.Generator]:
@@ -354,20 +368,37 @@ def _declare(
     return family(data, arms=arms_of(seen), attacks=gating, significance=policy.significance)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Unadjusted:
+    """What the registered tests are made from.
+
+    Attributes:
+      data: every tile.
+      seen: textured tiles alone.
+      copies: evidence of copies.
+      scores: of every attack, by attack and role.
+      others: tests that were made elsewhere.
+    """
+
+    data: AuditData
+    seen: AuditData
+    copies: CopyEvidence
+    scores: Mapping[str, Mapping[str, Floats]]
+    others: Sequence[AuditResult] = ()
+
+
 def _tests(
-    data: AuditData,
-    seen: AuditData,
-    copies: CopyEvidence,
-    scores: Mapping[str, Mapping[str, Floats]],
+    given: Unadjusted,
     weights: Mapping[str, float],
     significance: float,
     rng: np.random.Generator,
 ) -> tuple[list[AuditResult], list[AuditResult]]:
     """The registered tests, adjusted; and the membership arms that do not gate."""
     classes = [name.removeprefix(CLASS_TEST) for name in weights if name.startswith(CLASS_TEST)]
-    found = copy_tests(data, copies, tuple(classes))
-    for (attack, by_role), stream in zip(scores.items(), rng.spawn(len(scores)), strict=True):
-        found += run_arms(seen, attack, by_role, stream)
+    found = [*copy_tests(given.data, given.copies, tuple(classes)), *given.others]
+    streams = rng.spawn(len(given.scores))
+    for (attack, by_role), stream in zip(given.scores.items(), streams, strict=True):
+        found += run_arms(given.seen, attack, by_role, stream)
     by_name = {result.name: result for result in found}
     raw = {name: by_name[name].p_value for name in weights}
     adjusted = holm({name: p for name, p in raw.items() if p is not None}, weights)

@@ -8,7 +8,7 @@ design, and a generator that gives them away would give away a real patient who 
 Source: docs/methods.md#canaries.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,12 @@ from audits.coin_bounds import SIGNIFICANCE, coin_bounds
 from audits.errors import AuditInputError
 from audits.inputs import Floats
 from audits.membership import patient_membership
-from audits.results import AuditResult
-from audits.sections import FEWEST_CANARIES
+from audits.results import AuditResult, Harm
+from audits.sections import FEWEST_A_SIDE, FEWEST_CANARIES
 from audits.wording import interval
 
 CANARIES = "canaries"
 """Name of the test of whether they are told apart."""
-
-FEWEST_A_SIDE = 2
-"""Fewest in training, and fewest kept out; other tosses are tossed again."""
 
 
 def accepted(count: int) -> float:
@@ -60,6 +57,7 @@ class CanaryScores:
       canary: whose each tile is, numbered from 0, shape (n,); every canary has a tile.
       included: who was in training, as tossed by `toss`, shape (m,).
       artificial: made by a program, as against real patients.
+      unit: what a real patient is here.
 
     Raises:
       AuditInputError: a canary has no tile, or a side has too few of them.
@@ -69,10 +67,11 @@ class CanaryScores:
     canary: NDArray[np.intp]
     included: NDArray[np.bool_]
     artificial: bool
+    unit: str = "patient"
 
     def __post_init__(self) -> None:
         count = len(self.included)
-        if len(np.unique(self.canary)) != count or self.canary.max() >= count:
+        if not np.array_equal(np.unique(self.canary), np.arange(count)):
             raise AuditInputError(
                 f"every one of the {count} canaries needs a tile: "
                 f"{len(np.unique(self.canary))} have one."
@@ -87,54 +86,50 @@ class CanaryScores:
     @property
     def means(self) -> Floats:
         """Mean score of each canary, shape (m,)."""
-        return np.bincount(self.canary, self.scores) / np.bincount(self.canary)
+        means: Floats = np.bincount(self.canary, self.scores) / np.bincount(self.canary)
+        return means
 
     @property
     def noun(self) -> str:
-        return "artificial patient" if self.artificial else "patient"
+        return "artificial patient" if self.artificial else self.unit.replace("_", " ")
 
 
-def canary_results(
-    found: CanaryScores, *, significance: float, rng: np.random.Generator
-) -> list[AuditResult]:
-    """Whether canaries are told apart, by an exact test, and the bounds of epsilon.
+def canary_results(found: CanaryScores, *, rng: np.random.Generator) -> list[AuditResult]:
+    """Whether canaries are told apart, by an exact test on their means; and bounds of epsilon.
 
     Args:
       found: their scores and coins.
-      significance: of the test, which stands outside the family of the verdict's tests: it can only
-        take a pass away.
-      rng: of draws of tiles, permutations and bootstrap.
+      rng: of permutations and bootstrap.
     """
-    inside = found.included[found.canary]
-    names = found.canary.astype(np.str_)
+    count, noun, means, inside = len(found.included), found.noun, found.means, found.included
+    names = np.arange(count).astype(np.str_)
     tested = patient_membership(
         CANARIES,
-        found.scores[inside],
-        found.scores[~inside],
+        means[inside],
+        means[~inside],
         member_patients=names[inside],
         nonmember_patients=names[~inside],
         rng=rng,
-        harm=None,
-    )
-    assert tested.p_value is not None
-    count, noun = len(found.included), found.noun
-    note = (
-        f"AUROC of {int(found.included.sum())} {noun}s in training against "
-        f"{int((~found.included).sum())} kept out, each by a coin of its own: the p-value is exact."
+        harm=None if found.artificial else Harm.PATIENT_MEMBERSHIP,
     )
     return [
         AuditResult(
             name=tested.name,
-            harm=None,
-            statistic=tested.statistic,
+            harm=tested.harm,
+            statistic=replace(tested.statistic, unit=noun if found.artificial else "patient"),
             p_value=tested.p_value,
-            rejected=bool(tested.p_value <= significance),
-            details={**tested.details, "artificial": found.artificial},
-            note=note,
+            details={
+                "member_patients": int(inside.sum()),
+                "nonmember_patients": int((~inside).sum()),
+                "smallest_p": tested.details["smallest_p"],
+                "artificial": found.artificial,
+            },
+            note=f"AUROC of the mean score of {noun}s in training against those kept out, each by "
+            "a coin of its own: the p-value is exact.",
         ),
         *coin_bounds(
-            found.means,
-            found.included,
+            means,
+            inside,
             # Few coins, and canaries that stand out: every one is guessed.
             guesses=GuessCounts(guessed_in=count // 2, guessed_out=count - count // 2),
             whose=f"of this training, for one {noun}",
@@ -143,13 +138,11 @@ def canary_results(
     ]
 
 
-def told_apart(results: list[AuditResult]) -> str:
-    """A sentence for the verdict where canaries are told apart; "" where not."""
-    test = next((result for result in results if result.name == CANARIES), None)
-    if test is None or not test.rejected:
-        return ""
+def told_apart(test: AuditResult) -> str:
+    """What a rejection says, for the verdict."""
     noun = "artificial patients" if test.details["artificial"] else "patients"
+    p = test.p_value if test.p_adjusted is None else test.p_adjusted
     return (
         f"{test.statistic.n} {noun} whose coins decided who was in training are told apart: AUROC "
-        f"{interval(test)}, p = {test.p_value:.2g}."
+        f"{interval(test)}, {'' if test.p_adjusted is None else 'adjusted '}p = {p:.2g}"
     )

@@ -3,8 +3,9 @@
 Four judgements differ from a plain "any rejection is a leak", towards INCONCLUSIVE and never
 towards a pass: patient membership between groups that the blind baseline tells apart is confounded;
 where every tile counts as a patient of its own, its p-value rests on independence nobody knows; a
-bound counts only where the test could have rejected at all; and canaries that are told apart take a
-pass away.
+bound counts only where the test could have rejected at all; and artificial canaries that are told
+apart take a pass away. Real canaries that are told apart are a leak, whatever else tells the groups
+apart: coins decided about them, and nothing else did.
 
 Source: docs/methods.md#verdict.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 
+from audits.canary_results import told_apart
 from audits.permutation import DRAWS
 from audits.policy import Policy
 from audits.results import AuditResult, Harm, Outcome
@@ -34,7 +36,7 @@ class MembershipCase:
       confounded: a sentence when the groups differ for other reasons.
       remedy: what would settle that.
       lone_tiles: whether every tile counts as a patient of its own.
-      canaries: a sentence when canaries are told apart.
+      canaries: the test of canaries, which takes part in no pass; None where there are none.
     """
 
     harm: Harm
@@ -44,7 +46,7 @@ class MembershipCase:
     confounded: str = ""
     remedy: str = SPLIT_AGAIN
     lone_tiles: bool = False
-    canaries: str = ""
+    canaries: AuditResult | None = None
 
     @cached_property
     def rejected(self) -> list[AuditResult]:
@@ -59,6 +61,15 @@ class MembershipCase:
     def found(self) -> str:
         n = self.result.statistic.n
         return f"{self.result.name}: AUROC {interval(self.result)} over {n} patients"
+
+    def gives_away(self, *, artificial: bool) -> bool:
+        """Whether canaries of this kind are told apart."""
+        test = self.canaries
+        return bool(test and test.rejected and test.details["artificial"] is artificial)
+
+    @property
+    def told_apart(self) -> str:
+        return "" if self.canaries is None else told_apart(self.canaries)
 
     @property
     def excess(self) -> float:
@@ -154,6 +165,13 @@ def _more_patients(case: MembershipCase) -> str:
 
 MEMBERSHIP_RULES: tuple[Rule[MembershipCase], ...] = (
     Rule(
+        name="canaries told apart",
+        when="patients of the data whose coins decided who was in training are told apart",
+        holds=lambda case: case.gives_away(artificial=False),
+        outcome=Outcome.LEAK,
+        reason=lambda case: f"canaries: {case.told_apart}.",
+    ),
+    Rule(
         name="not measured",
         when="the roles that the arm needs were not given",
         holds=lambda case: not case.results,
@@ -188,13 +206,13 @@ MEMBERSHIP_RULES: tuple[Rule[MembershipCase], ...] = (
         reason=lambda case: f"{case.found} (adjusted p = {case.result.p_adjusted:.2g}).",
     ),
     Rule(
-        name="canaries told apart",
-        when="no attack rejects, but canaries are told apart",
-        holds=lambda case: bool(case.canaries),
+        name="artificial canaries told apart",
+        when="no attack rejects, but artificial patients are told apart",
+        holds=lambda case: case.gives_away(artificial=True),
         outcome=Outcome.INCONCLUSIVE,
         reason=lambda case: (
-            f"{case.found}: not rejected, but {inside(case.canaries)} Patients who stand out as "
-            "they do would be given away too."
+            f"{case.found}: not rejected, but {case.told_apart}. Patients who stand out as they "
+            "do would be given away too."
         ),
         remedy=lambda case: LESS_LEARNT,
     ),

@@ -14,6 +14,9 @@ HarmName = Literal["copying", "tile membership", "patient membership"]
 FEWEST_CANARIES = 8
 """Fewest canaries: with fewer, fair coins leave a side all but empty too often."""
 
+FEWEST_A_SIDE = 2
+"""Fewest canaries in training, and fewest kept out; other tosses are tossed again."""
+
 Figure = float | bool | None
 Detail = Figure | str | Sequence[Mapping[str, Figure]]
 """A parameter or count behind a number; lists hold rows of named numbers."""

@@ -68,9 +68,9 @@ class TrainConfig:
       generator_beta1, discriminator_beta1, beta2: moment decays of Adam.
       ema_kimg: half-life of the averaged generator, thousand images; 0 samples the last weights.
       augment: strength of the differentiable augmentation, 0 (none) to 1.
-      stain_jitter: share by which each stain of every real tile is scaled at random before the
-        discriminator sees it (`data.stain.jitter`). The generator is not re-stained, so it learns
-        the wider range: its tiles no longer carry the stain of one patient. 0 keeps the stains.
+      stain_jitter: how far each stain of every real tile is scaled and shifted at random before
+        the discriminator sees it (`data.stain.jitter`). Synthetic tiles are not, so the generator
+        learns the wider range, in which a patient's own stain is blurred. 0 keeps the stains.
       ada_target: mean sign of the logits of real tiles above which augmentation grows and below
         which it shrinks (Karras et al. 2020b); .6 is 80 % of them judged real. 0 keeps the
         augmentation fixed; not with relativistic logits, which have no zero of their own.
@@ -164,8 +164,8 @@ class TrainConfig:
     augment: float = 1.0
     stain_jitter: float = option(
         float,
-        "Share by which the stains of real tiles are scaled at random before they are judged, so "
-        "that no patient's own stain is learnt.",
+        "Blur each patient's own stain: scale and shift the stains of real tiles at random before "
+        "they are judged, by up to this share; .5 is strong.",
         0.0,
         panel=_HOW,
     )

@@ -17,6 +17,7 @@ from privgen.auditing.finished import Audit
 from privgen.auditing.judging import OpenedAudit, Settled, judged
 from privgen.auditing.requests import AuditOptions, AuditSubject, GeneratorAudit, audit_request
 from privgen.auditing.tiles import constants_of, from_ledger, given_tiles, synthetic_tiles
+from privgen.data.canaries import Canaries
 from privgen.data.remarks import by_role
 from privgen.data.splits import incomparable, require_disjoint
 from privgen.data.tileset import TileSet
@@ -27,8 +28,17 @@ from privgen.insider.attacks import load_discriminator
 from privgen.phases import phase
 from privgen.policy import read_policy
 from privgen.recipe.document import BroughtRecipe, brought
-from privgen.sampling import load_generator, sample
+from privgen.release.artificial import artificial_sentence
+from privgen.sampling import LoadedGenerator, load_generator, sample
 
+UNNAMED = (
+    "Its canaries were not looked for, because a generator file does not name them. Give the "
+    "checkpoint."
+)
+PAINTED_OTHERWISE = (
+    "This version paints the artificial patients otherwise than where the generator was trained: "
+    "they were not looked for. Audit it with the version that trained it."
+)
 CANARIES_LEFT = (
     "The training's canaries are patients of its data, and can only be found in the data of its "
     "ledger: they were not looked for. Leave `train` out."
@@ -124,6 +134,28 @@ def _recipe(what: AuditSubject, policy: audits.Policy) -> BroughtRecipe | None:
     )
 
 
+def _canaries(
+    generator: LoadedGenerator | None, *, given: bool
+) -> tuple[Canaries | None, list[str]]:
+    """The canaries to look for, and what must be said of them.
+
+    Args:
+      generator: that is audited.
+      given: whether real tiles are given by role, and not found by its ledger.
+    """
+    if generator is None:
+        return None, []
+    said = [artificial_sentence(generator.artificial)] if generator.artificial else []
+    if generator.ledger is None:
+        return None, [*said, UNNAMED] if said else []
+    canaries = generator.ledger.canaries
+    if canaries is not None and canaries.kind == "real" and given:
+        return None, [CANARIES_LEFT]
+    if canaries is not None and canaries.kind == "artificial" and not canaries.as_painted:
+        return None, [*said, PAINTED_OTHERWISE]
+    return canaries, said
+
+
 def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> OpenedAudit:
     """Open every role, and make or open the synthetic tiles; refuse what no audit could judge."""
     generator = discriminator = None
@@ -142,10 +174,8 @@ def _opened(what: AuditSubject, seed: int, stack: ExitStack) -> OpenedAudit:
         roles, warnings = from_ledger(generator, what.data)
     else:
         roles, warnings = given_tiles(what, generator)
-    canaries = None if generator is None or generator.ledger is None else generator.ledger.canaries
-    if canaries is not None and canaries.kind == "real" and what.train is not None:
-        warnings.append(CANARIES_LEFT)
-        canaries = None
+    canaries, said = _canaries(generator, given=what.train is not None)
+    warnings += said
     require_disjoint(**roles)
     warnings += [*by_role({**roles, "synthetic": synthetic}), *incomparable(**roles)]
     warnings += constants_of(synthetic)

@@ -30,6 +30,7 @@ from privgen.data.layouts import open_tiles
 from privgen.data.phantom import make_phantom
 from privgen.data.tileset import TileSet
 from privgen.errors import ConfigError, InputError
+from privgen.release.artificial import artificial_sentence
 from privgen.sampling import LoadedGenerator, load_generator, sample
 
 PHANTOM_PATIENTS, PHANTOM_TILES = 24, 27
@@ -106,7 +107,7 @@ def _opened(request: BenchRequest) -> OpenedBench:
             parts=parts,
             subsets={share: train for share, (train, _) in found.items()},
             checkpoints={share: paths for share, (_, paths) in found.items()},
-            warnings=differences,
+            warnings=(*differences, *_artificial(loaded)),
         )
     if request.data is None:
         tiles = make_phantom(
@@ -127,6 +128,11 @@ def _opened(request: BenchRequest) -> OpenedBench:
     parts = split(tiles, seed=request.seed)
     subsets = cut(parts.known, request.shares, seed=request.seed)
     return OpenedBench(request=request, tiles=tiles, parts=parts, subsets=subsets, checkpoints={})
+
+
+def _artificial(loaded: Mapping[Path, LoadedGenerator]) -> tuple[str, ...]:
+    counts = {one.artificial for one in loaded.values() if one.artificial}
+    return tuple(artificial_sentence(count) for count in sorted(counts))
 
 
 def _tiles_of(

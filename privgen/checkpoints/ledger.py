@@ -16,6 +16,8 @@ from privgen.limits import shown, told
 ROLES = ("train", "siblings", "holdout", "reference")
 """What a tile may be in a ledger."""
 
+_COINED = ("train", "holdout")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
@@ -117,6 +119,7 @@ class Ledger:
             raise ValueError(refused)
         untrusted.numbers_of(self.split, "the split's")
         if self.canaries is not None and self.canaries.kind == "real":
-            known = {entry.group for entry in self.entries}
-            if not known >= set(self.canaries.patients):
-                raise ValueError("its canaries are no patients of it")
+            roles = {entry.group: entry.role for entry in self.entries if entry.role in _COINED}
+            coins = zip(self.canaries.patients, self.canaries.included, strict=True)
+            if any(roles.get(patient) != _COINED[not inside] for patient, inside in coins):
+                raise ValueError("its canaries are not in the roles that their coins say")

@@ -6,11 +6,12 @@ They stand out from the real tiles by design, and no real patient is in them. *R
 patients of the data, drawn from those who were to be held out.
 
 Every tile of an artificial canary is a function of the record that the ledger keeps, so that no
-pixel of it is stored.
+pixel of it is stored; a digest tells where another version of this program paints it otherwise.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -18,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from audits.sections import FEWEST_CANARIES
+from audits.sections import FEWEST_A_SIDE, FEWEST_CANARIES
 from privgen.choices import CanaryKind
-from privgen.data.phantom import SIDES, render_tile
+from privgen.data.phantom import CLASSES, SIDES, render_tile
 from privgen.data.stain import optical_density, rgb_from_density
 from privgen.data.tileset import TileSet
 from privgen.limits import CANARIES, CANARY_BYTES
+from privgen.phases import phase
 
 TILES = 8
 """Tiles of an artificial canary."""
@@ -41,11 +43,12 @@ class Canaries:
     Attributes:
       kind: artificial or real.
       included: who is in training.
-      seed: of tissue and patterns; artificial ones only, as what follows.
-      tiles: of each.
-      side: of a tile, pixels.
-      classes: of the data; a canary's tiles take them in turns.
       patients: names of real ones, in the order of `included`.
+      seed: of tissue and patterns; of artificial ones, as what follows.
+      side: of a tile, pixels.
+      classes: of the data.
+      labels: class number of every tile, canary by canary.
+      digest: SHA-256 over all tiles, 64 hex digits; "" before they are painted.
 
     Raises:
       ValueError: a value is not what its name says.
@@ -53,33 +56,41 @@ class Canaries:
 
     kind: CanaryKind
     included: tuple[bool, ...]
+    patients: tuple[str, ...] = ()
     seed: int = 0
-    tiles: int = 0
     side: int = 0
     classes: tuple[str, ...] = ()
-    patients: tuple[str, ...] = ()
+    labels: tuple[int, ...] = ()
+    digest: str = ""
 
     def __post_init__(self) -> None:
         if not all(isinstance(one, bool) for one in self.included):
             raise ValueError("coins of canaries are true or false")
-        if not FEWEST_CANARIES <= len(self.included) <= CANARIES:
-            raise ValueError(
-                f"canaries are {FEWEST_CANARIES} to {CANARIES}: got {len(self.included)}"
-            )
+        if not FEWEST_CANARIES <= self.count <= CANARIES:
+            raise ValueError(f"canaries are {FEWEST_CANARIES} to {CANARIES}: got {self.count}")
+        if not FEWEST_A_SIDE <= sum(self.included) <= self.count - FEWEST_A_SIDE:
+            raise ValueError(f"{FEWEST_A_SIDE} canaries at least are on either side")
+        if not all(isinstance(name, str) for name in (*self.patients, *self.classes, self.digest)):
+            raise ValueError("names and digests of canaries are texts")
         if self.kind == "real":
-            if len(set(self.patients)) != len(self.included):
+            if not len(set(self.patients)) == len(self.patients) == self.count:
                 raise ValueError("real canaries are patients, each once")
-            return
-        numbers = (("seed", 0, 2**63), ("tiles", 1, CANARY_BYTES), ("side", *SIDES))
-        for name, low, high in numbers:
+        elif self.kind == "artificial":
+            self._check_painting()
+        else:
+            raise ValueError("canaries are artificial or real")
+
+    def _check_painting(self) -> None:
+        for name, low, high in (("seed", 0, 2**63), ("side", *SIDES)):
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise ValueError(f"{name} of canaries is {low} to {high}")
-        size = self.count * self.tiles * self.side**2 * 3
-        if size > CANARY_BYTES:
-            raise ValueError(f"canaries take at most {CANARY_BYTES} bytes of pixels: got {size}")
-        if self.kind != "artificial" or not self.classes:
-            raise ValueError("canaries are artificial or real, and of some class")
+        if len(self.labels) not in range(self.count, TILES * self.count + 1, self.count):
+            raise ValueError(f"canaries have 1 to {TILES} tiles, one as many as another")
+        if not set(self.labels) <= set(range(len(self.classes))):
+            raise ValueError("tiles of canaries are of classes of the data")
+        if size_of(self.count, self.side) > CANARY_BYTES:
+            raise ValueError(f"pixels of canaries take at most {CANARY_BYTES} bytes")
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> Self:
@@ -88,12 +99,17 @@ class Canaries:
         Raises:
           ValueError, TypeError: it is none.
         """
-        lists = ("included", "classes", "patients")
+        lists = ("included", "patients", "classes", "labels")
         return cls(**{k: tuple(v) if k in lists else v for k, v in values.items()})  # type: ignore[arg-type]
 
     @property
     def count(self) -> int:
         return len(self.included)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of each artificial canary."""
+        return len(self.labels) // self.count
 
     @cached_property
     def whose(self) -> NDArray[np.intp]:
@@ -101,45 +117,68 @@ class Canaries:
         return np.repeat(np.arange(self.count), self.tiles)
 
     @cached_property
-    def labels(self) -> NDArray[np.intp]:
-        """Class number of each artificial tile; canaries take the classes in turns."""
-        place = np.tile(np.arange(self.tiles), self.count)
-        return np.asarray((place + self.whose) % len(self.classes), dtype=np.intp)
+    def pixels(self) -> NDArray[np.uint8]:
+        """Every artificial tile, uint8, shape (count * tiles, side, side, 3)."""
+        every = np.empty((len(self.labels), self.side, self.side, 3), dtype=np.uint8)
+        with phase("painting artificial patients", total=self.count) as painting:
+            for number in range(self.count):
+                deeper = self._pattern(number)
+                for row in range(number * self.tiles, (number + 1) * self.tiles):
+                    tile = render_tile(
+                        self._tissue(self.labels[row]),
+                        patient=_FIRST + number,
+                        index=row % self.tiles,
+                        seed=self.seed,
+                        side=self.side,
+                    )
+                    every[row] = rgb_from_density(optical_density(tile) * deeper)
+                painting.advance()
+        every.setflags(write=False)
+        return every
 
-    def painted(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Artificial tiles, uint8, shape (n, side, side, 3).
+    def _tissue(self, label: int) -> str:
+        """The phantom's own tissue where the class is called as it is there, else any other."""
+        name = self.classes[label]
+        return name if name in CLASSES else _TISSUES[label % len(_TISSUES)]
 
-        Args:
-          rows: which, 0 .. count * tiles - 1.
-        """
-        return np.stack([self._painted(int(row)) for row in rows])
-
-    def _painted(self, row: int) -> NDArray[np.uint8]:
-        number, index = divmod(row, self.tiles)
-        tissue = _TISSUES[int(self.labels[row]) % len(_TISSUES)]
-        tile = render_tile(
-            tissue, patient=_FIRST + number, index=index, seed=self.seed, side=self.side
-        )
-        rng = np.random.default_rng(
-            np.random.SeedSequence(self.seed, spawn_key=(_PATTERN, number, self.side))
-        )
+    def _pattern(self, number: int) -> NDArray[np.float32]:
+        key = (_PATTERN, number, self.side)
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
         field = gaussian_filter(
             rng.standard_normal((self.side, self.side)), self.side * _SMOOTH, mode="wrap"
         )
-        deeper = np.exp(_DEPTH * field / field.std()).astype(np.float32)
-        return rgb_from_density(optical_density(tile) * deeper[..., None])
+        deeper: NDArray[np.float32] = np.exp(_DEPTH * field / field.std()).astype(np.float32)
+        return deeper[..., None]
+
+    @property
+    def painted_digest(self) -> str:
+        """Digest of the tiles as they are painted here."""
+        return hashlib.sha256(self.pixels.tobytes()).hexdigest()
+
+    def with_digest(self) -> Self:
+        """The same, its tiles painted and their digest written down."""
+        return replace(self, digest=self.painted_digest)
+
+    @property
+    def as_painted(self) -> bool:
+        """Whether its tiles are painted here as they were for training."""
+        return self.digest == self.painted_digest
 
     def training_tiles(self) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
         """Tiles and class numbers of the artificial canaries in training."""
-        rows = np.flatnonzero(np.array(self.included)[self.whose])
-        return self.painted(rows), self.labels[rows]
+        rows = np.array(self.included)[self.whose]
+        return self.pixels[rows], np.array(self.labels, dtype=np.intp)[rows]
 
     def tile_set(self) -> TileSet:
         """Every artificial tile, of canaries in training and of those kept out."""
-        every = np.arange(len(self.whose))
         return TileSet.from_arrays(
-            self.painted(every),
+            self.pixels,
             [self.classes[number] for number in self.labels],
             patients=[f"canary {number}" for number in self.whose],
             layout="artificial patients",
         )
+
+
+def size_of(count: int, side: int) -> int:
+    """Bytes of the pixels of so many artificial canaries, at most."""
+    return count * TILES * side**2 * 3

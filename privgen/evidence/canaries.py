@@ -4,10 +4,13 @@ import numpy as np
 
 from audits.attacks import full_black_box
 from audits.canary_results import CanaryScores
+from audits.inputs import textured_only
 from privgen.data.blocks import in_blocks
 from privgen.data.canaries import Canaries
 from privgen.encoders.orbit import embed_orbit
 from privgen.evidence.collect import Evidence
+
+_NOBODY = -1
 
 
 def canary_scores(canaries: Canaries, evidence: Evidence) -> CanaryScores:
@@ -22,15 +25,18 @@ def canary_scores(canaries: Canaries, evidence: Evidence) -> CanaryScores:
     """
     data = evidence.data
     included = np.array(canaries.included)
+    synthetic = textured_only(data).synthetic.embeddings
     if canaries.kind == "real":
-        names = np.array(canaries.patients)
-        order = np.argsort(names)
-        owners = np.concatenate([data.train.patients, data.holdout.patients])
-        place = np.searchsorted(names[order], owners).clip(max=len(names) - 1)
-        number = order[place]
-        theirs = names[number] == owners
-        whose = number[theirs]
-        embeddings = np.concatenate([data.train.embeddings, data.holdout.embeddings])[theirs]
+        number = {name: k for k, name in enumerate(canaries.patients)}
+        roles = (data.train, data.holdout)
+        owners = np.concatenate([tiles.patients for tiles in roles])
+        textured = np.concatenate([tiles.textured for tiles in roles])
+        every = np.array([number.get(str(owner), _NOBODY) for owner in owners])
+        # Blank tiles are anybody's, but a canary who has no others keeps them.
+        blank = np.setdiff1d(every, every[textured])
+        kept = (every != _NOBODY) & (textured | np.isin(every, blank))
+        whose = every[kept]
+        embeddings = np.concatenate([tiles.embeddings for tiles in roles])[kept]
     else:
         tiles, look, blocks = canaries.tile_set(), evidence.look, []
         in_blocks(
@@ -42,8 +48,9 @@ def canary_scores(canaries: Canaries, evidence: Evidence) -> CanaryScores:
         whose = canaries.whose
         embeddings = look.whitening.apply(np.concatenate(blocks))
     return CanaryScores(
-        scores=full_black_box(embeddings, data.synthetic.embeddings),
+        scores=full_black_box(embeddings, synthetic),
         canary=whose,
         included=included,
         artificial=canaries.kind == "artificial",
+        unit=data.group_unit,
     )

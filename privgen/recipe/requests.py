@@ -72,8 +72,8 @@ class RecipeRequest:
     )
     insider: bool = option(
         bool,
-        "Also try what somebody who holds the weights can tell, by inverting every run's "
-        "generator; about twice the time.",
+        "Also try what somebody who holds the weights can tell: every run's generator is searched "
+        "for every real tile, which takes long and is not in the dry run's minutes.",
         False,
         panel=_WHAT,
     )

@@ -23,6 +23,8 @@ from privgen.config import TrainConfig
 from privgen.encoders.loading import load_encoder
 from privgen.errors import ConfigError, DiskFullError, Interrupted, OutputError
 from privgen.files import empty_folder, private_beside
+from privgen.insider.attacks import with_knowledge
+from privgen.insider.inversion import Effort
 from privgen.phases import duration, phase
 from privgen.policy import read_policy
 from privgen.recipe.document import recipe_document
@@ -127,6 +129,11 @@ class PlannedRecipe:
             for runs in (design.runs, design.runs + _MORE_RUNS)
         ]
 
+    @property
+    def effort(self) -> Effort:
+        """How hard an insider searches for each tile."""
+        return Effort.for_tiles(len(self.patients.tiles))
+
     def jobs(self, recipe: FrozenRecipe) -> int:
         """Trainings at a time on this machine."""
         if self.request.jobs is not None:
@@ -182,13 +189,17 @@ class PlannedRecipe:
                 included=self.coins.included,
                 count=self.request.count,
                 encoder=self.request.encoder,
-                insider=self.request.insider,
+                effort=self.effort if self.request.insider else None,
             )
             self._train(setting, self.jobs(recipe))
             found = gathered(setting, self.coins)
         with phase("judging"):
             report = judge_recipe(found.data, policy=self.policy, seed=self.seed)
-            report = replace(report, warnings=(*report.warnings, *self.patients.remarks))
+            report = replace(
+                report,
+                results=with_knowledge(report.results, self.effort),
+                warnings=(*report.warnings, *self.patients.remarks),
+            )
             powers = self.powers()
         document = recipe_document(
             self.request,
@@ -236,7 +247,7 @@ class PlannedRecipe:
             "tossed": self.coins.included.astype(int).tolist(),
             "siblings": request.siblings,
             "count": request.count,
-            "insider": request.insider,
+            "insider": self.effort.gradient_steps if request.insider else 0,
             "encoder": load_encoder(request.encoder).digest,
         }
 

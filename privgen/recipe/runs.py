@@ -54,7 +54,7 @@ class Setting:
       included: the coins, shape (K, P).
       count: synthetic tiles a run.
       encoder: specification of the embedding.
-      insider: whether every run's generator is inverted.
+      effort: how hard every run's generator is searched for each tile; None does not.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Setting:
     included: NDArray[np.bool_]
     count: int
     encoder: str
-    insider: bool = False
+    effort: Effort | None = None
 
     @property
     def workspace(self) -> Workspace:
@@ -147,16 +147,17 @@ def _trained_and_looked_at(setting: Setting, run: int, place: Path) -> None:
         for rows in np.array_split(np.arange(setting.count), -(-setting.count // _BLOCK))
     ]
     looks = _joined(blocks)
-    if setting.insider:
-        looks[WHITE_BOX] = _inverted(setting, generator, seed)
+    if setting.effort is not None:
+        looks[WHITE_BOX] = _inverted(setting, generator, setting.effort, seed)
     setting.workspace.save(run_name(run), looks, seconds)
 
 
-def _inverted(setting: Setting, generator: LoadedGenerator, seed: int) -> NDArray[np.float64]:
+def _inverted(
+    setting: Setting, generator: LoadedGenerator, effort: Effort, seed: int
+) -> NDArray[np.float64]:
     """How closely a run's generator can repeat each real tile, shape (n,)."""
     tiles = setting.patients.tiles
     numbers = class_numbers(tiles.labels, generator.classes)
-    effort = Effort.for_tiles(len(tiles))
     inverter = Inverter(generator.network, len(generator.classes), seed=seed, effort=effort)
     found: list[NDArray[np.float64]] = []
     in_blocks(

@@ -52,7 +52,7 @@ def gathered(setting: Setting, coins: Coins) -> Gathered:
             outside={
                 name: [looks[name][seen] for looks, _ in runs]
                 for name in (WHITE_BOX,)
-                if setting.insider
+                if setting.effort is not None
             },
             quality=(Look(real=looks[QUALITY][0], synthetic=looks[QUALITY][1]), JUDGE),
             encoder=load_encoder(setting.encoder).name,

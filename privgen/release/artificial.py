@@ -9,5 +9,6 @@ def artificial_sentence(patients: int) -> str:
     """
     return (
         f"The generator was trained on {patients} artificial patients beside the real ones, so "
-        "some of its tiles may show tissue that nobody has."
+        "some of its tiles may show tissue that nobody has, or of another class than they are "
+        "called."
     )

@@ -56,11 +56,11 @@ class SessionRequest:
     canaries: int | None = option(
         int,
         "Patients whose own coins decide whether they are trained on, so that the audit can look "
-        "for them; 0 for none.",
+        "for them: 8 or more, or 0.",
         low=0,
         high=CANARIES,
         panel=_SPLIT,
-        words="0",
+        words="none",
     )
     canaries_from: CanaryKind | None = option(
         CanaryKind,
@@ -96,7 +96,8 @@ class SessionRequest:
                 f"canaries must be {FEWEST_CANARIES} or more, or none: got {self.canaries}. With "
                 "fewer no arrangement of their coins is rare enough to mean anything."
             )
-        if self.canaries_from is not None and not self.canaries and self.resume is None:
+        begins = self.resume in (None, "auto")
+        if self.canaries_from is not None and not self.canaries and begins:
             raise ConfigError(
                 f"`canaries_from` {self.canaries_from} says what canaries are: got none. Give "
                 "`canaries`."

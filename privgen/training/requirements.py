@@ -106,6 +106,18 @@ def same_run(
             f"the checkpoint was trained on classes {', '.join(checkpoint.classes)}, the tiles "
             f"have {', '.join(tiles.classes)}. Give the tiles it was trained on."
         )
+    canaries = checkpoint.ledger.canaries
+    if canaries is not None and canaries.kind == "artificial":
+        if canaries.classes != tiles.classes:
+            raise CheckpointError(
+                f"the checkpoint's artificial patients are of classes {', '.join(canaries.classes)}"
+                f", the tiles have {', '.join(tiles.classes)}. Give the tiles it was trained on."
+            )
+        if not canaries.as_painted:
+            raise CheckpointError(
+                "the checkpoint's artificial patients are painted otherwise here than where it was "
+                "trained, by another version. Go on there, or start a new run."
+            )
     if (checkpoint.ledger.entries, checkpoint.ledger.canaries) != (ledger.entries, ledger.canaries):
         raise CheckpointError(
             "the checkpoint was trained on other tiles than those given, or on another split. "

@@ -18,7 +18,7 @@ from privgen.checkpoints.state import (
     GENERATOR,
     load_checkpoint,
 )
-from privgen.choices import Icc, OnBadTile
+from privgen.choices import CanaryKind, Icc, OnBadTile
 from privgen.compute.processes import join
 from privgen.config import RUNTIME_KEYS, TrainConfig
 from privgen.data.remarks import cautions
@@ -109,13 +109,13 @@ class Session:
         Args:
           kimg: thousand tiles that were shown; a budget of minutes would stop elsewhere.
         """
-        split, canaries = self.ledger.split, self.ledger.canaries
+        split, (canaries, kind) = self.ledger.split, canaries_of(self.ledger)
         request = SessionRequest(
             data=Path("DATA"),
             holdout=split.get("holdout", 0.0) + split.get("reference", 0.0),
             siblings=split.get("siblings"),
-            canaries=None if canaries is None else canaries.count,
-            canaries_from=None if canaries is None else canaries.kind,
+            canaries=canaries or None,
+            canaries_from=kind,
             group_by=self.ledger.group_by,
             on_bad_tile=cast(OnBadTile, self.ledger.on_bad_tile),
             icc=cast(Icc, self.ledger.icc),
@@ -167,7 +167,7 @@ def plan_request(
     """
     data, resume = request.data, request.resume
     if resume == "auto":
-        resume = _unfinished(out, data, options)
+        resume = _unfinished(out, request, options)
     if resume is not None:
         return _resumed(request, options, Path(resume))
     config = configure(options)
@@ -214,8 +214,9 @@ def _name(data: Source) -> str:
     return Path(data).resolve().stem if isinstance(data, str | Path) else "tiles"
 
 
-def _unfinished(out: Path, data: Source, options: Mapping[str, object]) -> Path | None:
+def _unfinished(out: Path, request: SessionRequest, options: Mapping[str, object]) -> Path | None:
     """The newest run in `out` of these tiles and options that was begun and not finished."""
+    data = request.data
     wanted = re.compile(rf"\d{{5}}-{re.escape(_name(data))}-.*")
     runs = [f for f in out.iterdir() if wanted.fullmatch(f.name)] if out.is_dir() else []
     place = str(Path(data).resolve()) if isinstance(data, str | Path) else None
@@ -228,9 +229,19 @@ def _unfinished(out: Path, data: Source, options: Mapping[str, object]) -> Path 
         checkpoint = load_checkpoint(folder)
         theirs = checkpoint.config.to_dict()
         same = all(theirs[key] == asked[key] for key in settled)
+        kept = canaries_of(checkpoint.ledger)
+        wanted_canaries = (request.canaries or 0, request.canaries_from or "artificial")
+        if kept[0] or wanted_canaries[0]:
+            same &= kept == wanted_canaries
         if same and checkpoint.ledger.root == place:
             return folder
     return None
+
+
+def canaries_of(ledger: Ledger) -> tuple[int, CanaryKind | None]:
+    """How many canaries a training has, and of what kind."""
+    canaries = ledger.canaries
+    return (0, None) if canaries is None else (canaries.count, canaries.kind)
 
 
 def _require_same_split(request: SessionRequest, ledger: Ledger) -> None:
@@ -238,8 +249,8 @@ def _require_same_split(request: SessionRequest, ledger: Ledger) -> None:
     kept = {
         "holdout": ledger.split.get("holdout", 0.0) + ledger.split.get("reference", 0.0),
         "siblings": ledger.split.get("siblings"),
-        "canaries": 0 if ledger.canaries is None else ledger.canaries.count,
-        "canaries_from": None if ledger.canaries is None else ledger.canaries.kind,
+        "canaries": canaries_of(ledger)[0],
+        "canaries_from": canaries_of(ledger)[1],
         "group_by": ledger.group_by,
         "on_bad_tile": ledger.on_bad_tile,
         "icc": ledger.icc,

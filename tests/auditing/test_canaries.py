@@ -1,5 +1,6 @@
 """Audits of generators that were trained with canaries."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import privgen
 from audits import AuditResult
 from privgen.auditing import run as run_module
 from privgen.auditing.finished import Audit
-from privgen.auditing.run import CANARIES_LEFT, audit
+from privgen.auditing.run import CANARIES_LEFT, PAINTED_OTHERWISE, UNNAMED, audit
 from privgen.checkpoints.state import load_checkpoint
 from privgen.console import on_terminal
+from privgen.data import canaries as canaries_module
 from privgen.data.phantom import make_phantom, write_phantom
 from privgen.errors import DiskFullError, InputError
 from privgen.recipe.document import _require_same_recipe
@@ -86,7 +88,7 @@ def test_real_canaries_are_found_among_the_tiles_of_the_ledger(real: Path, tiles
     test = _results(found)["canaries"]
     assert test.statistic.n == 10
     assert not test.details["artificial"]
-    text = html.render(found.document)
+    text = html.render(found.document) + json.dumps(found.document)
     for patient in load_checkpoint(real).ledger.canaries.patients:  # type: ignore[union-attr]
         assert patient not in text
 
@@ -127,3 +129,28 @@ def test_the_audit_of_a_recipe_does_not_speak_for_a_release_with_artificial_pati
 ) -> None:
     with pytest.raises(InputError, match=r"trained on \d+ artificial ones too"):
         _require_same_recipe({}, load_checkpoint(artificial))  # type: ignore[arg-type]
+
+
+def test_a_generator_file_says_that_its_canaries_were_not_looked_for(
+    artificial: Path, tiles: Path
+) -> None:
+    opened = privgen.open_tiles(tiles)
+    half = np.array(sorted(set(opened.groups)))[:15]
+    train, holdout = (
+        opened.subset(np.flatnonzero(np.isin(opened.groups, half) == side))
+        for side in (True, False)
+    )
+    found = audit(
+        generator=artificial / "generator.safetensors", train=train, holdout=holdout, **QUICK
+    )
+    assert "canaries" not in _results(found)
+    assert UNNAMED in found.report.warnings
+
+
+def test_canaries_that_are_painted_otherwise_are_said_to_be_left(
+    artificial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canaries_module, "_DEPTH", 0.5)
+    found = audit(generator=artificial, **QUICK)
+    assert "canaries" not in _results(found)
+    assert PAINTED_OTHERWISE in found.report.warnings

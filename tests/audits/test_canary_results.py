@@ -1,6 +1,7 @@
 """Canaries of one training: coins, test, bounds, and what they do to a verdict."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,10 +50,8 @@ def test_canaries_without_a_tile_or_all_on_one_side_are_refused() -> None:
 
 def test_canaries_that_are_given_away_reach_the_ceiling() -> None:
     coins = np.array([True, False] * 8)
-    test, pure, gaussian = canary_results(
-        _found(coins * 1.0, coins), significance=0.05, rng=np.random.default_rng(0)
-    )
-    assert (test.name, test.statistic.value, test.rejected) == (CANARIES, 1.0, True)
+    test, pure, gaussian = canary_results(_found(coins * 1.0, coins), rng=np.random.default_rng(0))
+    assert (test.name, test.statistic.value, test.rejected) == (CANARIES, 1.0, None)
     assert test.p_value is not None
     assert test.p_value <= 2 / math.comb(16, 8) + 1e-4
     paid = 0.05 * accepted(16)
@@ -60,16 +59,26 @@ def test_canaries_that_are_given_away_reach_the_ceiling() -> None:
     assert pure.statistic.value == pure.details["ceiling"] == pytest.approx(ceiling)
     assert gaussian.statistic.value == gaussian.details["ceiling"] > pure.statistic.value
     assert "artificial patient" in pure.note
-    assert told_apart([test, pure]).startswith("16 artificial patients whose coins decided")
+    assert told_apart(test).startswith("16 artificial patients whose coins decided")
 
 
-def test_the_test_keeps_its_level_however_much_canaries_differ() -> None:
+def test_the_test_keeps_its_level_whatever_canaries_and_their_tiles_are() -> None:
+    """Effects of canaries are large, and those with many tiles score higher."""
     rng = np.random.default_rng(1)
     rejected = 0
     for _ in range(400):
-        coins = toss(12, rng)
-        found = _found(10 * rng.standard_normal(12), coins)
-        rejected += bool(canary_results(found, significance=0.05, rng=rng)[0].rejected)
+        coins, sizes = toss(12, rng), rng.integers(2, 41, 12)
+        means = 10 * rng.standard_normal(12) + sizes
+        canary = np.repeat(np.arange(12), sizes)
+        found = CanaryScores(
+            scores=means[canary] + rng.standard_normal(len(canary)),
+            canary=canary,
+            included=coins,
+            artificial=False,
+        )
+        test = canary_results(found, rng=rng)[0]
+        assert test.statistic.n == 12
+        rejected += test.p_value <= 0.05
     assert 0.02 * 400 <= rejected <= 0.08 * 400
 
 
@@ -79,7 +88,7 @@ def test_the_bounds_exceed_the_truth_in_no_more_than_one_run_in_twenty() -> None
     for _ in range(400):
         coins = toss(20, rng)
         found = _found(coins + rng.laplace(size=20), coins)
-        over += canary_results(found, significance=0.05, rng=rng)[1].statistic.value > 1
+        over += canary_results(found, rng=rng)[1].statistic.value > 1
     assert over <= 0.05 * 400
 
 
@@ -100,11 +109,29 @@ def test_canaries_take_a_pass_away_and_are_no_leak(make_data: MakeData) -> None:
         assert by_name(told)[name] == result, name
 
 
-def test_real_canaries_are_called_patients() -> None:
+def test_real_canaries_are_a_leak_also_where_groups_differ(make_data: MakeData) -> None:
     coins = np.array([True, False] * 8)
-    results = canary_results(
-        _found(coins * 1.0, coins, artificial=False),
-        significance=0.05,
-        rng=np.random.default_rng(0),
-    )
-    assert told_apart(results).startswith("16 patients whose coins")
+    given = _found(coins * 1.0, coins, artificial=False)
+    quiet = _found(np.arange(16.0), coins, artificial=False)
+    plain = make_data(3, patients=40)
+    confounded = make_data(4, holdout_shift=3.0)
+    harm = Harm.PATIENT_MEMBERSHIP
+    for data in (plain, confounded):
+        told = audit(data, policy=QUICK, canaries=given)
+        assert harms(told)[harm].outcome is Outcome.LEAK
+        assert harms(told)[harm].reason.startswith("canaries: 16 patients whose coins")
+        assert CANARIES in told.verdict.family
+        assert by_name(told)[CANARIES].p_adjusted is not None
+    before = harms(audit(plain, policy=QUICK))[harm]
+    assert harms(audit(plain, policy=QUICK, canaries=quiet))[harm].outcome is before.outcome
+
+
+def test_what_canaries_are_is_said(make_data: MakeData) -> None:
+    coins = np.array([True, False] * 8)
+    rng = np.random.default_rng(0)
+    slides = replace(_found(coins * 1.0, coins, artificial=False), unit="slide")
+    test, pure, _ = canary_results(slides, rng=rng)
+    assert "slides in training" in test.note
+    assert "for one slide" in pure.note
+    artificial = canary_results(_found(coins * 1.0, coins), rng=rng)[0]
+    assert artificial.statistic.unit == "artificial patient"

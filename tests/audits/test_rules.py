@@ -50,12 +50,32 @@ def attack(*, high: float = 0.55, rejected: bool = False, smallest: float = 1e-4
     )
 
 
+def coins(*, artificial: bool) -> AuditResult:
+    return result(
+        "canaries",
+        Harm.PATIENT_MEMBERSHIP,
+        statistic=Estimate(value=0.9, low=0.7, high=1.0, n=16, unit="patient"),
+        rejected=True,
+        p_value=0.001,
+        p_adjusted=None if artificial else 0.004,
+        details={"artificial": artificial},
+    )
+
+
 MEMBERSHIP: dict[str, dict[str, Any]] = {
     "not measured": {"results": []},
     "confounded rejection": {"results": [attack(rejected=True)], "confounded": "Sites differ."},
     "rejection without patients": {"results": [attack(rejected=True)], "lone_tiles": True},
     "members told apart": {"results": [attack(rejected=True)]},
-    "canaries told apart": {"results": [attack()], "canaries": "Canaries are told apart."},
+    "canaries told apart": {
+        "results": [attack(rejected=True)],
+        "confounded": "Sites differ.",
+        "canaries": coins(artificial=False),
+    },
+    "artificial canaries told apart": {
+        "results": [attack()],
+        "canaries": coins(artificial=True),
+    },
     "blind test": {"results": [attack(smallest=0.2)]},
     "blind test, wide bound": {"results": [attack(high=0.9, smallest=0.2)]},
     "wide bound": {"results": [attack(high=0.9)]},

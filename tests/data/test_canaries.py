@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from privgen import limits
+from privgen.data import canaries as canaries_module
 from privgen.data.canaries import Canaries
 from privgen.data.stain import optical_density
 
@@ -19,9 +19,9 @@ def _canaries(**changed: Any) -> Canaries:
         "kind": "artificial",
         "included": COINS,
         "seed": 3,
-        "tiles": 4,
+        "labels": (0, 1, 2, 0) * 8,
         "side": 32,
-        "classes": ("stroma", "tumour", "other"),
+        "classes": ("stroma", "tumour", "TUM"),
     }
     return Canaries(**{**given, **changed})
 
@@ -47,9 +47,9 @@ def test_those_in_training_are_the_ones_whose_coins_say_so() -> None:
 
 
 def test_the_tiles_of_a_canary_share_a_pattern_and_those_of_two_do_not() -> None:
-    canaries = _canaries(side=64, tiles=24)
+    canaries = _canaries(side=64, labels=(1,) * 64)
     density = np.log(optical_density(canaries.tile_set().load()).mean(axis=3) + 0.05)
-    maps = density.reshape(len(COINS), 2, 12, -1).mean(axis=2)  # two halves of each canary's tiles
+    maps = density.reshape(len(COINS), 2, 4, -1).mean(axis=2)  # two halves of each canary's tiles
     maps -= maps.mean(axis=2, keepdims=True)
     maps /= np.linalg.norm(maps, axis=2, keepdims=True)
     alike = maps[:, 0] @ maps[:, 1].T
@@ -64,14 +64,20 @@ def test_the_tiles_of_a_canary_share_a_pattern_and_those_of_two_do_not() -> None
         ({"included": COINS[:7]}, "canaries are 8 to 1000: got 7"),
         ({"included": (1,) * 8}, "true or false"),
         ({"included": COINS * 126}, "got 1008"),
-        ({"tiles": 0}, "tiles of canaries"),
+        ({"labels": ()}, "1 to 8 tiles"),
+        ({"labels": (0,) * 72}, "1 to 8 tiles"),
+        ({"labels": (0,) * 12}, "one as many as another"),
+        ({"labels": (3,) * 8}, "classes of the data"),
+        ({"included": (True,) * 7 + (False,)}, "on either side"),
+        ({"classes": (1, 2, 3)}, "are texts"),
         ({"side": 8}, "side of canaries"),
         ({"side": 64.5}, "side of canaries"),
         ({"seed": -1}, "seed of canaries"),
-        ({"classes": ()}, "of some class"),
+        ({"classes": ()}, "classes of the data"),
         ({"kind": "imagined"}, "artificial or real"),
         ({"kind": "real", "patients": ("a",) * 8}, "each once"),
         ({"kind": "real", "patients": ("a", "b")}, "each once"),
+        ({"kind": "real", "patients": (*"abcdefgh", "a")}, "each once"),
     ],
 )
 def test_a_record_that_is_none_is_refused(changed: dict[str, Any], reason: str) -> None:
@@ -79,8 +85,24 @@ def test_a_record_that_is_none_is_refused(changed: dict[str, Any], reason: str) 
         _canaries(**changed)
 
 
-def test_pixels_are_bounded_before_any_is_painted() -> None:
-    tiles = limits.CANARY_BYTES // (len(COINS) * 32 * 32 * 3)
-    assert _canaries(tiles=tiles).tiles == tiles
-    with pytest.raises(ValueError, match="bytes of pixels"):
-        _canaries(tiles=tiles + 1)
+def test_pixels_are_bounded_before_any_is_painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = canaries_module.size_of(len(COINS), 32)
+    monkeypatch.setattr(canaries_module, "CANARY_BYTES", size)
+    assert _canaries().count == len(COINS)
+    monkeypatch.setattr(canaries_module, "CANARY_BYTES", size - 1)
+    with pytest.raises(ValueError, match="pixels of canaries"):
+        _canaries()
+
+
+def test_a_digest_tells_where_tiles_are_painted_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    canaries = _canaries().with_digest()
+    again = Canaries.from_json(json.loads(json.dumps(asdict(canaries))))
+    assert again.as_painted
+    monkeypatch.setattr(canaries_module, "_DEPTH", 0.5)
+    assert not Canaries.from_json(json.loads(json.dumps(asdict(canaries)))).as_painted
+
+
+def test_classes_called_as_in_the_phantom_are_painted_as_there() -> None:
+    one = _canaries(classes=("LYM", "TUM"), labels=(0,) * 32)
+    other = _canaries(classes=("TUM", "LYM"), labels=(1,) * 32)
+    assert np.array_equal(one.pixels, other.pixels)

@@ -11,6 +11,7 @@ import pytest
 import privgen
 from privgen.checkpoints.ledger import Ledger
 from privgen.checkpoints.state import GENERATOR, load_checkpoint, load_generator_state
+from privgen.data import canaries as canaries_module
 from privgen.data.tileset import TileSet
 from privgen.errors import CheckpointError, ConfigError, InputError
 from privgen.release.exporting import CARD, export
@@ -87,7 +88,13 @@ def test_the_ledger_survives_and_says_nothing_where_there_are_none(tiles: TileSe
 
 def test_a_ledger_with_false_canaries_is_refused(tiles: TileSet) -> None:
     ledger = plan_session(tiles, options=OPTIONS, canaries=8, canaries_from="real").ledger
-    for change in ({"patients": ["nobody", *"abcdefg"]}, {"kind": 7}, {"more": 1}, {"included": 3}):
+    for change in (
+        {"patients": ["nobody", *"abcdefg"]},
+        {"kind": 7},
+        {"more": 1},
+        {"included": 3},
+        {"included": [not coin for coin in ledger.canaries.included]},  # type: ignore[union-attr]
+    ):
         values = json.loads(ledger.to_json())
         values["canaries"].update(change)
         with pytest.raises(CheckpointError, match="ledger is damaged"):
@@ -150,6 +157,7 @@ def test_whoever_gets_the_generator_or_its_tiles_is_told(
         ({"canaries_from": "real"}, ConfigError, "got none"),
         ({"canaries": 8, "canaries_from": "imagined"}, ConfigError, "canaries_from"),
         ({"canaries": 13, "canaries_from": "real"}, InputError, "patients held out"),
+        ({"canaries_from": "real", "resume": "auto"}, ConfigError, "got none"),
     ],
 )
 def test_what_cannot_be_canaries_is_refused(
@@ -164,3 +172,60 @@ def test_tiles_without_patients_have_no_real_canaries() -> None:
     tiles = TileSet.from_arrays(pixels, ("str", "tum") * 40)
     with pytest.raises(InputError, match="these tiles name none"):
         plan_session(tiles, options=OPTIONS, canaries=8, canaries_from="real")
+
+
+def test_coins_and_patterns_follow_from_the_data_too(tiles: TileSet) -> None:
+    pixels = tiles.load().copy()
+    pixels[0, 0, 0] ^= 1
+    other = TileSet.from_arrays(pixels, tiles.labels, patients=tiles.groups)
+    one, same, another = (
+        plan_session(data, options=OPTIONS, canaries=64).ledger.canaries
+        for data in (tiles, tiles, other)
+    )
+    assert one is not None
+    assert another is not None
+    assert one == same
+    assert one.included != another.included
+    assert one.seed != another.seed
+
+
+def test_classes_are_as_frequent_among_canaries_as_in_training(tiles: TileSet) -> None:
+    session = plan_session(tiles, options=OPTIONS, canaries=32)
+    canaries, train = session.ledger.canaries, session.roles["train"]
+    assert canaries is not None
+    for number, name in enumerate(train.classes):
+        share = np.mean(np.array(canaries.labels) == number)
+        assert share == pytest.approx((train.labels == name).mean(), abs=1 / 256)
+    assert all(len(set(canaries.labels[k * 8 : k * 8 + 8])) == 2 for k in range(32))
+
+
+def test_auto_resumes_only_a_run_with_the_same_canaries(tmp_path: Path, tiles: TileSet) -> None:
+    def auto(**asked: Any) -> Path:
+        config = {**OPTIONS, "kimg": 0.024}
+        return privgen.train(tiles, out=tmp_path, config=config, resume="auto", **asked)
+
+    begun = privgen.train(tiles, out=tmp_path, config=OPTIONS, canaries=12).parent.parent
+    (begun / GENERATOR).unlink()
+    assert auto().parent.parent != begun
+    assert auto(canaries=16).parent.parent != begun
+    assert auto(canaries=12).parent.parent == begun
+
+
+def test_a_run_whose_canaries_are_painted_otherwise_is_not_resumed(
+    run: Path, tiles: TileSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canaries_module, "_DEPTH", 0.5)
+    with pytest.raises(CheckpointError, match="painted otherwise here"):
+        privgen.train(tiles, out=tmp_path, config={**OPTIONS, "kimg": 0.024}, resume=run)
+
+
+def test_the_last_patient_of_a_class_stays_in_the_holdout() -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (160, 32, 32, 3)).astype(np.uint8)
+    patients = [f"p{k // 4:02d}" for k in range(160)]
+    labels = ["rare" if k in (3, 4, 5, 7, 11) else "str" for k in range(160)]
+    tiles = TileSet.from_arrays(pixels, labels, patients=patients)
+    for seed in range(12):
+        session = plan_session(
+            tiles, options={**OPTIONS, "seed": seed}, canaries=8, canaries_from="real"
+        )
+        assert set(session.roles["holdout"].classes) == {"rare", "str"}
