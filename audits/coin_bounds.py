@@ -83,9 +83,7 @@ def _bound(
     return AuditResult(
         name=name,
         harm=None,
-        statistic=Estimate(
-            value=value, low=value, high=None, n=m, unit="fair coin (lower bound only)"
-        ),
+        statistic=Estimate(value=value, low=value, high=None, n=m, unit="fair coin"),
         details={**details, "ceiling": ceiling},
         note=f"At most {ceiling:.3g} could have been certified. {note}",
     )

@@ -183,7 +183,10 @@ METRICS = {
 }
 
 UNITS = {"source_image": "source image"}
-_COUNTED = ("tile", "patient", "slide", "image", "draw", "seed", "pair", "point", "training", "run")
+_COUNTED = (
+    *("tile", "patient", "slide", "image", "draw", "seed", "pair", "point", "training", "run"),
+    *("coin", "experiment"),
+)
 
 
 ATTACKS = {
