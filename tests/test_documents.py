@@ -37,6 +37,16 @@ def test_depth_digits_and_size_at_their_limits(monkeypatch: pytest.MonkeyPatch) 
                 parse_toml("x = 12")
 
 
+def test_the_size_of_json_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, fits in ((8, True), (7, True), (6, False)):
+        monkeypatch.setattr(limits, "JSON_BYTES", most)
+        if fits:
+            assert parse_json('{"a":1}') == {"a": 1}
+        else:
+            with pytest.raises(DocumentError, match="may have 6 bytes"):
+                parse_json('{"a":1}')
+
+
 def test_what_stands_in_quotes_is_no_nesting_and_no_number() -> None:
     text = '{"a": "' + "[" * 500 + "9" * 500 + '\\"' + '", "b": 1}'
     assert parse_json(text)["b"] == 1

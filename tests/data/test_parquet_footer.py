@@ -93,3 +93,13 @@ def test_a_histogram_of_the_wrong_length_does_not_end_the_process(tmp_path: Path
     (tmp_path / "manifest.parquet").write_bytes(mutant)
     with pytest.raises(LayoutError):
         open_tiles(tmp_path)
+
+
+def test_a_directory_is_read_up_to_its_size(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = int.from_bytes(path.read_bytes()[-8:-4], "little")
+    for most in (size + 1, size):
+        monkeypatch.setattr(limits, "FOOTER_BYTES", most)
+        read_groups(path)
+    monkeypatch.setattr(limits, "FOOTER_BYTES", size - 1)
+    with pytest.raises(ValueError, match="its directory is larger"):
+        read_groups(path)
