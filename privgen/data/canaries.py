@@ -157,7 +157,9 @@ class Canaries:
 
     def with_digest(self) -> Self:
         """The same, its tiles painted and their digest written down."""
-        return replace(self, digest=self.painted_digest)
+        found = replace(self, digest=self.painted_digest)
+        found.__dict__["pixels"] = self.pixels  # painting is slow: once is enough
+        return found
 
     @property
     def as_painted(self) -> bool:

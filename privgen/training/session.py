@@ -220,6 +220,8 @@ def _unfinished(out: Path, request: SessionRequest, options: Mapping[str, object
     wanted = re.compile(rf"\d{{5}}-{re.escape(_name(data))}-.*")
     runs = [f for f in out.iterdir() if wanted.fullmatch(f.name)] if out.is_dir() else []
     place = str(Path(data).resolve()) if isinstance(data, str | Path) else None
+    kind = request.canaries_from or "artificial"
+    canaries = (request.canaries, kind) if request.canaries else (0, None)
     asked = configure(options).to_dict()
     settled = [key for key in ("family", *options) if key not in RUNTIME_KEYS]
     for folder in sorted(runs, reverse=True):
@@ -229,10 +231,7 @@ def _unfinished(out: Path, request: SessionRequest, options: Mapping[str, object
         checkpoint = load_checkpoint(folder)
         theirs = checkpoint.config.to_dict()
         same = all(theirs[key] == asked[key] for key in settled)
-        kept = canaries_of(checkpoint.ledger)
-        wanted_canaries = (request.canaries or 0, request.canaries_from or "artificial")
-        if kept[0] or wanted_canaries[0]:
-            same &= kept == wanted_canaries
+        same &= canaries_of(checkpoint.ledger) == canaries
         if same and checkpoint.ledger.root == place:
             return folder
     return None

@@ -94,8 +94,14 @@ def test_pixels_are_bounded_before_any_is_painted(monkeypatch: pytest.MonkeyPatc
         _canaries()
 
 
+def _pixels_kept(canaries: Canaries) -> Any:
+    """What was painted for the digest, so that training does not paint it again."""
+    return vars(canaries)["pixels"]
+
+
 def test_a_digest_tells_where_tiles_are_painted_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     canaries = _canaries().with_digest()
+    assert canaries.pixels is _pixels_kept(canaries)
     again = Canaries.from_json(json.loads(json.dumps(asdict(canaries))))
     assert again.as_painted
     monkeypatch.setattr(canaries_module, "_DEPTH", 0.5)
